@@ -1,0 +1,41 @@
+"""What can go wrong that is not our bug.
+
+Every message says what was expected, what came, and what to do, and names the file or the video. The command
+line prints it as one line and exits 2 (bad input) or, for one item among many, records it and goes on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["AvlocError", "ConfigError", "FormatError", "InputError", "MediaError", "did_you_mean"]
+
+
+class AvlocError(Exception):
+    """Root of the tree: anything a person can mend without reading our code."""
+
+
+class InputError(AvlocError):
+    """A path, an argument or a combination of inputs that cannot work."""
+
+
+class ConfigError(AvlocError):
+    """An unknown key, a value out of range, or settings that contradict each other."""
+
+
+class FormatError(AvlocError):
+    """A file that is there but does not say what its format promises."""
+
+
+class MediaError(AvlocError):
+    """A video or a sound that cannot be opened or decoded."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x' or 'y'?"` for the nearest known words; if none is near, `" Known: a, b, c."`."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
+    if near:
+        return " Did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return f" Known: {', '.join(choices)}." if choices else ""

@@ -1,0 +1,321 @@
+"""The nouns that travel between rooms, and their promises. numpy only.
+
+Conventions
+    Time is in seconds from the start of the presentation (the first picture or sound a player would show).
+    Intervals are half-open, [start_s, end_s). Arrays are [snippet, channel]; column 0 of a class axis of size
+    C+1 is background. Every noun is frozen and checks itself when it is made: a wrong one never travels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+__all__ = [
+    "ActivationSequence",
+    "Detection",
+    "DetectionScores",
+    "FeatureSequence",
+    "Instance",
+    "Media",
+    "Segment",
+    "SnippetGrid",
+    "VideoAnnotation",
+    "WeakVideo",
+]
+
+
+@dataclass(frozen=True)
+class Media:
+    """A video file, probed once.
+
+    Args:
+        path: where it lies.
+        video_id: its name in every table; the file name without its extension unless said otherwise.
+        duration_s: length of the presentation: the picture's, from its first frame to the end of its last.
+        frame_rate: average frames per second, exact.
+        has_audio: whether there is a sound stream that can be decoded (it may still be silent).
+        width, height: the picture as shown, after its rotation, in pixels.
+        rotation_deg: clockwise turn that the player is asked to make: 0, 90, 180 or 270.
+        audio_rate_hz, audio_channels: of the first sound stream; 0 when there is none.
+        codec: names, for people: "h264+aac", "hevc".
+    """
+
+    path: Path
+    video_id: str
+    duration_s: float
+    frame_rate: Fraction
+    has_audio: bool
+    width: int = 0
+    height: int = 0
+    rotation_deg: int = 0
+    audio_rate_hz: int = 0
+    audio_channels: int = 0
+    codec: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.duration_s) and self.duration_s > 0):
+            raise ValueError(f"{self.video_id}: duration must be positive, got {self.duration_s} s")
+
+
+@dataclass(frozen=True)
+class SnippetGrid:
+    """Where seconds meet indices, and the only place where they do. Exact: all times are Fractions.
+
+    Snippet i is the window [start_s + i step_s, start_s + i step_s + length_s); its *cell* is the step_s seconds
+    around the window's centre. Cells tile time without overlap, so segments are made of cells.
+
+    Rounding: a video of duration D gets max(1, floor(D / step_s + 1/2)) snippets, i.e. a last partial cell counts
+    when at least half of it is there; a shorter tail belongs to the snippet before it.
+
+    >>> SnippetGrid.cover(10.01, 1).count
+    10
+    >>> SnippetGrid.cover(10, Fraction(16, 25)).count   # 16 frames at 25 per second
+    16
+    """
+
+    start_s: Fraction
+    step_s: Fraction
+    length_s: Fraction
+    count: int
+
+    def __post_init__(self) -> None:
+        for name in ("start_s", "step_s", "length_s"):
+            object.__setattr__(self, name, exact(getattr(self, name)))
+        if self.step_s <= 0 or self.length_s <= 0:
+            raise ValueError(f"step and length must be positive, got {self.step_s} and {self.length_s} s")
+        if self.count < 1:
+            raise ValueError(f"a grid has at least one snippet, got {self.count}")
+
+    @classmethod
+    def cover(
+        cls, duration_s: float | Fraction, step_s: float | Fraction, length_s: float | Fraction | None = None
+    ) -> SnippetGrid:
+        """The grid of a whole video: the first cell starts at 0. `length_s` defaults to `step_s`."""
+        step = exact(step_s)
+        length = step if length_s is None else exact(length_s)
+        count = max(1, math.floor(exact(duration_s) / step + Fraction(1, 2)))
+        return cls(start_s=(step - length) / 2, step_s=step, length_s=length, count=count)
+
+    def window(self, index: int) -> tuple[Fraction, Fraction]:
+        """[start, end) of snippet `index`'s window in seconds; may reach outside the video."""
+        start = self.start_s + index * self.step_s
+        return start, start + self.length_s
+
+    def cell(self, index: int) -> tuple[Fraction, Fraction]:
+        """[start, end) of snippet `index`'s cell in seconds."""
+        start = self.edge_s(index)
+        return start, start + self.step_s
+
+    def edge_s(self, position: float | int | Fraction) -> Fraction:
+        """Time of a position on the cell axis: edge_s(i) is where cell i starts, edge_s(i + 1/2) its centre."""
+        return self.start_s + (self.length_s - self.step_s) / 2 + exact(position) * self.step_s
+
+    def segment(self, first: float, stop: float, duration_s: float) -> Segment:
+        """Cells first..stop-1 as a Segment, clipped to [0, duration_s].
+
+        `first` and `stop` may be fractional (boundaries between snippets). The last cell reaches to the end of
+        the video, so that its tail is not lost. Whatever lies outside the video is cut; a run of which nothing
+        is left is an error.
+        """
+        if not 0 <= first < stop <= self.count:
+            raise ValueError(f"need 0 <= first < stop <= {self.count}, got {first} and {stop}")
+        start = max(0.0, float(self.edge_s(first)))
+        end = duration_s if stop == self.count else min(duration_s, float(self.edge_s(stop)))
+        return Segment(start, end)
+
+    def centres_s(self) -> Float[np.ndarray, " l"]:
+        """Centres of all cells in seconds."""
+        first = float(self.edge_s(Fraction(1, 2)))
+        return first + float(self.step_s) * np.arange(self.count)
+
+    def indices(self, start_s: float, end_s: float) -> Int[np.ndarray, " n"]:
+        """Snippets whose cell centre lies in [start_s, end_s)."""
+        centres = self.centres_s()
+        return np.flatnonzero((centres >= start_s) & (centres < end_s))
+
+
+def exact(value: float | int | str | Fraction) -> Fraction:
+    """A number as the decimal a person meant: 0.64 becomes 16/25, not its binary neighbour."""
+    return value if isinstance(value, Fraction) else Fraction(str(value))
+
+
+@dataclass(frozen=True)
+class FeatureSequence:
+    """A video's snippet features, array and clock in one.
+
+    Args:
+        video_id: name of the video.
+        duration_s: length of the video in seconds.
+        grid: when each row is.
+        visual: (L, d_v) float array, or None when the video has no picture features.
+        audio: (L, d_u) float array, or None when the video has no sound.
+        source: who made it: {"visual": backbone name, "audio": backbone name, "path": file, ...}.
+    """
+
+    video_id: str
+    duration_s: float
+    grid: SnippetGrid
+    visual: Float[np.ndarray, "l d_v"] | None
+    audio: Float[np.ndarray, "l d_u"] | None
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.visual is None and self.audio is None:
+            raise ValueError(f"{self.video_id}: neither visual nor audio features")
+        for name in ("visual", "audio"):
+            rows = getattr(self, name)
+            if rows is None:
+                continue
+            if rows.ndim != 2 or len(rows) != self.grid.count:
+                raise ValueError(f"{self.video_id}: {name} has shape {rows.shape}, grid has {self.grid.count} rows")
+            if not np.isfinite(rows).all():
+                bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+                raise ValueError(f"{self.video_id}: {name} has NaN or infinity in {len(bad)} rows, first {bad[0]}")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that are there, of ("audio", "visual")."""
+        return tuple(name for name in ("audio", "visual") if getattr(self, name) is not None)
+
+
+def _check_interval(start_s: float, end_s: float) -> None:
+    if not (math.isfinite(start_s) and math.isfinite(end_s) and end_s > start_s >= 0):
+        raise ValueError(f"a segment needs 0 <= start < end, got [{start_s}, {end_s})")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """[start_s, end_s), end after start."""
+
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        _check_interval(self.start_s, self.end_s)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One true occurrence of a class."""
+
+    start_s: float
+    end_s: float
+    label: str
+
+    def __post_init__(self) -> None:
+        _check_interval(self.start_s, self.end_s)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One claimed occurrence of a class; a higher score is a stronger claim."""
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float
+
+    def __post_init__(self) -> None:
+        _check_interval(self.start_s, self.end_s)
+        if not math.isfinite(self.score):
+            raise ValueError(f"a detection's score must be finite, got {self.score}")
+
+
+@dataclass(frozen=True)
+class VideoAnnotation:
+    """A video's ground truth: its instances, and which subset it belongs to ("training", "validation", "testing")."""
+
+    video_id: str
+    duration_s: float
+    subset: str
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True)
+class WeakVideo:
+    """What training sees: features, and which classes occur. No field for boundaries, by design.
+
+    An empty `labels` is a video known to hold background only.
+    """
+
+    features: FeatureSequence
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ActivationSequence:
+    """A model's answer for one video, padding gone.
+
+    Args:
+        probs: (L, 1+C); column 0 is background, rows sum to 1 (Eq. 5).
+        video_scores: (C,) the video-level score of each class, in [0, 1].
+        classes: C names, in column order.
+        modalities: what the model could use of ("audio", "visual").
+    """
+
+    video_id: str
+    duration_s: float
+    grid: SnippetGrid
+    classes: tuple[str, ...]
+    probs: Float[np.ndarray, "l c1"]
+    video_scores: Float[np.ndarray, " c"]
+    modalities: tuple[str, ...] = ("audio", "visual")
+
+    def __post_init__(self) -> None:
+        expected = (self.grid.count, 1 + len(self.classes))
+        if self.probs.shape != expected:
+            raise ValueError(f"{self.video_id}: probs has shape {self.probs.shape}, expected {expected}")
+        if self.video_scores.shape != (len(self.classes),):
+            raise ValueError(f"{self.video_id}: {self.video_scores.shape} video scores, {len(self.classes)} classes")
+
+    @property
+    def reliability(self) -> Float[np.ndarray, " l"]:
+        """Foreground reliability μ = 1 - p_0 (§3.2)."""
+        return 1.0 - self.probs[:, 0]
+
+
+@dataclass(frozen=True)
+class DetectionScores:
+    """Average precision per t-IoU threshold (rows) and class (columns), in [0, 1]."""
+
+    t_iou: Float[np.ndarray, " t"]
+    classes: tuple[str, ...]
+    ap: Float[np.ndarray, "t c"]
+
+    @property
+    def mean_ap(self) -> Float[np.ndarray, " t"]:
+        """mAP at each threshold: the mean over classes; a missed class is 0 and stays in the mean."""
+        return self.ap.mean(axis=1)
+
+    @property
+    def average_mean_ap(self) -> float:
+        """Mean of `mean_ap` over the thresholds."""
+        return float(self.ap.mean())
+
+    def at(self, t_iou: float) -> float:
+        """mAP at one of the thresholds."""
+        rows = np.flatnonzero(np.isclose(self.t_iou, t_iou))
+        if not len(rows):
+            raise ValueError(f"no t-IoU {t_iou}; there are {', '.join(f'{t:g}' for t in self.t_iou)}")
+        return float(self.mean_ap[rows[0]])
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a report needs to know of a training run."""
+
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    seed: int
+    versions: Mapping[str, str]
+    commit: str
+    history: tuple[Mapping[str, float], ...]
+    scores: Mapping[str, float]
