@@ -1,0 +1,50 @@
+"""Everything on disk, in and out; one module a format. Importing it is light: h5py and others load when used."""
+
+from __future__ import annotations
+
+from avloc.formats.annotations import (
+    AnnotationIssue,
+    AnnotationReport,
+    SegmentColumns,
+    read_annotation_columns,
+    read_annotations,
+    write_annotations,
+)
+from avloc.formats.atomic import whole_file, write_whole
+from avloc.formats.ave import AVE_BACKGROUND, AveData, read_ave, read_ave_audio
+from avloc.formats.detections import (
+    read_detection_columns,
+    read_detections,
+    write_segments_csv,
+    write_segments_json,
+)
+from avloc.formats.features import FeatureStore, StoreDescription, load_features, save_features
+from avloc.formats.labels import LabelRow, LabelTable, VideoMatch, match_videos, read_labels
+
+__all__ = [
+    "AVE_BACKGROUND",
+    "AnnotationIssue",
+    "AnnotationReport",
+    "AveData",
+    "FeatureStore",
+    "LabelRow",
+    "LabelTable",
+    "SegmentColumns",
+    "StoreDescription",
+    "VideoMatch",
+    "load_features",
+    "match_videos",
+    "read_annotation_columns",
+    "read_annotations",
+    "read_ave",
+    "read_ave_audio",
+    "read_detection_columns",
+    "read_detections",
+    "read_labels",
+    "save_features",
+    "whole_file",
+    "write_annotations",
+    "write_segments_csv",
+    "write_segments_json",
+    "write_whole",
+]

@@ -1,0 +1,5 @@
+"""What a person looks at: pictures of a video, a run, a comparison. matplotlib loads when something is drawn."""
+
+from avloc.report.timeline import timeline
+
+__all__ = ["timeline"]

@@ -1,0 +1,128 @@
+"""A run folder's weights: one safetensors file that holds all a person needs to use the model, and nothing executable.
+
+RUN/model.safetensors   weights; metadata: classes, feature sizes and backbones, the whole configuration
+RUN/state.pt            what --resume needs beside them (read with weights_only)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import avloc
+from avloc.config import RunConfig
+from avloc.errors import FormatError, InputError
+from avloc.model import AudioVisualLocalizer
+
+__all__ = ["MODEL_FILE", "STATE_FILE", "ModelCard", "load_model", "load_state", "save_model", "save_state"]
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "state.pt"
+_SCHEMA = "1"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model needs to know of itself.
+
+    Args:
+        config: the configuration it was trained with.
+        classes: C names, in column order.
+        audio_size, visual_size: d_u and d_v.
+        backbones: {"audio": name, "visual": name} of the features it was trained on; a name may be absent.
+        step: training steps behind these weights.
+    """
+
+    config: RunConfig
+    classes: tuple[str, ...]
+    audio_size: int
+    visual_size: int
+    backbones: Mapping[str, str]
+    step: int = 0
+
+    def build(self) -> AudioVisualLocalizer:
+        """The network, freshly initialised."""
+        return AudioVisualLocalizer(
+            self.audio_size, self.visual_size, len(self.classes), **self.config.model.model_dump()
+        )
+
+
+def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write weights and card, whole or not at all."""
+    metadata = {
+        "schema": _SCHEMA,
+        "avloc": avloc.__version__,
+        "config": card.config.model_dump_json(),
+        "classes": json.dumps(card.classes),
+        "audio_size": str(card.audio_size),
+        "visual_size": str(card.visual_size),
+        "backbones": json.dumps(dict(card.backbones)),
+        "step": str(card.step),
+    }
+    partial = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial, metadata)
+    os.replace(partial, path)
+
+
+def load_model(run: Path) -> tuple[AudioVisualLocalizer, ModelCard]:
+    """Model and card of a run folder (or of a .safetensors file), on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: there is no such run. FormatError: the file is damaged or not ours.
+    """
+    path = run if run.suffix == ".safetensors" else run / MODEL_FILE
+    if not path.is_file():
+        raise InputError(f"{run}: expected a run folder with {MODEL_FILE} in it; train one with `avloc train`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path}: expected safetensors weights: {error}") from error
+    if metadata.get("schema") != _SCHEMA:
+        raise FormatError(f"{path}: expected weights saved by avloc (schema {_SCHEMA}), got {metadata.get('schema')!r}")
+    card = ModelCard(
+        config=RunConfig.model_validate_json(metadata["config"]),
+        classes=tuple(json.loads(metadata["classes"])),
+        audio_size=int(metadata["audio_size"]),
+        visual_size=int(metadata["visual_size"]),
+        backbones=json.loads(metadata["backbones"]),
+        step=int(metadata["step"]),
+    )
+    model = card.build()
+    _load_weights(model, weights, path)
+    return model.eval(), card
+
+
+def _load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise FormatError(f"{path}: the weights do not fit the configuration beside them: {error}") from error
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state of tensors, numbers, strings, lists and dicts, whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    torch.save(dict(state), partial)
+    os.replace(partial, path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote; nothing in the file is executed."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise FormatError(f"{path}: expected the training state of a run: {error}") from error
+    except Exception as error:  # torch raises pickle.UnpicklingError for anything that is not plain data
+        raise FormatError(f"{path}: refused, it holds more than plain training state: {error}") from error
+    return state

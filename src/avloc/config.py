@@ -1,0 +1,248 @@
+"""Every choice of a run, frozen and checked; each field ends with its source.
+
+A misspelled key is an error that names its neighbours; `--set model.num_stages=3` on the command line and
+`overrides={"model.num_stages": 3}` in Python are the same thing. docs/decisions.md holds the measurements behind the
+values marked `# ours`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from avloc.errors import ConfigError, did_you_mean
+
+__all__ = [
+    "PRESETS",
+    "ExtractConfig",
+    "LocalizeConfig",
+    "LossConfig",
+    "ModelConfig",
+    "RunConfig",
+    "TrainConfig",
+    "parse_overrides",
+    "preset",
+    "read_config",
+]
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExtractConfig(Options):
+    """Raw video to snippet features."""
+
+    visual: str | None = "appearance"  # ours: needs no weights; the paper has I3D and ResNet-152 (§4.2)
+    audio: str | None = "logmel"  # ours: needs no weights; the paper has VGGish (§4.2)
+    step_s: float = Field(1.0, gt=0)  # AVE's second; ActivityNet's I3D features have 0.64
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+class ModelConfig(Options):
+    """Eq. 1-5: what is fused, how often, and how it is classified."""
+
+    modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"  # Table 1
+    num_stages: int = Field(2, ge=0)  # paper §4.3; t_e, 0 is plain concatenation
+    embed_dim: int = Field(1024, ge=1)  # paper §4.2; d_x
+    audio_embed_dim: int | None = Field(None, ge=1)  # Table 8; d_xu when W is rectangular, else embed_dim
+    visual_embed_dim: int | None = Field(None, ge=1)  # Table 8; d_xv when W is rectangular, else embed_dim
+    skip: Literal["none", "plain", "dense"] = "dense"  # Eq. 3, Table 3
+    share_weight: bool = False  # ours: Table 4 and Appendix A count one W a stage
+    head: Literal["open-max", "soft-max"] = "open-max"  # §3.2, Table 2
+    dropout: float = Field(0.7, ge=0, lt=1)  # paper §4.2
+    leaky_slope: float = Field(0.01, ge=0)  # ours: paper silent
+    correlation_scale: float = Field(1.0, gt=0)  # Eq. 1 has 1; larger sharpens the attention
+    normalize: Literal["none", "l2", "standard"] = "standard"  # ours: paper silent; statistics of the training set
+    modality_dropout: float = Field(0.0, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
+
+
+class LossConfig(Options):
+    """Eq. 6-10 and Appendix D."""
+
+    mil_scores: Literal["open-max", "logits"] = "open-max"  # ours: paper silent; on logits alone μ learns nothing
+    mil_background: Literal["never", "known", "always"] = "always"  # ours: which videos have background in the target
+    mil_background_weight: float = Field(0.5, gt=0)  # ours: "always" only: background's weight beside a true class's 1
+    topk_divisor: int = Field(8, ge=1)  # W-TALC: k = max(1, ceil(L / 8))
+    coactivity_weight: float = Field(0.8, ge=0)  # paper §4.2; α
+    coactivity_margin: float = Field(0.5, ge=0)  # W-TALC; δ
+    continuity_weight: float = Field(0.8, ge=0)  # paper §4.2; β
+    smooth_width: int = Field(4, ge=0, multiple_of=2)  # paper §4.2; B, the window has B + 1 snippets
+    smooth_sigma: float | None = Field(None, gt=0)  # ours: paper silent; None is B / 4
+    detach_smooth: bool = False  # ours: paper silent; True keeps the gradient out of the smoothed curves
+    pseudo_weight: float = Field(1.0, ge=0)  # paper §4.2; γ
+    neighbors: int = Field(4, ge=0, multiple_of=2)  # ours: paper silent; N, half on each side
+    threshold: float = Field(0.7, ge=0, le=1)  # ours: paper silent; τ
+    warmup: float = Field(0.0, ge=0, le=1)  # ours: share of the steps over which β and γ ramp in from 0
+
+
+class TrainConfig(Options):
+    """The optimiser, the batches and what is kept."""
+
+    steps: int = Field(2000, ge=1)  # ours: paper silent
+    batch_size: int = Field(30, ge=1)  # paper §4.2
+    learning_rate: float = Field(1e-4, gt=0)  # paper §4.2; Adam
+    weight_decay: float = Field(0.0, ge=0)  # ours: paper silent; W-TALC has 5e-4
+    grad_clip: float = Field(0.0, ge=0)  # ours: largest gradient norm; 0 never clips
+    snippets: int | None = Field(200, ge=1)  # ours: L of a training video; None takes all
+    pair_fraction: float = Field(0.6, ge=0, le=1)  # W-TALC: 3 pairs in a batch of 10
+    holdout: float = Field(0.1, ge=0, lt=1)  # ours: share of train held out when no validation subset is named
+    eval_every: int = Field(100, ge=1)  # ours: steps between validations
+    selection: Literal["last", "video_ap", "mil"] = "video_ap"  # ours: on validation, by video-level labels only
+    select_after: float = Field(0.5, ge=0, le=1)  # ours: share of the steps before which nothing is selected
+    seed: int = Field(0, ge=0)
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int | None = Field(None, ge=1)  # processes on this machine; None asks the launcher, else takes one
+    num_nodes: int = Field(1, ge=1)
+
+
+class LocalizeConfig(Options):
+    """§4.2, localization at test time."""
+
+    decode: Literal["actions", "events"] = "actions"  # §4.2: thresholds, or the best class of every snippet
+    class_gate: Literal["mean", "none"] = "mean"  # paper §4.2; keep classes scored above the mean over classes
+    threshold_factor: float = Field(0.5, ge=0, le=1)  # W-TALC: max - 0.5 (max - min); its users report 0.7 better
+    min_snippets: int = Field(2, ge=1)  # W-TALC
+    score_weight: float = Field(0.7, ge=0)  # W-TALC: score = max in run + 0.7 video score
+    smooth_snippets: int = Field(0, ge=0)  # ours: running mean over so many snippets first; 0 is off
+    min_score: float = 0.0  # ours: nothing is dropped unless asked
+    min_duration_s: float = Field(0.0, ge=0)  # ours
+    merge_gap_s: float = Field(0.0, ge=0)  # ours: same-class segments closer than this become one
+
+
+class RunConfig(Options):
+    """A whole run. `avloc train --preset NAME --set section.key=value ...`"""
+
+    extract: ExtractConfig = ExtractConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    localize: LocalizeConfig = LocalizeConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.model.modality != "audio-visual" and self.model.modality_dropout > 0:
+            raise ValueError("model.modality_dropout needs model.modality=audio-visual")
+        return self
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, every field written out."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "model.normalize": "none",
+        "loss.mil_background": "known",
+    },
+    "ave": {
+        "train.snippets": 10,
+        "train.steps": 33000,
+        "train.eval_every": 550,
+        "localize.decode": "events",
+    },
+    "activitynet": {
+        "extract.step_s": 0.64,
+        "train.steps": 25000,
+        "train.eval_every": 1000,
+    },
+    "demo": {
+        "extract.step_s": 0.5,
+        "model.embed_dim": 128,
+        "train.steps": 600,
+        "train.learning_rate": 1e-3,
+        "train.eval_every": 50,
+    },
+}
+"""Named starting points: only what differs from the fields' own defaults."""
+
+
+def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """A named configuration, with single keys changed.
+
+    Args:
+        name: one of PRESETS.
+        overrides: {"section.key": value}; strings are read as YAML, so "3", "true" and "null" mean what they say.
+
+    Raises:
+        ConfigError: unknown preset, unknown key (its neighbours are named), or a value out of range.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, PRESETS)}")
+    return _build({**PRESETS[name], **(overrides or {})})
+
+
+def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """A configuration from a YAML file as `to_yaml` writes it; missing fields take their defaults."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a YAML configuration: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as model: and train:, got {type(tree).__name__}")
+    flat: dict[str, Any] = {}
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: section {section!r} should hold keys and values, got {values!r}")
+        flat |= {f"{section}.{key}": value for key, value in values.items()}
+    return _build({**flat, **(overrides or {})})
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """["model.num_stages=3", ...] as {"model.num_stages": 3, ...}; values are YAML."""
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set takes section.key=value, got {pair!r}, e.g. --set model.num_stages=3")
+        try:
+            result[key.strip()] = _scalar(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair!r}: the value is not YAML") from error
+    return result
+
+
+def _scalar(text: str) -> Any:
+    """YAML, plus 1e-3, which YAML 1.1 takes for a word."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _keys() -> list[str]:
+    return [
+        f"{section}.{key}"
+        for section, info in RunConfig.model_fields.items()
+        for key in info.annotation.model_fields  # type: ignore[union-attr]
+    ]
+
+
+def _build(flat: Mapping[str, Any]) -> RunConfig:
+    known = _keys()
+    tree: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        if key not in known:
+            tails = [k for k in known if k.partition(".")[2] == key.rpartition(".")[2]]
+            hint = f" Did you mean {tails[0]!r}?" if tails else did_you_mean(key, known)
+            raise ConfigError(f"there is no setting {key!r}.{hint}")
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(e) for e in error.errors())) from error
+
+
+def _complaint(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "configuration"
+    return f"{where}: {error['msg']}, got {error['input']!r}" if error["loc"] else error["msg"]

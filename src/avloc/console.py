@@ -1,0 +1,106 @@
+"""How the command line talks: errors in one line, progress on stderr, tables and summaries on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["Talk", "percent"]
+
+Report = Callable[[int, int, str], None]
+
+
+def percent(value: float) -> str:
+    """A score in [0, 1] as people of the field write it: 44.8."""
+    return "-" if value != value else f"{100 * value:.1f}"
+
+
+class Talk:
+    """What a command may say. Only the first of several processes says anything.
+
+    Args:
+        quiet: errors only. verbose: everything. as_json: the summary is JSON on stdout, all else on stderr.
+    """
+
+    def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+        self.first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+        self.quiet, self.as_json = quiet or not self.first, as_json
+        self.err = Console(stderr=True, highlight=False)
+        self.out = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+        level = logging.DEBUG if verbose else logging.ERROR if self.quiet else logging.WARNING
+        handler = RichHandler(console=self.err, show_time=False, show_path=False, markup=False)
+        root = logging.getLogger("avloc")
+        root.handlers[:] = [handler]
+        root.setLevel(level)
+        for engine in ("lightning_fabric", "lightning.fabric"):  # its greetings are not ours to pass on
+            logging.getLogger(engine).setLevel(logging.INFO if verbose else logging.ERROR)
+
+    def say(self, text: str) -> None:
+        """A line for a person; words in brackets stay words."""
+        if not self.quiet:
+            self.out.print(text, markup=False, soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; numbers right-aligned, names left."""
+        if self.quiet:
+            return
+        table = Table(title=title, title_justify="left")
+        for k, column in enumerate(columns):
+            table.add_column(column, justify="left" if k == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.out.print(table, markup=False)
+
+    def summary(self, facts: dict[str, Any]) -> None:
+        """The machine-readable summary of --json."""
+        if self.as_json and self.first:
+            print(json.dumps(facts, ensure_ascii=False))
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Report]:
+        """A bar with rate and time left on a terminal; elsewhere a plain line every ten seconds."""
+        if self.quiet:
+            yield lambda done, total, text: None
+        elif self.err.is_terminal:
+            with self._bar() as bar:
+                task = bar.add_task(what, total=None, note="")
+                yield lambda done, total, text: bar.update(task, completed=done, total=total, note=text)
+        else:
+            yield self._lines(what)
+
+    def _bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.err,
+            transient=True,
+        )
+
+    def _lines(self, what: str) -> Report:
+        began = last = time.monotonic()
+
+        def report(done: int, total: int, text: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= 10:
+                last = now
+                left = (now - began) / done * (total - done)
+                self.err.print(f"{what}: {done}/{total}, {left:.0f} s left, {text}", markup=False)
+
+        return report

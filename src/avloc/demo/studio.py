@@ -1,0 +1,189 @@
+"""A plan becomes a folder of mp4 files and the tables that a person with such videos would have."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from avloc.demo.beds import sound_track
+from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, plan
+from avloc.demo.stage import Stage
+from avloc.errors import InputError
+from avloc.media.encode import write_video
+
+__all__ = ["DemoSet", "render", "render_video"]
+
+LOOK = "1"  # raise it when the same plan is drawn or played differently, so that old files are made anew
+
+
+@dataclass(frozen=True)
+class DemoSet:
+    """Where the demo set lies.
+
+    Args:
+        videos: folder of the mp4 files.
+        labels: csv with header video,labels,subset: all that training may see.
+        ground_truth: ActivityNet's schema; the test videos are its "validation" subset.
+        details: the whole plan (conditions, kinds of background), for breakdowns of results; never for training.
+    """
+
+    videos: Path
+    labels: Path
+    ground_truth: Path
+    details: Path
+
+
+def render(
+    folder: str | Path,
+    seed: int = 0,
+    workers: int | None = None,
+    *,
+    train: int = 52,
+    background: int = 5,
+    test: int = 24,
+    progress: Callable[[int, int], None] | None = None,
+) -> DemoSet:
+    """Renders the demo set; videos that are there, complete and of the same plan are kept.
+
+    Takes about 50 s of processor time, spread over the workers, and 37 MB. Processes are started afresh ("spawn"),
+    so a script that calls this with more than one worker needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        folder: where to; made if it is not there.
+        seed: same seed and counts, same pixels and samples, whatever the number of workers.
+        workers: processes; None: one a core that this process may use. 1: all in this process.
+        train, background, test: number of labelled, class-free and test videos.
+        progress: called with (videos done, videos in all) as they come.
+
+    Raises:
+        InputError: a negative count, no worker, a folder that cannot be written to or that holds other videos.
+    """
+    folder, workers = Path(folder), _cores() if workers is None else workers
+    if workers < 1 or min(train, background, test) < 0:
+        raise InputError(
+            f"counts cannot be negative and workers not below 1, got {workers=}, {train=}, {background=}, {test=}"
+        )
+    script = plan(seed, train, background, test)
+    found = DemoSet(folder / "videos", folder / "labels.csv", folder / "ground_truth.json", folder / "details.json")
+    _prepare(found.videos, script)
+    jobs = [(video, found.videos / f"{video.video_id}.mp4") for video in script.videos]
+    todo = [(video, path) for video, path in jobs if not _is_done(video, path)]
+    for done, _ in enumerate(_rendered(todo, workers), start=len(jobs) - len(todo) + 1):
+        if progress is not None:
+            progress(done, len(jobs))
+    _write(found.labels, _labels_csv(script))
+    _write(found.ground_truth, json.dumps(_ground_truth(script), indent=1) + "\n")
+    _write(found.details, json.dumps(_details(script), indent=1) + "\n")
+    return found
+
+
+def render_video(video: VideoPlan, path: Path) -> None:
+    """Draws, plays and encodes one video; under a second.
+
+    Raises:
+        InputError, MediaError: as `write_video`.
+    """
+    stage = Stage(video)
+    frames = (stage.frame(index) for index in range(video.frame_count))
+    audio = sound_track(video) if video.has_audio else None
+    write_video(path, frames, FRAME_RATE, audio, AUDIO_RATE_HZ, crf=25, metadata={"comment": _fingerprint(video)})
+
+
+def _rendered(jobs: list[tuple[VideoPlan, Path]], workers: int) -> Iterator[None]:
+    """Renders all, yielding once a video."""
+    if workers == 1 or len(jobs) <= 1:
+        for video, path in jobs:
+            render_video(video, path)
+            yield
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
+        try:
+            for future in as_completed([pool.submit(render_video, video, path) for video, path in jobs]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepare(videos: Path, script: DemoPlan) -> None:
+    """Makes the folder. Videos of someone else in it would be taken for the demo's, so they are an error."""
+    try:
+        videos.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {videos}: {error.strerror}; choose a folder that is writable") from error
+    expected = {f"{video.video_id}.mp4" for video in script.videos}
+    others = sorted(p.name for p in videos.glob("[!.]*") if p.name not in expected)
+    if others:
+        raise InputError(
+            f"{videos} holds {len(others)} files not of this demo (such as {others[0]}); choose an empty folder"
+        )
+
+
+def _fingerprint(video: VideoPlan) -> str:
+    """Goes into the file, so that it can be recognised; a plan's repr names every number in it."""
+    return "avloc demo " + hashlib.sha256(f"{LOOK} {video!r}".encode()).hexdigest()[:32]
+
+
+def _is_done(video: VideoPlan, path: Path) -> bool:
+    """Whether the file is there and of this plan. Files appear by renaming, so one that is there is whole."""
+    import av
+
+    if not path.is_file():
+        return False
+    try:
+        with av.open(str(path)) as container:
+            return container.metadata.get("comment") == _fingerprint(video)
+    except (av.FFmpegError, OSError):
+        return False
+
+
+def _labels_csv(script: DemoPlan) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["video", "labels", "subset"])
+    rows.writerows([video.video_id, ";".join(video.labels), video.subset] for video in script.videos)
+    return text.getvalue()
+
+
+def _ground_truth(script: DemoPlan) -> dict[str, Any]:
+    subsets = {"train": "training", "test": "validation"}  # as in the field, the tested subset is called validation
+    database = {
+        video.video_id: {
+            "subset": subsets[video.subset],
+            "duration": float(video.duration_s),
+            "annotations": [{"segment": [h.start_s, h.end_s], "label": h.label} for h in video.happenings],
+        }
+        for video in script.videos
+    }
+    return {"version": f"avloc demo, seed {script.seed}", "taxonomy": [], "database": database}
+
+
+def _details(script: DemoPlan) -> dict[str, Any]:
+    videos = {
+        video.video_id: {**asdict(video), "duration_s": float(video.duration_s), "labels": video.labels}
+        for video in script.videos
+    }
+    return {"seed": script.seed, "classes": script.classes, "videos": videos}
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that is writable") from error

@@ -1,0 +1,145 @@
+"""The demo's walk: render, extract, train four models, localize the held-out videos, score, draw.
+
+    avloc demo demo-out        or        make demo
+
+Leaves in the folder: videos/, labels.csv, ground_truth.json, features/, one run and its detections per model,
+scores.json, and timelines/ with a picture of a few test videos. Every step skips what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avloc.config import RunConfig, preset
+from avloc.console import Talk, percent
+from avloc.demo.studio import DemoSet, render
+from avloc.evaluation import Evaluation, evaluate_files
+from avloc.extraction import extract_all
+from avloc.formats import FeatureStore, read_annotations, read_labels, write_whole
+from avloc.media.find import find_media
+from avloc.pipeline import Localization, load, localize_all
+from avloc.report import timeline
+from avloc.train import fit
+
+__all__ = ["MODELS", "walk"]
+
+MODELS: dict[str, dict[str, Any]] = {
+    "audio only": {"model.modality": "audio"},
+    "visual only": {"model.modality": "visual"},
+    "0 stages": {"model.num_stages": 0},
+    "2 stages": {"model.num_stages": 2},
+}
+"""The rows of the demo's table: Table 1 of the paper, shortened."""
+
+_PICTURES = 4
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    evaluation: Evaluation
+    found: dict[str, Localization]
+
+
+def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
+    """Do it all and say how it went."""
+    began = time.monotonic()
+    data = _render(folder, seed, workers, talk)
+    config = preset("demo", {"train.seed": seed})
+    features = folder / "features"
+    with talk.progress("extract") as progress:
+        summary = extract_all(find_media(data.videos), features, config.extract, workers, progress=progress)
+    _said(talk, began, f"extracted {len(summary.done)} videos, {len(summary.skipped)} were done already")
+    rows = []
+    for name, changes in MODELS.items():
+        rows.append(_model(folder, name, preset("demo", {"train.seed": seed, **changes}), data, talk))
+        _said(talk, began, f"trained and localized with {name}")
+    _table(talk, rows)
+    scores = {row.name: row.evaluation.to_dict() for row in rows}
+    write_whole(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+    pictures = _pictures(folder, data, rows)
+    _said(talk, began, "all done")
+    talk.say(
+        f"pictures: {pictures}   scores: {folder / 'scores.json'}   the paper's method: {folder / '2-stages' / 'run'}"
+    )
+    talk.say(f"next: avloc localize {folder / '2-stages' / 'run'} YOUR_VIDEO.mp4 -o detections")
+
+
+def _render(folder: Path, seed: int, workers: int, talk: Talk) -> DemoSet:
+    began = time.monotonic()
+    with talk.progress("render") as progress:
+        data = render(folder, seed, workers, progress=lambda done, total: progress(done, total, ""))
+    _said(talk, began, f"rendered the videos in {data.videos}")
+    return data
+
+
+def _model(folder: Path, name: str, config: RunConfig, data: DemoSet, talk: Talk) -> _Row:
+    home = folder / name.replace(" ", "-")
+    if not (home / "run" / "record.json").exists():
+        resume = (home / "run" / "state.pt").exists()
+        with talk.progress(name) as progress:
+            fit(folder / "features", data.labels, home / "run", config, resume, progress)
+    localizer = load(home / "run")
+    tests = [row.video_id for row in read_labels(data.labels).subset("test")]
+    store = FeatureStore(folder / "features")
+    usable = [v for v in tests if localizer.card.config.model.modality in ("audio-visual", *store.load(v).modalities)]
+    found, _ = localize_all(localizer, [store.path(video) for video in usable], home / "detections")
+    # all test videos count, also those that a uni-modal model cannot see or hear
+    return _Row(name, evaluate_files(home / "detections", data.ground_truth, "validation"), found)
+
+
+def _table(talk: Talk, rows: list[_Row]) -> None:
+    lines = []
+    for row in rows:
+        snippets = row.evaluation.snippets
+        assert snippets is not None
+        lines.append(
+            [
+                row.name,
+                percent(row.evaluation.scores.at(0.5)),
+                percent(row.evaluation.scores.average_mean_ap),
+                percent(snippets.snippets.accuracy),
+                percent(snippets.snippets.background_recall),
+                percent(snippets.snippets.foreground_recall),
+                percent(snippets.events.mean_f1),
+            ]
+        )
+    trivial = rows[0].evaluation.trivial
+    lines.append(["whole video, true class", percent(trivial.at(0.5)), percent(trivial.average_mean_ap), *"----"])
+    columns = [
+        "held-out test videos",
+        "mAP@0.5",
+        "average mAP",
+        "snippet accuracy",
+        "background",
+        "foreground",
+        "event F1",
+    ]
+    talk.table("in percent; average over t-IoU 0.5:0.05:0.95", columns, lines)
+
+
+def _pictures(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
+    """Timelines of the test videos with the most instances: visual-only beside the paper's method, as in Fig. 3."""
+    annotations, _ = read_annotations(data.ground_truth, "validation")
+    found = {row.name: row.found for row in rows}
+    shown = [a for a in annotations if a.video_id in found["visual only"] and a.video_id in found["2 stages"]]
+    home = folder / "timelines"
+    home.mkdir(exist_ok=True)
+    for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_PICTURES]:
+        video = annotation.video_id
+        results = {name: found[name][video] for name in ("visual only", "2 stages")}
+        timeline(
+            {name: result.activations for name, result in results.items()},
+            {name: result.detections for name, result in results.items()},
+            annotation.instances,
+            home / f"{video}.png",
+        )
+    return home
+
+
+def _said(talk: Talk, began: float, what: str) -> None:
+    talk.say(f"[{time.monotonic() - began:6.1f} s] {what}")

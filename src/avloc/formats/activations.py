@@ -1,0 +1,69 @@
+"""A model's class activation sequences on disk: one safetensors file a video, with its clock and classes.
+
+Tensors `probs` (L, 1+C), column 0 background, and `video_scores` (C,); the header holds video_id, duration_s, grid,
+classes and modalities as JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from avloc.errors import FormatError, InputError
+from avloc.formats.atomic import write_whole
+from avloc.types import ActivationSequence, SnippetGrid
+
+__all__ = ["load_activations", "save_activations"]
+
+SCHEMA = "1"
+
+
+def save_activations(path: Path | str, activations: ActivationSequence) -> None:
+    """Write one video's activations as float32; the file appears whole or not at all."""
+    from safetensors.numpy import save
+
+    grid = activations.grid
+    header = {
+        "avloc_activations": SCHEMA,
+        "video_id": activations.video_id,
+        "duration_s": repr(float(activations.duration_s)),
+        "grid": json.dumps([str(grid.start_s), str(grid.step_s), str(grid.length_s), grid.count]),
+        "classes": json.dumps(activations.classes, ensure_ascii=False),
+        "modalities": json.dumps(activations.modalities),
+    }
+    tensors = {
+        "probs": np.ascontiguousarray(activations.probs, dtype=np.float32),
+        "video_scores": np.ascontiguousarray(activations.video_scores, dtype=np.float32),
+    }
+    write_whole(path, save(tensors, metadata=header))
+
+
+def load_activations(path: Path | str) -> ActivationSequence:
+    """Read what `save_activations` wrote.
+
+    Raises:
+        InputError: no such file. FormatError: it is something else, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: expected a file of activations; there is none")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            probs, scores = file.get_tensor("probs"), file.get_tensor("video_scores")
+        start, step, length, count = json.loads(header["grid"])
+        return ActivationSequence(
+            video_id=header["video_id"],
+            duration_s=float(header["duration_s"]),
+            grid=SnippetGrid(Fraction(start), Fraction(step), Fraction(length), count),
+            classes=tuple(json.loads(header["classes"])),
+            probs=probs,
+            video_scores=scores,
+            modalities=tuple(json.loads(header["modalities"])),
+        )
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise FormatError(f"{path}: expected activations as `avloc localize` writes them: {error}") from error

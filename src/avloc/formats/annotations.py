@@ -1,0 +1,298 @@
+"""Ground truth in ActivityNet's JSON, versions 1.2 and 1.3 (also what UnAV-100, HACS and THUMOS14 exports use).
+
+    {"version": ..., "taxonomy": [...], "database": {video_id: {"subset": "training", "duration": 92.18,
+        "annotations": [{"label": "Dodgeball", "segment": [5.46, 86.71]}, ...]}}}
+
+Real files hold instances that are none: of no length, reversed, or twice the same. `read_annotations` leaves them out
+and says so; `read_annotation_columns` hands them on, because the official evaluator counts them.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.atomic import write_whole
+from avloc.types import Instance, VideoAnnotation
+
+__all__ = [
+    "AnnotationIssue",
+    "AnnotationReport",
+    "SegmentColumns",
+    "read_annotation_columns",
+    "read_annotations",
+    "write_annotations",
+]
+
+SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
+"""Other names in use -> ActivityNet's own, which `VideoAnnotation.subset` holds."""
+
+SAME_S = 1e-3
+"""Instances of one label whose ends differ by less are one. As in OpenTAD; ActivityNet 1.2 has 34 exact ones."""
+
+
+class SegmentColumns(TypedDict, total=False):
+    """Labelled segments in columns; `score` for detections only. Feeds `metrics.SegmentTable.from_columns`."""
+
+    video: list[str]
+    label: list[str]
+    start_s: np.ndarray
+    end_s: np.ndarray
+    score: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnnotationIssue:
+    """An instance that was not taken as it stands.
+
+    Args:
+        kind: "zero-length", "reversed", "duplicate", "starts before 0", "ends before 0", "starts after the end" or
+            "ends after the end" (of the video).
+        action: "dropped", "cut" or "kept".
+    """
+
+    kind: str
+    action: str
+    video_id: str
+    label: str
+    start_s: float
+    end_s: float
+
+    def __str__(self) -> str:
+        return f"{self.video_id} {self.label!r} {self.start_s:g}-{self.end_s:g} s"
+
+
+@dataclass(frozen=True)
+class AnnotationReport:
+    """All that was odd in a file, in its order."""
+
+    issues: tuple[AnnotationIssue, ...]
+
+    def of(self, kind: str) -> tuple[AnnotationIssue, ...]:
+        """The issues of one kind."""
+        return tuple(issue for issue in self.issues if issue.kind == kind)
+
+    def notes(self) -> tuple[str, ...]:
+        """One line a kind, with its number and up to three examples."""
+        lines = []
+        for kind in dict.fromkeys(issue.kind for issue in self.issues):
+            found = self.of(kind)
+            examples = "; ".join(str(issue) for issue in found[:3]) + ("; ..." if len(found) > 3 else "")
+            lines.append(f"{len(found)} instances {kind}, {found[0].action}: {examples}")
+        return tuple(lines)
+
+
+def read_annotations(
+    path: Path | str, subset: str | None = None
+) -> tuple[tuple[VideoAnnotation, ...], AnnotationReport]:
+    """Ground truth, and what in it was odd.
+
+    Instances of no length, reversed, wholly before 0, or equal to an earlier one (same label, both ends within a
+    millisecond) are dropped; a start before 0 is cut to 0. What reaches beyond the duration or starts after it is
+    kept as it stands: evaluators count it, and it is as often the duration that is wrong (THUMOS14). The report names
+    every one.
+
+    Args:
+        subset: "training", "validation" or "testing" (also train, val, test); None for all videos.
+
+    Raises:
+        InputError: no such file, or no video in that subset.
+        FormatError: not JSON, not ActivityNet's schema; says where.
+    """
+    issues: list[AnnotationIssue] = []
+    annotations = []
+    for video_id, entry in _database(path, subset).items():
+        duration_s = _duration_s(path, video_id, entry)
+        rows = [_instance(path, video_id, row) for row in _rows(path, video_id, entry)]
+        instances = tuple(_sound(video_id, duration_s, rows, issues))
+        annotations.append(VideoAnnotation(video_id, duration_s, _subset(entry), instances))
+    return tuple(annotations), AnnotationReport(tuple(issues))
+
+
+def read_annotation_columns(path: Path | str, subset: str | None = None) -> SegmentColumns:
+    """The same file as columns, every instance as it stands: what parity with the official evaluator needs.
+
+    >>> truth = SegmentTable.from_columns(**read_annotation_columns("gt.json", "validation"))  # doctest: +SKIP
+    """
+    database = _database(path, subset)
+    return segment_columns(path, {video: _rows(path, video, entry) for video, entry in database.items()}, scored=False)
+
+
+def write_annotations(path: Path | str, annotations: Iterable[VideoAnnotation], version: str = "avloc 1") -> None:
+    """Write ground truth in ActivityNet's schema; the file appears whole or not at all.
+
+    Raises:
+        InputError: a video twice.
+    """
+    database: dict[str, Any] = {}
+    for video in annotations:
+        if video.video_id in database:
+            raise InputError(f"video {video.video_id!r} is annotated twice; merge its instances")
+        rows = [{"label": i.label, "segment": [i.start_s, i.end_s]} for i in video.instances]
+        database[video.video_id] = {"subset": video.subset, "duration": video.duration_s, "annotations": rows}
+    content = {"version": version, "taxonomy": [], "database": database}
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """A JSON object from a file (.gz accepted)."""
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{source}: expected a JSON file; there is none")
+    try:
+        raw = source.read_bytes()
+        content = gzip.decompress(raw) if source.suffix == ".gz" else raw
+        with _without_gc():
+            value = json.loads(content)
+    except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FormatError(f"{source}: expected JSON, but it cannot be read as such ({error})") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")
+    return value
+
+
+def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored: bool) -> SegmentColumns:
+    """Columns of {video_id: [{"label", "segment", "score"}, ...]}; checked at once, examined singly only on error."""
+    try:
+        flat = [row for found in rows.values() for row in found]
+        segments = [row["segment"] for row in flat]
+        columns = SegmentColumns(
+            video=[video for video, found in rows.items() for _ in found],
+            label=[row["label"] for row in flat],
+            start_s=_numbers([start for start, _ in segments]),
+            end_s=_numbers([end for _, end in segments]),
+        )
+        if scored:
+            columns["score"] = _numbers([row["score"] for row in flat])
+        if not set(map(type, columns["label"])) <= {str}:
+            raise TypeError("labels")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        for video, found in rows.items():
+            for row in found:
+                check_row(path, video, row, scored)
+        raise FormatError(f"{path}: its segments cannot be read ({error!r})") from error
+    return columns
+
+
+def check_row(path: Path | str, video_id: str, row: Any, scored: bool) -> None:
+    """Refuse what is not {"label": text, "segment": [number, number]} (and "score": number)."""
+    where = f"{path}: video {video_id!r}"
+    if not isinstance(row, dict) or not isinstance(row.get("label"), str):
+        raise FormatError(f'{where}: expected {{"label": text, "segment": [start, end]}}, got {str(row)[:80]}')
+    segment = row.get("segment")
+    if not (isinstance(segment, list) and len(segment) == 2 and all(map(_is_number, segment))):
+        raise FormatError(f"{where}: a segment is [start, end] in seconds, got {str(segment)[:80]}")
+    if scored and not _is_number(row.get("score")):
+        raise FormatError(f"{where}: a score is a number, got {str(row.get('score'))[:80]}")
+
+
+def _database(path: Path | str, subset: str | None) -> dict[str, dict[str, Any]]:
+    content = read_json(path)
+    database = content.get("database")
+    if not isinstance(database, dict):
+        got = ", ".join(list(content)[:6]) or "nothing"
+        hint = "; this is a submission (detections), not ground truth" if "results" in content else ""
+        raise FormatError(f'{path}: expected ActivityNet\'s "database": {{video_id: ...}}, got {got}{hint}')
+    for video_id, entry in database.items():
+        if not isinstance(entry, dict):
+            raise FormatError(f"{path}: video {video_id!r}: expected an object, got {type(entry).__name__}")
+    if subset is None:
+        return database
+    wanted = SUBSETS.get(subset, subset)
+    chosen = {video_id: entry for video_id, entry in database.items() if _subset(entry) == wanted}
+    if not chosen:
+        raise InputError(
+            f"{path}: no video in subset {subset!r}.{did_you_mean(wanted, set(map(_subset, database.values())))}"
+        )
+    return chosen
+
+
+def _subset(entry: Mapping[str, Any]) -> str:
+    name = str(entry.get("subset", ""))
+    return SUBSETS.get(name, name)
+
+
+def _duration_s(path: Path | str, video_id: str, entry: Mapping[str, Any]) -> float:
+    value = entry.get("duration", "nothing")
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise FormatError(f"{path}: video {video_id!r}: expected a duration in seconds, got {value!r}")
+    return float(value)
+
+
+def _rows(path: Path | str, video_id: str, entry: Mapping[str, Any]) -> list[Any]:
+    rows = entry.get("annotations", [])  # absent in withheld test sets
+    if not isinstance(rows, list):
+        raise FormatError(f"{path}: video {video_id!r}: annotations must be a list, got {type(rows).__name__}")
+    return rows
+
+
+def _instance(path: Path | str, video_id: str, row: Any) -> tuple[str, float, float]:
+    check_row(path, video_id, row, scored=False)
+    start_s, end_s = map(float, row["segment"])
+    if not (math.isfinite(start_s) and math.isfinite(end_s)):
+        raise FormatError(f"{path}: video {video_id!r}: segment times must be finite, got {row['segment']}")
+    return row["label"], start_s, end_s
+
+
+def _sound(
+    video_id: str, duration_s: float, rows: list[tuple[str, float, float]], issues: list[AnnotationIssue]
+) -> Iterator[Instance]:
+    """The instances that can be; the others, and those that were changed, go to `issues`."""
+    kept: list[Instance] = []
+    for label, start_s, end_s in rows:
+        issue = _issue(label, start_s, end_s, duration_s, kept)
+        if issue is not None:
+            issues.append(AnnotationIssue(*issue, video_id, label, start_s, end_s))
+            if issue[1] == "dropped":
+                continue
+        kept.append(Instance(max(start_s, 0.0), end_s, label))
+        yield kept[-1]
+
+
+def _issue(
+    label: str, start_s: float, end_s: float, duration_s: float, kept: Iterable[Instance]
+) -> tuple[str, str] | None:
+    if start_s == end_s:
+        return "zero-length", "dropped"
+    if end_s < start_s:
+        return "reversed", "dropped"
+    if any(i.label == label and abs(i.start_s - start_s) < SAME_S and abs(i.end_s - end_s) < SAME_S for i in kept):
+        return "duplicate", "dropped"
+    if start_s >= duration_s:
+        return "starts after the end", "kept"
+    if start_s < 0:
+        return ("starts before 0", "cut") if end_s > 0 else ("ends before 0", "dropped")
+    return ("ends after the end", "kept") if end_s > duration_s else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(values: list[Any]) -> np.ndarray:
+    if not set(map(type, values)) <= {int, float}:
+        raise TypeError("numbers")
+    return np.array(values, dtype=np.float64)
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """A large JSON file is a million objects and no cycle; looking for cycles meanwhile takes a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,294 @@
+"""Snippet features on disk: one safetensors file a video, arrays and clock in one.
+
+A file holds the tensors `visual` (L, d_v) and/or `audio` (L, d_u), and in its header, all as text:
+    avloc_features   version of this schema, "1"
+    video_id         name of the video
+    duration_s       seconds, shortest decimal that reads back as the same number
+    grid             JSON: {"start_s": "0", "step_s": "16/25", "length_s": "16/25", "count": 200}; exact fractions
+    source           JSON: {"visual": backbone, "audio": backbone, ...}
+safetensors is a length, a JSON header and raw numbers: no code can hide in it, and the header alone says what is
+in the file, so that thousands are looked through without reading a feature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.atomic import write_whole
+from avloc.types import FeatureSequence, SnippetGrid
+
+__all__ = ["FeatureStore", "StoreDescription", "load_features", "save_features"]
+
+SCHEMA = "1"
+SUFFIX = ".safetensors"
+MODALITIES = ("visual", "audio")
+
+
+def save_features(
+    path: Path | str, features: FeatureSequence, dtype: Literal["float32", "float16"] = "float32"
+) -> None:
+    """Write a video's features; the file appears whole or not at all.
+
+    Args:
+        dtype: of the numbers on disk. float16 halves the file; values beyond 65,504 do not fit.
+
+    Raises:
+        InputError: the name does not end in .safetensors, another dtype, or a value too large for it.
+    """
+    from safetensors.numpy import save
+
+    target = Path(path)
+    if target.suffix != SUFFIX:
+        raise InputError(f"{target}: a feature file's name ends in {SUFFIX}; got {target.suffix or 'no suffix'}")
+    if dtype not in ("float32", "float16"):
+        raise InputError(f"features are stored as float32 or float16, got {dtype!r}")
+    tensors = {}
+    for name in features.modalities:
+        with np.errstate(over="ignore"):
+            tensors[name] = np.ascontiguousarray(getattr(features, name), dtype=dtype)
+        if not np.isfinite(tensors[name]).all():
+            raise InputError(f"{features.video_id}: {name} has values too large for {dtype}; store it as float32")
+    write_whole(target, save(tensors, metadata=_header(features)))
+
+
+def load_features(path: Path | str) -> FeatureSequence:
+    """Read a video's features, as float32 whatever they are stored as.
+
+    Raises:
+        InputError: no such file.
+        FormatError: not safetensors, not ours, or its parts contradict each other; says which file and what.
+    """
+    with _Opened(path) as file:
+        header, shapes = file.header(), file.shapes()
+        video_id, duration_s, grid, source = _read_header(file.path, header)
+        _check_rows(file.path, shapes, grid)
+        arrays = {name: file.read(name) for name in shapes}
+    try:
+        return FeatureSequence(video_id, duration_s, grid, arrays.get("visual"), arrays.get("audio"), source)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}; extract this video's features again") from error
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """What a folder of features holds, from its headers alone.
+
+    Args:
+        lengths: {video_id: L}.
+        durations_s: {video_id: seconds}.
+        visual_dim, audio_dim: d_v and d_u; None when no file has the modality.
+        visual_source, audio_source: backbone names, "" when not said.
+        without_visual, without_audio: videos that lack the modality.
+        steps_s: the snippet steps that occur.
+    """
+
+    lengths: Mapping[str, int]
+    durations_s: Mapping[str, float]
+    visual_dim: int | None
+    audio_dim: int | None
+    visual_source: str
+    audio_source: str
+    without_visual: tuple[str, ...]
+    without_audio: tuple[str, ...]
+    steps_s: tuple[Fraction, ...]
+
+
+class FeatureStore:
+    """A folder of feature files, found by name and read one at a time.
+
+    The id of a file is its path below the folder without the suffix ("a/b" for a/b.safetensors) and agrees with the
+    header: the header's video_id is that path or its last part.
+
+    Raises:
+        InputError: no such folder, or no feature file in it.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: expected a folder of feature files; there is none")
+        found = sorted(self.folder.rglob(f"*{SUFFIX}"))
+        self._paths = {path.relative_to(self.folder).as_posix().removesuffix(SUFFIX): path for path in found}
+        if not self._paths:
+            others = sorted({path.suffix or path.name for path in self.folder.iterdir()})[:5]
+            raise InputError(
+                f"{self.folder}: no *{SUFFIX} in this folder, found {', '.join(others) or 'nothing'}; "
+                "make some with `avloc extract` or `avloc convert`"
+            )
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of all videos, sorted."""
+        return tuple(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._paths
+
+    def path(self, video_id: str) -> Path:
+        """Where a video's features lie.
+
+        Raises:
+            InputError: the store does not have the video.
+        """
+        if video_id not in self._paths:
+            hint = did_you_mean(video_id, self.ids) if len(self) <= 1000 else ""
+            raise InputError(f"{self.folder}: no features of {video_id!r} among {len(self)} videos.{hint}")
+        return self._paths[video_id]
+
+    def load(self, video_id: str) -> FeatureSequence:
+        """A video's features. Raises as `load_features`, and FormatError when the file holds another video's."""
+        features = load_features(self.path(video_id))
+        self._check_name(video_id, features.video_id)
+        return features
+
+    def describe(self) -> StoreDescription:
+        """Look through all headers; no feature is read.
+
+        Raises:
+            FormatError: a file that is not one of ours, or two files whose feature sizes or backbones differ.
+        """
+        facts: dict[tuple[str, str], tuple[Any, str]] = {}
+        having: dict[str, set[str]] = {name: set() for name in MODALITIES}
+        lengths, durations, steps = {}, {}, set()
+        for video_id, path in self._paths.items():
+            with _Opened(path) as file:
+                header, shapes = file.header(), file.shapes()
+            own_id, durations[video_id], grid, source = _read_header(path, header)
+            self._check_name(video_id, own_id)
+            _check_rows(path, shapes, grid)
+            lengths[video_id] = grid.count
+            steps.add(grid.step_s)
+            for name, shape in shapes.items():
+                having[name].add(video_id)
+                self._agree(facts, (name, "size"), shape[1], video_id)
+                self._agree(facts, (name, "backbone"), source.get(name, ""), video_id)
+        return StoreDescription(
+            lengths=lengths,
+            durations_s=durations,
+            visual_dim=facts.get(("visual", "size"), (None,))[0],
+            audio_dim=facts.get(("audio", "size"), (None,))[0],
+            visual_source=facts.get(("visual", "backbone"), ("",))[0],
+            audio_source=facts.get(("audio", "backbone"), ("",))[0],
+            without_visual=tuple(v for v in self._paths if v not in having["visual"]),
+            without_audio=tuple(v for v in self._paths if v not in having["audio"]),
+            steps_s=tuple(sorted(steps)),
+        )
+
+    def _agree(
+        self, facts: dict[tuple[str, str], tuple[Any, str]], key: tuple[str, str], value: Any, video_id: str
+    ) -> None:
+        first_value, first_id = facts.setdefault(key, (value, video_id))
+        if value != first_value:
+            raise FormatError(
+                f"{self.folder}: one {key[0]} {key[1]} expected in a folder, but {self._paths[first_id].name} has "
+                f"{first_value!r} and {self._paths[video_id].name} has {value!r}; extract them with the same settings"
+            )
+
+    def _check_name(self, video_id: str, own_id: str) -> None:
+        if own_id not in (video_id, video_id.rpartition("/")[2]):
+            raise FormatError(
+                f"{self._paths[video_id]}: the file is named after {video_id!r} but holds the features of "
+                f"{own_id!r}; give it that name"
+            )
+
+
+class _Opened:
+    """An open feature file, whose complaints name it."""
+
+    def __init__(self, path: Path | str) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: expected a feature file; there is none")
+        try:
+            self._file = safe_open(self.path, framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise FormatError(
+                f"{self.path}: expected a safetensors file, got something else or half of one ({error}); "
+                "extract this video's features again"
+            ) from error
+
+    def __enter__(self) -> _Opened:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.__exit__(*exception)
+
+    def header(self) -> dict[str, str]:
+        return self._file.metadata() or {}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        names = sorted(self._file.keys())
+        unknown = [name for name in names if name not in MODALITIES]
+        if unknown or not names:
+            got = ", ".join(names) or "none"
+            raise FormatError(f"{self.path}: expected the tensors visual and/or audio, got {got}")
+        shapes = {}
+        for name in names:
+            part = self._file.get_slice(name)
+            if part.get_dtype() not in ("F16", "F32", "F64"):
+                raise FormatError(f"{self.path}: {name} must be F16, F32 or F64, got {part.get_dtype()}")
+            shapes[name] = tuple(part.get_shape())
+        return shapes
+
+    def read(self, name: str) -> np.ndarray:
+        return np.asarray(self._file.get_tensor(name), dtype=np.float32)
+
+
+def _header(features: FeatureSequence) -> dict[str, str]:
+    grid = features.grid
+    exact = {name: str(getattr(grid, name)) for name in ("start_s", "step_s", "length_s")}
+    return {
+        "avloc_features": SCHEMA,
+        "video_id": features.video_id,
+        "duration_s": repr(float(features.duration_s)),
+        "grid": json.dumps({**exact, "count": grid.count}),
+        "source": json.dumps(dict(features.source), ensure_ascii=False, sort_keys=True),
+    }
+
+
+def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, SnippetGrid, dict[str, str]]:
+    missing = [key for key in ("avloc_features", "video_id", "duration_s", "grid", "source") if key not in header]
+    if missing:
+        raise FormatError(
+            f"{path}: not a feature file of avloc: expected {', '.join(missing)} in its header, which has "
+            f"{', '.join(sorted(header)) or 'nothing'}; foreign features come in by `avloc convert`"
+        )
+    if header["avloc_features"] != SCHEMA:
+        raise FormatError(
+            f"{path}: features of schema {header['avloc_features']!r}, this version reads {SCHEMA!r}; "
+            "use the avloc that wrote them, or extract again"
+        )
+    try:
+        parts = json.loads(header["grid"])
+        exact = {name: Fraction(parts[name]) for name in ("start_s", "step_s", "length_s")}
+        grid = SnippetGrid(**exact, count=parts["count"])
+        source = {str(key): str(value) for key, value in json.loads(header["source"]).items()}
+        duration_s = float(header["duration_s"])
+        if not 0 < duration_s < float("inf"):
+            raise ValueError(f"duration {duration_s} s")
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise FormatError(f"{path}: its header cannot be read ({error!r}); extract this video again") from error
+    return header["video_id"], duration_s, grid, source
+
+
+def _check_rows(path: Path, shapes: Mapping[str, tuple[int, ...]], grid: SnippetGrid) -> None:
+    for name, shape in shapes.items():
+        if len(shape) != 2 or shape[0] != grid.count:
+            raise FormatError(
+                f"{path}: {name} has shape {shape}, its grid has {grid.count} snippets: expected "
+                f"({grid.count}, size); extract this video again"
+            )

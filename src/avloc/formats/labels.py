@@ -1,0 +1,275 @@
+"""The weak labels: which classes occur in which video. A table that people write in a spreadsheet.
+
+    video,labels,subset
+    v_01.mp4,dog;rain,train
+    v_02,,validation          an empty cell: only background
+
+Header `video` and `labels` (or `label`), and if wanted `subset` (or `split`): train, validation or test; without it
+all videos are for training. Several labels of a video stand in one cell with `;` between, or in one row each. The
+column separator is a comma, a semicolon or a tab; UTF-8, with or without a byte-order mark, any line ends.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avloc.errors import FormatError, InputError, did_you_mean
+
+__all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels"]
+
+HEADER = {
+    "video": ("video", "video_id"),
+    "labels": ("labels", "label"),
+    "subset": ("subset", "split"),
+}
+SUBSETS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogg", "ogv", "ts"),
+        *("vob", "webm", "wmv", "y4m"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """What is known of one video. No label: background only."""
+
+    video_id: str
+    labels: tuple[str, ...]
+    subset: str
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """One row a video, in the order of first mention; `notes` says what was merged or ignored in reading."""
+
+    rows: tuple[LabelRow, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All labels, in alphabetical order."""
+        return tuple(sorted({label for row in self.rows for label in row.labels}))
+
+    def subset(self, name: str) -> tuple[LabelRow, ...]:
+        """Rows of "train", "validation" or "test"."""
+        return tuple(row for row in self.rows if row.subset == name)
+
+
+@dataclass(frozen=True)
+class VideoMatch:
+    """Labels against videos.
+
+    Args:
+        found: {id of an available video: its row}.
+        missing: labelled videos that are not available.
+        unlabelled: available videos without a row.
+    """
+
+    found: dict[str, LabelRow]
+    missing: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+
+
+def read_labels(path: Path | str) -> LabelTable:
+    """Read weak labels; the module's text says what is accepted.
+
+    Rows of one video are merged. What is taken off video names is the extension of a video file, nothing else.
+
+    Raises:
+        InputError: no such file.
+        FormatError: not UTF-8 text, no header, a cell too many or too few, a video without a name, an unknown
+            subset, or rows of a video that contradict each other; with line numbers.
+    """
+    lines = _Lines(path)
+    videos: dict[str, _Video] = {}
+    for line, cells in lines.rows():
+        video_id = _video_id(cells["video"])
+        if not video_id:
+            raise FormatError(f"{path}: line {line}: expected the name of a video in column {lines.names['video']!r}")
+        video = videos.setdefault(video_id, _Video(video_id))
+        video.add(path, line, _labels(path, line, cells["labels"]), _subset(path, line, cells.get("subset", "")))
+    if not videos:
+        raise FormatError(f"{path}: expected one row a video after the header, got none")
+    notes = [*lines.notes, *(note for video in videos.values() for note in video.notes)]
+    unsaid = [video.video_id for video in videos.values() if not video.subset]
+    if "subset" in lines.names and unsaid:
+        notes.append(f"{len(unsaid)} videos with an empty subset are for training, first {unsaid[0]!r}")
+    return LabelTable(tuple(video.row() for video in videos.values()), tuple(notes))
+
+
+def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:
+    """Which labelled videos are there, which are not, and which videos have no label.
+
+    A labelled name is looked for as it stands, then without its extension, then without its folders.
+
+    Raises:
+        InputError: two rows mean the same video.
+    """
+    available = list(dict.fromkeys(available_ids))
+    known = set(available)
+    found: dict[str, LabelRow] = {}
+    missing = []
+    for row in table.rows:
+        name = next((candidate for candidate in _spellings(row.video_id) if candidate in known), None)
+        if name is None:
+            missing.append(row.video_id)
+        elif name in found:
+            raise InputError(
+                f"the labels of {found[name].video_id!r} and of {row.video_id!r} both mean the video {name!r}; "
+                "keep one of them, or give the name as it is listed"
+            )
+        else:
+            found[name] = row
+    return VideoMatch(found, tuple(missing), tuple(video for video in available if video not in found))
+
+
+def read_text(path: Path | str) -> str:
+    """A text file in UTF-8. Other encodings are named, never guessed at: a wrong guess spoils names in silence."""
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{source}: expected a table (CSV); there is none")
+    raw = source.read_bytes()
+    advice = "save it as 'CSV UTF-8 (comma delimited)'"
+    if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise FormatError(f"{source}: expected a CSV text file, got an Excel workbook; {advice}")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:4096]:
+        raise FormatError(f"{source}: expected UTF-8 text, got UTF-16 or something binary; {advice}")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise FormatError(
+            f"{source}: line {line}: expected UTF-8 text, got the byte 0x{raw[error.start]:02x} "
+            f"(perhaps Latin-1 or Windows-1252); {advice}"
+        ) from error
+
+
+class _Lines:
+    """The rows of a table whose header names its columns; finds the separator by the header."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self.text = read_text(path)
+        self.offset = 0
+        first, newline, rest = self.text.partition("\n")
+        if first.strip().lower().startswith("sep="):  # a line by which Excel tells itself the separator
+            self.text, self.offset = rest, len(newline)
+        self.header, self.delimiter, self.names = self._find_header()
+        others = [name for name in self.header if name not in self.names.values() and name]
+        self.notes = [f"columns {', '.join(map(repr, others))} are not read"] if others else []
+
+    def _find_header(self) -> tuple[list[str], str, dict[str, str]]:
+        first = next((line for line in self.text.splitlines() if line.strip()), "")
+        for delimiter in ",;\t":
+            header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+            lower = {cell.lower(): cell for cell in reversed(header)}
+            names = {key: lower[name] for key, choices in HEADER.items() for name in reversed(choices) if name in lower}
+            if "video" in names and "labels" in names:
+                return header, delimiter, names
+        raise FormatError(
+            f"{self.path}: expected a header `video,labels` or `video,labels,subset` in the first line, "
+            f"got {first[:80]!r}; put one there"
+        )
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """(line number, {"video", "labels", "subset"}) of every row that is not blank."""
+        reader = csv.reader(self.text.splitlines(keepends=True), delimiter=self.delimiter)
+        columns = {key: self.header.index(name) for key, name in self.names.items()}
+        header_seen = False
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if not header_seen:
+                header_seen = True
+                continue
+            line = reader.line_num + self.offset
+            extra = [cell for cell in cells[len(self.header) :] if cell]
+            if extra or len(cells) <= max(columns["video"], columns["labels"]):
+                raise FormatError(
+                    f"{self.path}: line {line}: the header has {len(self.header)} columns, this row {len(cells)}; "
+                    f"put a cell that holds {self.delimiter!r} in double quotes, or give each label its own row"
+                )
+            yield line, {key: cells[i] if i < len(cells) else "" for key, i in columns.items()}
+
+
+@dataclass
+class _Video:
+    """The rows of one video, as they are read."""
+
+    video_id: str
+    subset: str = ""
+    subset_line: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    empty_line: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, path: Path | str, line: int, labels: tuple[str, ...], subset: str) -> None:
+        if subset and self.subset and subset != self.subset:
+            raise FormatError(
+                f"{path}: video {self.video_id!r} is in {self.subset!r} by line {self.subset_line} and in "
+                f"{subset!r} by line {line}; keep one"
+            )
+        if subset and not self.subset:
+            self.subset, self.subset_line = subset, line
+        earlier = list(self.labels.values()) or [self.empty_line]
+        if (not labels and self.labels) or (labels and self.empty_line):
+            raise FormatError(
+                f"{path}: video {self.video_id!r} has labels in one of the lines {earlier[0]} and {line} and none "
+                "in the other: is it background only? Keep one"
+            )
+        repeated = [label for label in labels if label in self.labels] or [""] * bool(self.empty_line)
+        if repeated and len(repeated) == max(1, len(labels)):
+            self.notes.append(f"line {line} repeats what line {earlier[0]} says of {self.video_id!r}: merged")
+        self.labels.update({label: line for label in labels if label not in self.labels})
+        if not labels and not self.empty_line:
+            self.empty_line = line
+
+    def row(self) -> LabelRow:
+        return LabelRow(self.video_id, tuple(self.labels), self.subset or "train")
+
+
+def _labels(path: Path | str, line: int, cell: str) -> tuple[str, ...]:
+    labels = tuple(dict.fromkeys(part.strip() for part in cell.split(";") if part.strip()))
+    if any(label.lower() == "background" for label in labels):
+        raise FormatError(
+            f"{path}: line {line}: background is no label; leave the cell empty when a video holds nothing else"
+        )
+    return labels
+
+
+def _subset(path: Path | str, line: int, cell: str) -> str:
+    if cell and cell.lower() not in SUBSETS:
+        hint = did_you_mean(cell.lower(), ("train", "validation", "test"))
+        raise FormatError(f"{path}: line {line}: expected subset train, validation or test, got {cell!r}.{hint}")
+    return SUBSETS[cell.lower()] if cell else ""
+
+
+def _video_id(cell: str) -> str:
+    stem, dot, suffix = cell.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in VIDEO_SUFFIXES else cell
+
+
+def _spellings(video_id: str) -> Iterator[str]:
+    bare = video_id.replace("\\", "/").rpartition("/")[2]
+    for name in (video_id, bare):
+        yield name
+        stem, dot, _ = name.rpartition(".")
+        if dot and stem:
+            yield stem

@@ -1,0 +1,110 @@
+"""From class activations to timed detections (§4.2). numpy only; all times go through the grid.
+
+`detect` is the paper's two-stage thresholding, which it takes from W-TALC (Paul et al. 2018): a class is kept when its
+video score reaches the mean over all classes, then runs above a threshold along time become segments. `events` labels
+every snippet with its best class, as for AVE.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from avloc.config import LocalizeConfig
+from avloc.types import ActivationSequence, Detection
+
+__all__ = ["detect", "events", "kept_classes", "localize", "runs", "snippet_labels", "video_scores"]
+
+
+def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[Detection, ...]:
+    """Detections by descending score, by the decoder that `options.decode` names, after the common filters."""
+    found = events(activations) if options.decode == "events" else detect(activations, options)
+    merged = _merge(found, options.merge_gap_s) if options.merge_gap_s else found
+    kept = [d for d in merged if d.score >= options.min_score and d.end_s - d.start_s >= options.min_duration_s]
+    return tuple(sorted(kept, key=lambda d: (-d.score, d.start_s, d.label)))
+
+
+def video_scores(probs: Float[np.ndarray, "l c1"], divisor: int = 8) -> Float[np.ndarray, " c"]:
+    """s(c): mean of class c's top max(1, ceil(L / divisor)) snippets; background left out (App. D)."""
+    k = max(1, -(-len(probs) // divisor))
+    return np.sort(probs[:, 1:], axis=0)[-k:].mean(axis=0)
+
+
+def kept_classes(scores: Float[np.ndarray, " c"]) -> Int[np.ndarray, " k"]:
+    """Classes whose video score reaches the mean over all classes; the best one if rounding leaves none (§4.2)."""
+    kept = np.flatnonzero(scores >= scores.mean())
+    return kept if len(kept) else np.array([scores.argmax()])
+
+
+def runs(above: np.ndarray) -> list[tuple[int, int]]:
+    """Maximal runs of True as half-open index pairs."""
+    padded = np.concatenate([[False], above, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(padded))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def detect(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
+    """The paper's action localization: class gate, then a threshold along time per class (§4.2).
+
+    A class's threshold is max - factor (max - min) of its curve; a run scores its maximum + score_weight times the
+    class's video score. Runs shorter than `min_snippets` are dropped, unless the video itself is shorter.
+    """
+    scores = activations.video_scores
+    classes = np.arange(len(scores)) if options.class_gate == "none" else kept_classes(scores)
+    shortest = min(options.min_snippets, activations.grid.count)
+    found = []
+    for c in classes:
+        curve = _running_mean(activations.probs[:, 1 + c], options.smooth_snippets)
+        threshold = curve.max() - options.threshold_factor * (curve.max() - curve.min())
+        for first, stop in runs(curve >= threshold):
+            if stop - first < shortest:
+                continue
+            segment = activations.grid.segment(first, stop, activations.duration_s)
+            score = float(curve[first:stop].max() + options.score_weight * scores[c])
+            found.append(Detection(segment.start_s, segment.end_s, activations.classes[c], score))
+    return found
+
+
+def snippet_labels(activations: ActivationSequence) -> Int[np.ndarray, " l"]:
+    """argmax over background (0) and classes (1..C) of every snippet (§4.2)."""
+    return activations.probs.argmax(axis=1)
+
+
+def events(activations: ActivationSequence) -> list[Detection]:
+    """Runs of equal non-background argmax as detections; a run scores its mean probability."""
+    found = []
+    start = 0
+    for label, group in groupby(snippet_labels(activations)):
+        stop = start + len(list(group))
+        if label > 0:
+            segment = activations.grid.segment(start, stop, activations.duration_s)
+            score = float(activations.probs[start:stop, label].mean())
+            found.append(Detection(segment.start_s, segment.end_s, activations.classes[label - 1], score))
+        start = stop
+    return found
+
+
+def _running_mean(curve: Float[np.ndarray, " l"], width: int) -> Float[np.ndarray, " l"]:
+    """Centred mean over `width` snippets (made odd), cut at the ends; width 0 or 1 changes nothing."""
+    half = width // 2
+    if not half:
+        return curve
+    total = np.concatenate([[0.0], np.cumsum(curve, dtype=float)])
+    first = np.maximum(np.arange(len(curve)) - half, 0)
+    stop = np.minimum(np.arange(len(curve)) + half + 1, len(curve))
+    return (total[stop] - total[first]) / (stop - first)
+
+
+def _merge(found: list[Detection], gap_s: float) -> list[Detection]:
+    """Same-class detections less than `gap_s` apart become one, with the better score."""
+    merged: list[Detection] = []
+    for detection in sorted(found, key=lambda d: (d.label, d.start_s)):
+        last = merged[-1] if merged else None
+        if last and last.label == detection.label and detection.start_s - last.end_s < gap_s:
+            end = max(last.end_s, detection.end_s)
+            merged[-1] = Detection(last.start_s, end, last.label, max(last.score, detection.score))
+        else:
+            merged.append(detection)
+    return merged

@@ -1,0 +1,141 @@
+"""Open a file, choose its streams, read its packets past damage.
+
+Whatever ffmpeg finds wrong becomes one MediaError that names the file; no other module sees an error of the decoder
+unless it has to count it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.container
+import av.error
+import av.stream
+
+from avloc.errors import MediaError
+
+__all__ = ["choose_streams", "decoded", "first_frame", "nominal_rate", "open_container", "packets"]
+
+MAX_READ_ERRORS = 20
+"""The reader gives up after so many errors with no packet between them."""
+
+_NOT_VIDEO = {"tty", "image2", "image2pipe", "ansi"}  # ffmpeg "plays" text files and stills
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Open for reading; the caller closes it. MediaError for whatever is not a media file."""
+    if path.is_dir():
+        raise MediaError(f"{path}: expected a video file, this is a folder; give the files in it")
+    if not path.exists():
+        raise MediaError(f"{path}: expected a video file, there is none; check the path")
+    if path.is_file() and path.stat().st_size == 0:
+        raise MediaError(f"{path}: expected a video file, this one is empty (0 bytes); copy or download it again")
+    try:
+        # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist that calls
+        # itself .mp4 from fetching from the network; old tags are often not UTF-8
+        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path}: {_why_unreadable(path, error)}") from error
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "may not be read; check its permissions"
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(8)[4:] in (b"ftyp", b"mdat", b"wide", b"free"):
+            return (
+                "expected a complete mp4/mov, its index (the moov atom) is missing: an interrupted recording or"
+                " download; get it again"
+            )
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"expected a video, ffmpeg cannot read this ({reason}); check that it plays, or convert it to mp4"
+
+
+def choose_streams(container: av.container.InputContainer, path: Path) -> tuple[av.VideoStream, av.AudioStream | None]:
+    """The first picture stream (cover art does not count) and the first sound stream that has a decoder."""
+    format_name = container.format.name
+    if format_name in _NOT_VIDEO or format_name.endswith("_pipe"):
+        raise MediaError(f"{path}: expected a video, this is a text or a still picture ({format_name})")
+    art = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    videos = [stream for stream in container.streams.video if not stream.disposition & art]
+    sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not videos:
+        kinds = ", ".join(sorted({_codec_name(stream) for stream in container.streams.audio})) or "no stream at all"
+        raise MediaError(f"{path}: expected a video, there is no picture stream in it (only {kinds})")
+    for video in videos:
+        if video.codec_context is not None:
+            return video, sounds[0] if sounds else None
+    raise MediaError(f"{path}: expected a video that ffmpeg decodes, its picture codec is unknown; convert it to mp4")
+
+
+def _codec_name(stream: av.AudioStream) -> str:
+    return stream.codec_context.name if stream.codec_context is not None else "unknown sound"
+
+
+def nominal_rate(stream: av.VideoStream) -> Fraction:
+    """Average frames per second as the file states it; 25 when it states nothing."""
+    # a bare stream without time stamps says 25 for want of knowledge; its own headers know better
+    bare = stream.start_time is None and stream.duration is None
+    rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    for rate in [rates[1], *rates] if bare else rates:
+        if rate:
+            return Fraction(rate)
+    return Fraction(25)
+
+
+def packets(
+    container: av.container.InputContainer,
+    streams: Sequence[av.stream.Stream],
+    on_error: Callable[[Exception], None],
+) -> Iterator[av.Packet]:
+    """Packets of `streams` in file order. Read errors are handed to `on_error`; reading goes on while it can."""
+    chosen = {stream.index for stream in streams}
+    for stream in container.streams:
+        if hasattr(stream, "discard"):  # PyAV 14 has none; it only saves reading
+            keep = stream.index in chosen
+            stream.discard = av.stream.Discard.default if keep else av.stream.Discard.all
+    failures = 0
+    while failures < MAX_READ_ERRORS:
+        try:
+            for packet in container.demux(*streams):
+                if packet.size:  # empty ones ask for a flush, which decoded(None) does once for all
+                    failures = 0
+                    yield packet
+            return
+        except EOFError:
+            return
+        except av.error.FFmpegError as error:
+            failures += 1
+            on_error(error)
+
+
+def decoded(
+    stream: av.VideoStream | av.AudioStream, packet: av.Packet | None, on_error: Callable[[Exception], None]
+) -> list[av.VideoFrame] | list[av.AudioFrame]:
+    """Frames that `packet` completes; with None, those that the decoder still holds. Errors go to `on_error`."""
+    try:
+        frames = stream.codec_context.decode(packet)
+        for frame in frames:
+            if not frame.time_base:  # PyAV leaves it out of those that come after the last packet
+                frame.time_base = stream.time_base
+        return frames
+    except EOFError:
+        return []
+    except (av.error.FFmpegError, ValueError) as error:
+        on_error(error)
+        return []
+
+
+def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    """The first frame that can be decoded from where the container stands, or None."""
+    ignore: Callable[[Exception], None] = lambda error: None  # noqa: E731
+    for packet in packets(container, [stream], ignore):
+        for frame in decoded(stream, packet, ignore):
+            return frame  # type: ignore[return-value]
+    for frame in decoded(stream, None, ignore):
+        return frame  # type: ignore[return-value]
+    return None

@@ -1,0 +1,108 @@
+"""Find the videos that a person means: files, folders, globs."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from avloc.errors import InputError
+
+__all__ = ["VIDEO_EXTENSIONS", "find_media"]
+
+VIDEO_EXTENSIONS = {
+    *(".avi", ".divx", ".dv", ".mov", ".qt", ".mp4", ".m4v", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".ogv"),
+    *(".mpg", ".mpe", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2t", ".m2ts", ".mxf"),
+    *(".wmv", ".asf", ".flv", ".rm", ".rmvb", ".gif", ".h264", ".hevc", ".mjpeg", ".y4m"),
+}
+"""Extensions that count as a video when a folder is searched."""
+
+
+def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
+    """The video files named by `paths`, sorted, each once.
+
+    Args:
+        paths: files (taken whatever their extension), folders (searched in depth for `VIDEO_EXTENSIONS`, hidden
+            files left out), and globs (`**` goes in depth; folders they match are searched; files they match
+            count when their extension is known, or is written out in the pattern).
+    Raises:
+        InputError: a path does not exist; nothing was found (it lists what was found instead); two files share a
+            name without extension, which would be the same video_id.
+    """
+    entries = [paths] if isinstance(paths, str | Path) else list(paths)
+    found: dict[Path, Path] = {}
+    others: Counter[str] = Counter()
+    for entry in entries:
+        for path in _expand(str(entry), others):
+            found.setdefault(path.resolve(), path)
+    if not found:
+        where = ", ".join(str(entry) for entry in entries) or "an empty list"
+        raise InputError(f"no video in {where}; {_describe(others)}. Expected files such as .mp4, .mkv, .avi, .webm")
+    files = sorted(found.values())
+    _check_names(files)
+    return files
+
+
+def _expand(entry: str, others: Counter[str]) -> list[Path]:
+    """The videos of one entry; what is not a video is counted by extension in `others`."""
+    path = Path(entry)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _videos_under(path, others)
+    if not glob.has_magic(entry):
+        raise InputError(f"{entry}: no such file or folder{_neighbours(path)}")
+    written_out = not glob.has_magic(path.suffix) and path.suffix != ""
+    files: list[Path] = []
+    for match in map(Path, glob.glob(entry, recursive=True)):
+        if match.is_dir():
+            if not entry.endswith("**"):
+                files += _videos_under(match, others)
+        elif written_out or match.suffix.lower() in VIDEO_EXTENSIONS:
+            files.append(match)
+        else:
+            others[match.suffix.lower()] += 1
+    return files
+
+
+def _videos_under(folder: Path, others: Counter[str]) -> list[Path]:
+    videos: list[Path] = []
+    for path in folder.rglob("*"):
+        # macOS writes a "._name.mp4" beside each file on foreign disks: it has the extension and is no video
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix.lower() in VIDEO_EXTENSIONS:
+            videos.append(path)
+        else:
+            others[path.suffix.lower()] += 1
+    return videos
+
+
+def _describe(others: Counter[str]) -> str:
+    if not others:
+        return "nothing matched"
+    kinds = ", ".join(f"{count} {suffix or 'without extension'}" for suffix, count in others.most_common(5))
+    return f"found instead: {kinds}"
+
+
+def _neighbours(path: Path) -> str:
+    """What lies where a missing path was expected, for the error message."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; its folder {folder} is not there either"
+    names = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+    if not names:
+        return f"; {folder} is empty"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"; {folder} holds {', '.join(names[:5])}{more}"
+
+
+def _check_names(files: list[Path]) -> None:
+    first: dict[str, Path] = {}
+    for path in files:
+        other = first.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path} have the same name, and would be the same video; rename one or give one of them"
+            )

@@ -1,0 +1,173 @@
+"""Any sound stream -> mono float32 blocks at one rate, sample n at time n / rate on the picture's clock.
+
+Sound that begins before the picture is cut, sound that begins later gets zeros in front, holes in its time stamps are
+filled with zeros, and nothing goes past the picture's end. Time stamps jitter (a webm rounds them to milliseconds), so
+a deviation below `TOLERANCE_S` is taken as continuous; it does not add up, because each frame is compared with the
+absolute position. Mono is the mean of all channels: no channel of a 5.1 sound is favoured, nothing can clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, runtime_checkable
+
+import av
+import numpy as np
+from jaxtyping import Float
+
+from avloc.media.clock import Clock, stamp
+
+__all__ = ["TOLERANCE_S", "Sound", "SoundTrack"]
+
+TOLERANCE_S = Fraction(1, 50)
+BLOCK_S = Fraction(1, 4)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A block of sound.
+
+    Args:
+        time_s: of its first sample, exact.
+        samples: (n,) float32, full scale is [-1, 1].
+    """
+
+    time_s: Fraction
+    samples: Float[np.ndarray, " n"]
+
+
+@runtime_checkable
+class _Resampler(Protocol):
+    def push(self, block: Float[np.ndarray, " n"], last: bool) -> Float[np.ndarray, " m"]: ...
+
+
+class _Same:
+    def push(self, block: Float[np.ndarray, " n"], last: bool) -> Float[np.ndarray, " m"]:
+        return block
+
+
+class _Soxr:
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        import soxr
+
+        self._stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+
+    def push(self, block: Float[np.ndarray, " n"], last: bool) -> Float[np.ndarray, " m"]:
+        return self._stream.resample_chunk(block, last=last)
+
+
+class _Ffmpeg:
+    """PyAV's resampler, for installations without soxr."""
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
+        self._from_hz, self._position = from_hz, 0
+
+    def push(self, block: Float[np.ndarray, " n"], last: bool) -> Float[np.ndarray, " m"]:
+        done: list[av.AudioFrame] = []
+        if len(block):
+            frame = av.AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
+            frame.sample_rate, frame.time_base = self._from_hz, Fraction(1, self._from_hz)
+            frame.pts = self._position
+            self._position += len(block)
+            done += self._resampler.resample(frame)
+        if last:
+            done += self._resampler.resample(None)
+        parts = [frame.to_ndarray().reshape(-1) for frame in done]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _make_resampler(from_hz: int, to_hz: int) -> _Resampler:
+    if from_hz == to_hz:
+        return _Same()
+    try:
+        return _Soxr(from_hz, to_hz)
+    except ImportError:
+        return _Ffmpeg(from_hz, to_hz)
+
+
+class SoundTrack:
+    """Decoded sound frames in, `Sound` blocks out.
+
+    Args:
+        rate_hz: samples per second that come out.
+        origin_s: the first picture's time on the file's clock.
+        limit_s: length of the picture in seconds; no sample lies at or after it.
+    """
+
+    def __init__(self, rate_hz: int, origin_s: Fraction, limit_s: Fraction) -> None:
+        self.clock = Clock(origin_s, limit_s)
+        self.decoded_samples = 0  # before resampling, without filled holes
+        self._rate_hz = rate_hz
+        self._limit = round(limit_s * rate_hz)
+        self._written = 0
+        self._source_hz = 0
+        self._base_s = Fraction(0)  # time of the first sample given to this resampler
+        self._given = 0  # samples given to it, pending ones included
+        self._pending: list[np.ndarray] = []
+        self._pending_count = 0
+        self._resampler: _Resampler = _Same()
+
+    def push(self, frame: av.AudioFrame) -> Iterator[Sound]:
+        """Take one decoded frame."""
+        if frame.sample_rate != self._source_hz:
+            yield from self._change_rate(frame.sample_rate)
+        samples = _mono(frame)
+        expected_s = self._base_s + Fraction(self._given, self._source_hz)
+        time_s = self.clock.place(stamp(frame), expected_s)
+        if time_s >= self.clock.limit_s:
+            return
+        gap = round((time_s - expected_s) * self._source_hz)
+        if self.decoded_samples and abs(gap) <= TOLERANCE_S * self._source_hz:
+            gap = 0
+        self.decoded_samples += len(samples)
+        if gap < 0:
+            samples = samples[-gap:]
+        second = np.zeros(self._source_hz, np.float32)
+        while gap > 0:  # a second at a time, so that an hour's hole needs no more memory than a short one
+            yield from self._give(second[:gap])
+            gap -= len(second)
+        yield from self._give(samples)
+
+    def finish(self) -> Iterator[Sound]:
+        """What is still inside; call once after the last frame."""
+        yield from self._resample(last=True)
+
+    def _change_rate(self, source_hz: int) -> Iterator[Sound]:
+        if self._source_hz:
+            yield from self._resample(last=True)
+            self._base_s += Fraction(self._given, self._source_hz)
+        self._source_hz, self._given = source_hz, 0
+        self._resampler = _make_resampler(source_hz, self._rate_hz)
+
+    def _give(self, samples: Float[np.ndarray, " n"]) -> Iterator[Sound]:
+        self._pending.append(samples)
+        self._pending_count += len(samples)
+        self._given += len(samples)
+        if self._pending_count >= BLOCK_S * self._source_hz:
+            yield from self._resample(last=False)
+
+    def _resample(self, last: bool) -> Iterator[Sound]:
+        block = np.concatenate(self._pending) if self._pending else np.zeros(0, np.float32)
+        self._pending, self._pending_count = [], 0
+        samples = self._resampler.push(block, last)[: self._limit - self._written]
+        if len(samples):
+            yield Sound(Fraction(self._written, self._rate_hz), samples)
+            self._written += len(samples)
+
+
+def _mono(frame: av.AudioFrame) -> Float[np.ndarray, " n"]:
+    """Mean of the channels, full scale [-1, 1]; damaged float sound (NaN, absurdly loud) is made harmless."""
+    samples = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    samples = samples if frame.format.is_planar else samples.reshape(-1, channels).T
+    if samples.dtype == np.uint8:
+        mono = (samples.mean(axis=0, dtype=np.float32) - 128) / 128
+    elif samples.dtype.kind == "i":
+        mono = samples.mean(axis=0, dtype=np.float64 if samples.itemsize > 2 else np.float32)
+        mono = mono / 2.0 ** (8 * samples.itemsize - 1)
+    else:
+        mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
+    return np.clip(mono, -4, 4).astype(np.float32, copy=False)

@@ -1,0 +1,53 @@
+"""How good is it? Scores as pure functions of what was claimed and what was true. numpy only.
+
+Conventions
+    Times are seconds; segments are half-open. Scores are fractions in [0, 1], never percent. A class that has no
+    prediction scores 0 and stays in the mean; a class without ground truth is not in the mean.
+    Column or index 0 of a class axis of size C+1 is background.
+    What is odd about the input (a claim in an unknown video, a reversed segment, a NaN score) has a defined score and
+    is counted by `detection_counts`; nothing is dropped in silence.
+
+Metrics
+    t_iou                    temporal intersection over union of two lists of segments
+    detection_scores         average precision per class and t-IoU threshold, ActivityNet's algorithm
+    detection_counts         what of the input could not count as anybody would expect
+    whole_video_detections   the trivial baseline: each true class over the whole video
+    snippet_accuracy         argmax class per snippet against the true one, with both recalls and the confusion matrix
+    event_f1                 runs of equal predicted class against true runs
+    rasterise                ground truth in seconds -> class index per snippet
+    video_average_precision  classification by video-level scores; needs no boundaries, so training may use it
+
+References
+    ActivityNet: Caba Heilbron et al., "ActivityNet: a large-scale video benchmark for human activity understanding",
+        CVPR 2015; the toolkit's detection evaluator is what `detection_scores` agrees with.
+    AVE: Tian et al., "Audio-visual event localization in unconstrained videos", ECCV 2018 (snippet accuracy).
+    AVVP: Tian et al., "Unified multisensory perception: weakly-supervised audio-visual video parsing", ECCV 2020
+        (event-level F1 at IoU 0.5).
+    VOC: Everingham et al., "The PASCAL visual object classes challenge: a retrospective", IJCV 2015 (the precision
+        envelope of the 2010 and later challenges).
+"""
+
+from __future__ import annotations
+
+from avloc.metrics.detection import T_IOU_THRESHOLDS, detection_scores, whole_video_detections
+from avloc.metrics.overlap import t_iou
+from avloc.metrics.snippets import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
+from avloc.metrics.table import DetectionCounts, SegmentTable, detection_counts
+from avloc.metrics.video import VideoScores, video_average_precision
+
+__all__ = [
+    "T_IOU_THRESHOLDS",
+    "DetectionCounts",
+    "EventScores",
+    "SegmentTable",
+    "SnippetScores",
+    "VideoScores",
+    "detection_counts",
+    "detection_scores",
+    "event_f1",
+    "rasterise",
+    "snippet_accuracy",
+    "t_iou",
+    "video_average_precision",
+    "whole_video_detections",
+]

@@ -1,0 +1,195 @@
+"""Segments in columns: what the detection metrics work on, and what they find odd in it.
+
+Why columns and not Instance and Detection: half a million claims are scored in the time it takes to make as many
+objects, and the files of the field hold segments which those nouns refuse (zero-length, reversed), that an evaluator
+has to score as the official one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from avloc.types import Detection, VideoAnnotation
+
+__all__ = ["Annotations", "DetectionCounts", "Detections", "SegmentTable", "detection_counts"]
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """n labelled segments of many videos, one a row, in no particular order. Times may be anything.
+
+    Args:
+        videos: names that `video` points into.
+        labels: names that `label` points into.
+        video, label: (n,) indices.
+        start_s, end_s: (n,) seconds.
+        score: (n,); 0 for ground truth, which has none.
+    """
+
+    videos: tuple[str, ...]
+    labels: tuple[str, ...]
+    video: Int[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
+    start_s: Float[np.ndarray, " n"]
+    end_s: Float[np.ndarray, " n"]
+    score: Float[np.ndarray, " n"]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in ("video", "label", "start_s", "end_s", "score")}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of a table must be equally long, got {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @classmethod
+    def from_columns(
+        cls,
+        video: Sequence[str],
+        label: Sequence[str],
+        start_s: Float[np.ndarray, " n"],
+        end_s: Float[np.ndarray, " n"],
+        score: Float[np.ndarray, " n"] | None = None,
+    ) -> SegmentTable:
+        """From columns of names and times, as `formats.read_detection_columns` returns them."""
+        videos, video_index = _encode(video)
+        labels, label_index = _encode(label)
+        scores = np.zeros(len(start_s)) if score is None else score
+        return cls(videos, labels, video_index, label_index, start_s, end_s, scores)
+
+    @classmethod
+    def from_detections(cls, detections: Mapping[str, Sequence[Detection]]) -> SegmentTable:
+        """From {video_id: its detections}."""
+        rows = [(video, d.label, d.start_s, d.end_s, d.score) for video, found in detections.items() for d in found]
+        return cls._from_rows(rows)
+
+    @classmethod
+    def from_annotations(cls, annotations: Iterable[VideoAnnotation]) -> SegmentTable:
+        """From ground truth; its videos without an instance do not appear."""
+        return cls._from_rows(
+            [(v.video_id, i.label, i.start_s, i.end_s, 0.0) for v in annotations for i in v.instances]
+        )
+
+    @classmethod
+    def _from_rows(cls, rows: list[tuple[str, str, float, float, float]]) -> SegmentTable:
+        times = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 3)
+        names = [row[0] for row in rows], [row[1] for row in rows]
+        return cls.from_columns(*names, times[:, 0], times[:, 1], times[:, 2])
+
+    def take(self, rows: Int[np.ndarray, " k"] | Bool[np.ndarray, " n"]) -> SegmentTable:
+        """Some of the rows, in the order asked for."""
+        columns = (column[rows] for column in (self.video, self.label, self.start_s, self.end_s, self.score))
+        return SegmentTable(self.videos, self.labels, *columns)
+
+
+Detections = SegmentTable | Mapping[str, Sequence[Detection]]
+Annotations = SegmentTable | Sequence[VideoAnnotation]
+
+
+def as_tables(detections: Detections, annotations: Annotations) -> tuple[SegmentTable, SegmentTable]:
+    """Both sides as tables."""
+    found = detections if isinstance(detections, SegmentTable) else SegmentTable.from_detections(detections)
+    truth = annotations if isinstance(annotations, SegmentTable) else SegmentTable.from_annotations(annotations)
+    return found, truth
+
+
+def _encode(names: Sequence[str]) -> tuple[tuple[str, ...], Int[np.ndarray, " n"]]:
+    """Distinct names in order of appearance, and the index of each entry."""
+    index: dict[str, int] = {}
+    codes = np.fromiter((index.setdefault(name, len(index)) for name in names), dtype=np.int64, count=len(names))
+    return tuple(index), codes
+
+
+def recode(names: tuple[str, ...], known: Sequence[str]) -> Int[np.ndarray, " k"]:
+    """Index in `known` of each name, -1 for those that are not there."""
+    index = {name: i for i, name in enumerate(known)}
+    return np.array([index.get(name, -1) for name in names], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class DetectionCounts:
+    """What of the input counts otherwise than a person might expect. All zero and empty is the good case.
+
+    Args:
+        detections, instances: rows on either side.
+        unmatched_videos: videos with detections but no instance: {name: detections}. Each is a false positive.
+        unknown_labels: labels with detections but no instance: {label: detections}. These score nothing.
+        zero_length, reversed, non_finite: detections whose times are so: false positives.
+        nan_scores: detections ranked last, behind every number.
+        instances_zero_length, instances_reversed, instances_non_finite: nothing can find them; they stay in the
+            denominator of recall, as in the official evaluator.
+    """
+
+    detections: int
+    instances: int
+    unmatched_videos: Mapping[str, int]
+    unknown_labels: Mapping[str, int]
+    zero_length: int
+    reversed: int
+    non_finite: int
+    nan_scores: int
+    instances_zero_length: int
+    instances_reversed: int
+    instances_non_finite: int
+
+    def notes(self) -> tuple[str, ...]:
+        """One line for each thing that is odd, for a person; empty when nothing is."""
+        lines = [
+            _named(self.unmatched_videos, "in videos without ground truth count as false positives"),
+            _named(self.unknown_labels, "with labels that the ground truth does not have are not scored"),
+        ]
+        counts = {
+            "detections with end = start are false positives": self.zero_length,
+            "detections with end < start are false positives": self.reversed,
+            "detections with a non-finite time are false positives": self.non_finite,
+            "detections with a NaN score are ranked last": self.nan_scores,
+            "instances with end = start cannot be found": self.instances_zero_length,
+            "instances with end < start cannot be found": self.instances_reversed,
+            "instances with a non-finite time cannot be found": self.instances_non_finite,
+        }
+        lines += [f"{count} {words}" for words, count in counts.items() if count]
+        return tuple(line for line in lines if line)
+
+
+def detection_counts(detections: Detections, annotations: Annotations) -> DetectionCounts:
+    """Count what `detection_scores` defines rather than expects. Same arguments."""
+    found, truth = as_tables(detections, annotations)
+    true_videos = {truth.videos[i] for i in np.unique(truth.video)}
+    true_labels = {truth.labels[i] for i in np.unique(truth.label)}
+    zero, backward, non_finite = _degenerate(found)
+    true_zero, true_backward, true_non_finite = _degenerate(truth)
+    return DetectionCounts(
+        detections=len(found),
+        instances=len(truth),
+        unmatched_videos=_count_others(found.videos, found.video, true_videos),
+        unknown_labels=_count_others(found.labels, found.label, true_labels),
+        zero_length=zero,
+        reversed=backward,
+        non_finite=non_finite,
+        nan_scores=int(np.isnan(found.score).sum()),
+        instances_zero_length=true_zero,
+        instances_reversed=true_backward,
+        instances_non_finite=true_non_finite,
+    )
+
+
+def _degenerate(table: SegmentTable) -> tuple[int, int, int]:
+    finite = np.isfinite(table.start_s) & np.isfinite(table.end_s)
+    start, end = table.start_s[finite], table.end_s[finite]
+    return int((start == end).sum()), int((end < start).sum()), int((~finite).sum())
+
+
+def _count_others(names: tuple[str, ...], index: Int[np.ndarray, " n"], known: set[str]) -> dict[str, int]:
+    counts = np.bincount(index, minlength=len(names))
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count and name not in known}
+
+
+def _named(counts: Mapping[str, int], words: str) -> str:
+    if not counts:
+        return ""
+    examples = ", ".join(repr(name) for name in list(counts)[:3]) + (", ..." if len(counts) > 3 else "")
+    return f"{sum(counts.values())} detections {words} ({len(counts)}: {examples})"

@@ -1,0 +1,255 @@
+"""Use a trained run: `avloc.load("RUN").localize("video.mp4")`, and the same for a folder full."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+import avloc
+from avloc.checkpoint import ModelCard, load_model
+from avloc.config import LocalizeConfig, preset
+from avloc.dataset import collate
+from avloc.errors import AvlocError, ConfigError, InputError
+from avloc.extraction import Failure, extract_one, write_failures
+from avloc.formats import (
+    load_features,
+    write_segments_csv,
+    write_segments_json,
+    write_whole,
+)
+from avloc.formats.activations import save_activations
+from avloc.localize import localize
+from avloc.losses import topk_mean
+from avloc.media.find import find_media
+from avloc.model import AudioVisualLocalizer
+from avloc.types import ActivationSequence, Detection, FeatureSequence
+
+__all__ = ["Localization", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What was found in one video."""
+
+    detections: tuple[Detection, ...]
+    activations: ActivationSequence
+
+    @property
+    def video_id(self) -> str:
+        return self.activations.video_id
+
+    @property
+    def duration_s(self) -> float:
+        return self.activations.duration_s
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model could use: "audio", "visual" or both."""
+        return self.activations.modalities
+
+    def to_dataframe(self) -> Any:
+        """Detections as a pandas table: video, start_s, end_s, label, score."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_dataframe needs pandas: pip install 'avloc[frames]'") from error
+        rows = [(self.video_id, d.start_s, d.end_s, d.label, d.score) for d in self.detections]
+        return pandas.DataFrame(rows, columns=["video", "start_s", "end_s", "label", "score"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the detections; the suffix says how: .csv or .json (ActivityNet's submission schema)."""
+        writers = {".csv": write_segments_csv, ".json": write_segments_json}
+        suffix = Path(path).suffix.lower()
+        if suffix not in writers:
+            raise InputError(f"{path}: cannot write {suffix or 'a file without suffix'}; choose {' or '.join(writers)}")
+        writers[suffix](path, {self.video_id: self.detections})
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """A timeline of detections and activations, as a matplotlib figure; written to `path` if one is given."""
+        from avloc.report import timeline
+
+        return timeline(self.activations, self.detections, path=path)
+
+
+class Localizer:
+    """A trained model, ready for videos.
+
+    Args:
+        model, card: as `checkpoint.load_model` gives them.
+        options: how activations become detections; the run's own unless replaced.
+    """
+
+    def __init__(
+        self, model: AudioVisualLocalizer, card: ModelCard, options: LocalizeConfig | None = None, device: str = "cpu"
+    ) -> None:
+        self.model, self.card, self.device = model.to(device).eval(), card, device
+        self.options = options or card.config.localize
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.card.classes
+
+    def localize(self, video: str | Path | FeatureSequence) -> Localization:
+        """Find the actions in one video file, feature file or FeatureSequence.
+
+        Raises:
+            MediaError, FormatError: it cannot be read. InputError: it has nothing that this model can use.
+        """
+        activations = self.activations(video if isinstance(video, FeatureSequence) else self.features(Path(video)))
+        return Localization(localize(activations, self.options), activations)
+
+    def features(self, path: Path) -> FeatureSequence:
+        """Features of a file: as they are for .safetensors, extracted as in training for a video."""
+        if path.suffix == ".safetensors":
+            return load_features(path)
+        wanted = {name: self.card.backbones.get(name) for name in ("visual", "audio")}
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        return extract_one(path, self.card.config.extract.model_copy(update=wanted))
+
+    @torch.no_grad()
+    def activations(self, features: FeatureSequence) -> ActivationSequence:
+        """Class activation sequence of one video (Eq. 5)."""
+        self._check(features)
+        rows = np.arange(features.grid.count)
+        nobody = np.zeros((1, len(self.classes)))
+        batch = collate([(features, rows)], nobody, self.card.audio_size, self.card.visual_size).to(self.device)
+        if not self.model.usable(batch.present).all():
+            raise InputError(
+                f"{features.video_id}: has {' and '.join(features.modalities)} only, and this is a model of "
+                f"{self.card.config.model.modality}"
+            )
+        output = self.model(batch)
+        scores = topk_mean(output.probs, batch.mask, self.card.config.loss.topk_divisor)[0, 1:]
+        return ActivationSequence(
+            features.video_id,
+            features.duration_s,
+            features.grid,
+            self.classes,
+            output.probs[0].double().cpu().numpy(),
+            scores.double().cpu().numpy(),
+            tuple(name for name in features.modalities if name in self.model.embeds),
+        )
+
+    def _check(self, features: FeatureSequence) -> None:
+        """Features of another backbone, size or step give confident nonsense; refuse them."""
+        for name, size in (("audio", self.card.audio_size), ("visual", self.card.visual_size)):
+            rows, expected = getattr(features, name), self.card.backbones.get(name)
+            if rows is None or name not in self.model.embeds:
+                continue
+            made = features.source.get(name)
+            if expected and made and made != expected:
+                raise InputError(
+                    f"{features.video_id}: {name} features are of backbone {made!r}, the run was trained on "
+                    f"{expected!r}; extract them with --{name} {expected}"
+                )
+            if rows.shape[1] != size:
+                raise InputError(
+                    f"{features.video_id}: {name} features have {rows.shape[1]} channels, the run expects {size}; "
+                    "use the features that the run was trained on"
+                )
+
+
+def load(run: str | Path, device: str = "cpu") -> Localizer:
+    """A trained run, ready to localize. Raises InputError when it is not there."""
+    model, card = load_model(Path(run))
+    return Localizer(model, card, device=device)
+
+
+def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localizer:
+    """The same model, decoding with some `localize.*` settings changed.
+
+    Raises:
+        ConfigError: a key outside `localize`, unknown, or a value out of range.
+    """
+    for key in overrides:
+        if not key.startswith("localize."):
+            raise ConfigError(f"{key} was fixed when the run was trained; here only localize.* can be set")
+    kept = {f"localize.{key}": value for key, value in localizer.options.model_dump().items()}
+    options = preset("default", {**kept, **overrides}).localize
+    return Localizer(localizer.model, localizer.card, options, localizer.device)
+
+
+def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
+    """Videos and feature files that `paths` name: files, folders and globs. A folder of features gives those."""
+    features: list[Path] = []
+    rest: list[str | Path] = []
+    for path in map(Path, paths):
+        if path.suffix == ".safetensors" and path.is_file():
+            features.append(path)
+        elif path.is_dir() and any(path.rglob("*.safetensors")):
+            features += sorted(path.rglob("*.safetensors"))
+        else:
+            rest.append(path)
+    return features + (find_media(rest) if rest else [])
+
+
+def localize_all(
+    localizer: Localizer,
+    inputs: Sequence[Path],
+    out: Path,
+    formats: Sequence[str] = ("json", "csv"),
+    progress: Progress | None = None,
+) -> tuple[dict[str, Localization], tuple[Failure, ...]]:
+    """Localize every input and write the folder that EXPERIENCE promises; an unreadable one costs itself only.
+
+    Writes segments.csv and segments.json (those asked for), videos.csv, scores/<video>.safetensors, run.yaml, and
+    failures.csv when there are any.
+    """
+    try:
+        (out / "scores").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror}); choose another -o") from error
+    found: dict[str, Localization] = {}
+    failures = []
+    for done, path in enumerate(inputs, start=1):
+        try:
+            result = localizer.localize(path)
+            save_activations(out / "scores" / f"{result.video_id}.safetensors", result.activations)
+            found[result.video_id] = result
+        except AvlocError as error:
+            failures.append(Failure(path.stem, str(path), str(error)))
+        if progress is not None:
+            progress(done, len(inputs), path.name)
+    detections = {name: result.detections for name, result in found.items()}
+    if "csv" in formats:
+        write_segments_csv(out / "segments.csv", detections)
+    if "json" in formats:
+        write_segments_json(out / "segments.json", detections)
+    write_whole(out / "videos.csv", _videos_table(found))
+    write_whole(out / "run.yaml", _run_card(localizer))
+    write_failures(out / "failures.csv", failures)
+    return found, tuple(failures)
+
+
+def _videos_table(found: dict[str, Localization]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["video", "duration_s", "labels", "detections", "modalities"])
+    for name, result in found.items():
+        labels = ";".join(dict.fromkeys(d.label for d in result.detections))
+        row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _run_card(localizer: Localizer) -> str:
+    card = localizer.card
+    facts = {
+        "avloc": avloc.__version__,
+        "classes": list(card.classes),
+        "backbones": dict(card.backbones),
+        "step": card.step,
+        "config": {**card.config.model_dump(), "localize": localizer.options.model_dump()},
+    }
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,114 @@
+"""From a folder of features and a table of labels to the sets that training and validation see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from avloc.dataset import WeakDataset
+from avloc.errors import InputError
+from avloc.formats import FeatureStore, match_videos, read_labels
+
+__all__ = ["TrainingData", "hold_out", "prepare"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Sets of one data set that share classes and feature sizes.
+
+    Args:
+        train, validation: the sets; validation may be empty.
+        backbones: {"audio": name, "visual": name} as the features say.
+        notes: sentences on what was left out, merged or held out, for a person.
+    """
+
+    train: WeakDataset
+    validation: WeakDataset
+    backbones: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def prepare(features: Path, labels: Path, holdout: float, seed: int, modality: str = "audio-visual") -> TrainingData:
+    """Join features and labels by video, and hold out part of train when no validation subset is named.
+
+    A video labelled but without features is left out and named in the notes; so is one that lacks the only modality
+    the model takes.
+
+    Raises:
+        InputError: no labelled training video has features, or there is no class at all.
+        FormatError: a file is not what its format promises.
+    """
+    store = FeatureStore(features)
+    facts = store.describe()
+    table = read_labels(labels)
+    match = match_videos(table, store.ids)
+    if not match.found:
+        raise InputError(
+            f"none of the {len(table.rows)} videos in {labels} has features in {features}; labels name e.g. "
+            f"{table.rows[0].video_id!r}, features e.g. {store.ids[0]!r}"
+        )
+    notes = list(table.notes) + _absent(match.missing, "labelled but without features")
+    lacking = {"audio": facts.without_audio, "visual": facts.without_visual}.get(modality, ())
+    notes += _absent([video for video in match.found if video in lacking], f"without {modality} features")
+    chosen = {video: row for video, row in match.found.items() if video not in lacking}
+    train, validation = (
+        [(video, row.labels) for video, row in chosen.items() if row.subset == subset]
+        for subset in ("train", "validation")
+    )
+    classes = sorted({label for _, labels_of in train for label in labels_of})
+    if not classes:
+        raise InputError(f"{labels}: no training video with a label and features; a class needs at least one")
+    notes += _unseen(validation, classes)
+
+    def dataset(videos: Sequence[tuple[str, Sequence[str]]]) -> WeakDataset:
+        hot = np.array([[c in names for c in classes] for _, names in videos], dtype=np.float32)
+        ids = [name for name, _ in videos]
+        sizes = facts.audio_dim or 0, facts.visual_dim or 0
+        return WeakDataset(ids, hot.reshape(len(ids), len(classes)), classes, store.load, *sizes)
+
+    if not validation and holdout > 0:
+        hot = dataset(train).labels
+        held = set(hold_out(hot, holdout, seed).tolist())
+        validation = [video for i, video in enumerate(train) if i in held]
+        train = [video for i, video in enumerate(train) if i not in held]
+        notes.append(f"{len(validation)} of {len(hot)} training videos held out for selection (train.holdout)")
+    sources = {"audio": facts.audio_source, "visual": facts.visual_source}
+    backbones = {name: source for name, source in sources.items() if source}
+    return TrainingData(dataset(train), dataset(validation), backbones, tuple(notes))
+
+
+def _absent(names: Sequence[str], why: str) -> list[str]:
+    if not names:
+        return []
+    shown = ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
+    return [f"{len(names)} videos {why}, left out: {shown}"]
+
+
+def _unseen(videos: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]) -> list[str]:
+    unknown = sorted({label for _, labels in videos for label in labels} - set(classes))
+    return [f"validation has classes that training never sees, ignored: {', '.join(unknown)}"] if unknown else []
+
+
+def hold_out(labels: Float[np.ndarray, "n c"], share: float, seed: int) -> Int[np.ndarray, " k"]:
+    """Videos to hold out: about `share` of them, never leaving a class with fewer than two for training.
+
+    Videos are taken in a random order; one is passed over when its class has already given its share, or has no more
+    to give. Returns sorted indices, possibly none.
+    """
+    rng = np.random.default_rng([seed, 3])
+    left = labels.sum(axis=0)
+    quota = np.ceil(left * share)
+    held: list[int] = []
+    for video in rng.permutation(len(labels)):
+        mine = labels[video] > 0
+        if len(held) >= round(len(labels) * share):
+            break
+        if not mine.any() or ((left[mine] > 2).all() and (quota[mine] > 0).all()):
+            held.append(int(video))
+            left[mine] -= 1
+            quota[mine] -= 1
+    return np.array(sorted(held), dtype=np.int64)

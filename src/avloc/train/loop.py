@@ -1,0 +1,313 @@
+"""One training loop: resumable at any validation, the same on one process or many (lightning-fabric)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from avloc import losses
+from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_state, save_model, save_state
+from avloc.config import LossConfig, RunConfig
+from avloc.dataset import PairSampler, WeakDataset
+from avloc.errors import ConfigError, InputError
+from avloc.model import AudioVisualLocalizer, InputNorm
+from avloc.tensors import Batch, SnippetOutput
+from avloc.train.data import TrainingData, prepare
+from avloc.train.record import write_record
+from avloc.train.validate import Validation, validate
+from avloc.train.watch import MetricsLog, warnings_of
+from avloc.types import RunRecord
+
+__all__ = ["fit"]
+
+_log = logging.getLogger("avloc.train")
+
+Progress = Callable[[int, int, str], None]
+
+
+def fit(
+    features: Path,
+    labels: Path,
+    out: Path,
+    config: RunConfig,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Train a model on video-level labels and leave a run folder.
+
+    Args:
+        features: folder of feature files. labels: labels.csv. out: the run folder, made if need be.
+        config: every choice.
+        resume: go on from `out`'s last validation; the result is the same as if it had never stopped.
+        progress: called with (step, steps, a few words) now and then.
+
+    Returns:
+        The record of the run, as also written to out/record.json.
+
+    Raises:
+        InputError, FormatError, ConfigError: in words for a person.
+    """
+    fabric = _fabric(config)
+    data = prepare(features, labels, config.train.holdout, config.train.seed, config.model.modality)
+    card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
+    trainer = _Trainer(fabric, data, card, out)
+    if resume:
+        trainer.restore()
+    if fabric.is_global_zero:
+        for note in data.notes:
+            _log.warning("%s", note)
+        (out / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    return trainer.run(progress)
+
+
+def _fabric(config: RunConfig) -> Fabric:
+    """The engine, as the launcher's environment says (torchrun, fabric run), else as the config does."""
+    train = config.train
+    given: dict[str, Any] = {"precision": train.precision, "accelerator": train.accelerator}
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        given |= {"devices": local, "num_nodes": world // local}
+    else:
+        given |= {"devices": train.devices or 1, "num_nodes": train.num_nodes}
+    if given["devices"] * given["num_nodes"] > 1:
+        given["strategy"] = "ddp"
+    fabric = Fabric(**given)
+    fabric.launch()
+    return fabric
+
+
+class _Trainer:
+    """The state of one run: model, optimiser, step, and the best so far."""
+
+    def __init__(self, fabric: Fabric, data: TrainingData, card: ModelCard, out: Path) -> None:
+        self.fabric, self.data, self.card, self.out = fabric, data, card, out
+        self.config, self.loss = card.config.train, card.config.loss
+        self.step, self.best, self.best_step = 0, -np.inf, 0
+        self.sampler = PairSampler(
+            data.train.labels, self.config.batch_size, self.config.pair_fraction, self.config.seed
+        )
+        if self.sampler.size % fabric.world_size:
+            raise ConfigError(
+                f"a batch of {self.sampler.size} videos cannot be split over {fabric.world_size} processes evenly; "
+                f"set train.batch_size to a multiple of {fabric.world_size}, at most {len(data.train)}"
+            )
+        if fabric.is_global_zero:
+            _make_folder(out)
+        fabric.barrier()
+        torch.manual_seed(self.config.seed)
+        module = card.build()
+        _fit_norms(module, data.train)
+        self.model, self.optimizer = fabric.setup(module, self._adam(module))
+
+    def _adam(self, module: torch.nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            module.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+
+    @property
+    def module(self) -> AudioVisualLocalizer:
+        """The network without the engine's wrapping."""
+        return self.model.module
+
+    def run(self, progress: Progress | None) -> RunRecord:
+        log = MetricsLog(self.out, self.step) if self.fabric.is_global_zero else None
+        try:
+            self._steps(log, progress)
+        finally:
+            if log is not None:
+                log.close()
+        self.fabric.barrier()
+        return write_record(self.out, self.card, log.rows if log else [], self.best, self.best_step, self.data)
+
+    def _steps(self, log: MetricsLog | None, progress: Progress | None) -> None:
+        began, first = time.monotonic(), self.step
+        while self.step < self.config.steps:
+            terms = self._train_step(self.step)
+            self.step += 1
+            if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
+                self._pause(log, terms, (time.monotonic() - began) / (self.step - first))
+            elif log is not None and (self.step % 10 == 0 or self.step == 1):
+                log.write(self.step, terms)
+            if progress is not None and self.fabric.is_global_zero:
+                progress(self.step, self.config.steps, f"loss {terms['loss/total']:.3f}")
+
+    def _train_step(self, step: int) -> dict[str, float]:
+        indices = self.sampler.batch(step)
+        per_rank = len(indices) // self.fabric.world_size
+        mine = indices[self.fabric.global_rank * per_rank : (self.fabric.global_rank + 1) * per_rank]
+        batch = self.data.train.batch(mine, self.config.snippets, (self.config.seed, 4, step)).to(self.fabric.device)
+        self._seed(step)
+        self.model.train()
+        output = self.model(batch)
+        terms, rate = losses.output_terms(output, batch.labels, batch.mask, **_per_video(self.loss))
+        terms["coactivity"] = self._coactivity(output, batch)
+        total = losses.total_loss(terms, self._weights(step))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(total)
+        norm = _gradient_norm(self.module)
+        if self.config.grad_clip:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.grad_clip)
+        self.optimizer.step()
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"step {step + 1}: the gradient is not finite; see {self.out / 'metrics.jsonl'}")
+        return self._row(terms, total, output, batch, rate, norm)
+
+    def _row(
+        self,
+        terms: Mapping[str, Tensor],
+        total: Tensor,
+        output: SnippetOutput,
+        batch: Batch,
+        rate: Tensor,
+        norm: Tensor,
+    ) -> dict[str, float]:
+        values = {f"loss/{name}": term for name, term in terms.items()}
+        values |= {
+            "loss/total": total,
+            "train/pseudo_rate": rate,
+            "train/reliability": losses.video_mean(output.reliability, batch.mask),
+            "train/gradient_norm": norm,
+        }
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        mean = cast(Tensor, self.fabric.all_reduce(stacked, reduce_op="mean"))
+        return dict(zip(values, mean.tolist(), strict=True))
+
+    def _seed(self, step: int) -> None:
+        """Dropout is a function of (seed, step, process): nothing random needs saving, and a resumed run is exact."""
+        words = np.random.SeedSequence([self.config.seed, 5, step, self.fabric.global_rank]).generate_state(2)
+        torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+    def _coactivity(self, output: SnippetOutput, batch: Batch) -> Tensor:
+        """L_cas over the pairs of the whole batch, wherever its videos are."""
+        high, low, where = losses.coactivity_descriptors(
+            output.embedding, output.action_logits, batch.labels, batch.mask
+        )
+        if self.fabric.world_size > 1:
+            where = where + torch.tensor([self.fabric.global_rank * len(batch), 0], device=where.device)
+            high, low, where = (_gather_rows(self.fabric, rows) for rows in (high, low, where))
+        return losses.coactivity_loss(high, low, where, self.loss.coactivity_margin)
+
+    def _weights(self, step: int) -> dict[str, float]:
+        """Weights of Eq. 10 at a step: β and γ ramp in over the warm-up; the soft-max head has no L_cont (§4.3)."""
+        warm = self.loss.warmup * self.config.steps
+        ramp = min(1.0, step / warm) if warm else 1.0
+        open_max = self.card.config.model.head == "open-max"
+        return {
+            "mil": 1.0,
+            "coactivity": self.loss.coactivity_weight,
+            "continuity": ramp * self.loss.continuity_weight * open_max,
+            "pseudo": ramp * self.loss.pseudo_weight,
+        }
+
+    def _pause(self, log: MetricsLog | None, terms: dict[str, float], seconds_per_step: float) -> None:
+        """Validate, keep the best, save the state. Only the first process works; the others wait."""
+        if log is not None:
+            found = validate(self.module, self.data, self.loss, self.fabric.device)
+            log.write(self.step, {**terms, **found.values, "train/step_s": seconds_per_step})
+            if self.step >= self.config.steps / 4:
+                for sentence in warnings_of(found.values):
+                    _log.warning("step %d: %s", self.step, sentence)
+            self._keep(found)
+            save_state(self.out / STATE_FILE, self._state())
+        self.fabric.barrier()
+
+    def _keep(self, found: Validation) -> None:
+        """Save the weights that validation likes best; without validation videos, the last ones."""
+        if self.step < self.config.select_after * self.config.steps:
+            return
+        score = found.score(self.config.selection)
+        if score is None or score >= self.best:
+            self.best, self.best_step = (-np.inf if score is None else score), self.step
+            card = ModelCard(**{**vars(self.card), "step": self.step})
+            save_model(self.out / MODEL_FILE, card, self.module.state_dict())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "best": float(self.best),
+            "best_step": self.best_step,
+            "model": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "config": self.card.config.model_dump_json(),
+            "videos": list(self.data.train.ids),
+        }
+
+    def restore(self) -> None:
+        """Take up a run where its last validation left it."""
+        path = self.out / STATE_FILE
+        if not path.exists():
+            raise InputError(f"{self.out}: nothing to resume, no {STATE_FILE} in it; leave --resume out to start")
+        state = load_state(path)
+        saved = RunConfig.model_validate_json(state["config"])
+        differing = _differences(saved, self.card.config)
+        if differing:
+            raise ConfigError(f"{self.out} was trained with other settings, cannot resume: {'; '.join(differing)}")
+        if state["videos"] != list(self.data.train.ids):
+            raise InputError(f"{self.out} was trained on other videos; resume with the same features and labels")
+        self.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise InputError(f"{out}: cannot write the run folder there ({error.strerror}); choose another -o") from error
+
+
+def _per_video(loss: LossConfig) -> dict[str, Any]:
+    elsewhere = {"coactivity_weight", "coactivity_margin", "continuity_weight", "pseudo_weight", "warmup"}
+    return loss.model_dump(exclude=elsewhere)
+
+
+def _fit_norms(module: AudioVisualLocalizer, train: WeakDataset) -> None:
+    statistics = train.statistics()
+    for name, norm in module.norms.items():
+        moments = getattr(statistics, name)
+        assert isinstance(norm, InputNorm)
+        if norm.mode == "standard" and moments is not None:
+            norm.fit(torch.from_numpy(moments[0]), torch.from_numpy(moments[1]))
+
+
+def _gradient_norm(module: torch.nn.Module) -> Float[Tensor, ""]:
+    gradients = [p.grad.norm() for p in module.parameters() if p.grad is not None]
+    return torch.stack(gradients).norm()
+
+
+def _gather_rows(
+    fabric: Fabric, rows: Float[Tensor, "n d"] | Int[Tensor, "n d"]
+) -> Float[Tensor, "m d"] | Int[Tensor, "m d"]:
+    """Rows of all processes in order of rank, with gradients; each may bring a different number."""
+    counts = _gathered(fabric, torch.tensor(len(rows), device=rows.device)).tolist()
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows)))
+    everywhere = _gathered(fabric, padded, sync_grads=rows.is_floating_point())
+    return torch.cat([everywhere[rank, :count] for rank, count in enumerate(counts)])
+
+
+def _gathered(fabric: Fabric, tensor: Tensor, sync_grads: bool = False) -> Tensor:
+    """The tensors of all processes, stacked; the engine's own signature allows more than tensors."""
+    return cast(Tensor, fabric.all_gather(tensor, sync_grads=sync_grads))
+
+
+def _differences(old: RunConfig, new: RunConfig) -> list[str]:
+    a, b = old.model_dump(), new.model_dump()
+    ignored = {("train", "devices"), ("train", "num_nodes"), ("train", "accelerator")}
+    return [
+        f"{section}.{key} was {value!r}, is {b[section][key]!r}"
+        for section in ("model", "loss", "train")
+        for key, value in a[section].items()
+        if (section, key) not in ignored and value != b[section][key]
+    ]

@@ -1,0 +1,56 @@
+"""Small feature sets for tests, written with the real formats: classes have directions in feature space, background
+has others, and each video brings its own noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from avloc.formats import save_features
+from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
+
+
+def make_videos(
+    count: int = 24,
+    classes: tuple[str, ...] = ("bark", "drum", "saw"),
+    snippets: tuple[int, int] = (12, 24),
+    sizes: tuple[int, int] = (6, 8),
+    noise: float = 0.4,
+    seed: int = 0,
+    background_videos: int = 0,
+) -> list[tuple[FeatureSequence, VideoAnnotation]]:
+    """Videos with one instance each, as features and ground truth; the last ones hold background only."""
+    rng = np.random.default_rng(seed)
+    world = np.random.default_rng(99)
+    means = {name: [world.normal(size=(1 + len(classes), size)) * 1.5 for size in sizes] for name in ("av",)}["av"]
+    videos = []
+    for i in range(count):
+        length = int(rng.integers(snippets[0], snippets[1] + 1))
+        grid = SnippetGrid.cover(length, 1)
+        truth = np.zeros(length, dtype=int)
+        instances: tuple[Instance, ...] = ()
+        if i < count - background_videos:
+            size = int(rng.integers(3, max(4, length // 2)))
+            start = int(rng.integers(0, length - size + 1))
+            label = i % len(classes)
+            truth[start : start + size] = 1 + label
+            instances = (Instance(float(start), float(start + size), classes[label]),)
+        audio, visual = (m[truth] + noise * rng.normal(size=(length, m.shape[1])) for m in means)
+        source = {"audio": "made", "visual": "made"}
+        features = FeatureSequence(
+            f"video_{i:03d}", float(length), grid, visual.astype(np.float32), audio.astype(np.float32), source
+        )
+        videos.append((features, VideoAnnotation(features.video_id, float(length), "training", instances)))
+    return videos
+
+
+def write_set(folder: Path, videos: list[tuple[FeatureSequence, VideoAnnotation]]) -> tuple[Path, Path]:
+    """Write features and labels.csv; returns their paths."""
+    features = folder / "features"
+    for video, _ in videos:
+        save_features(features / f"{video.video_id}.safetensors", video)
+    labels = folder / "labels.csv"
+    rows = [f"{truth.video_id},{';'.join(sorted({i.label for i in truth.instances}))}" for _, truth in videos]
+    labels.write_text("video,labels\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return features, labels

@@ -1,0 +1,176 @@
+"""Builds odd media files with PyAV: the ones that phones, cameras, browsers and broken downloads produce.
+
+A picture is grey, and white while it flashes; sound is silent but for clicks. Times are in seconds. At the end, two
+backbones that show what they were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+GREY, WHITE = 60, 255
+
+
+def grey_frames(count: int, width: int = 64, height: int = 48, white: Sequence[int] = ()) -> list[np.ndarray]:
+    """`count` RGB pictures, those numbered in `white` white."""
+    return [np.full((height, width, 3), WHITE if i in white else GREY, np.uint8) for i in range(count)]
+
+
+def noise_frames(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
+    """`count` RGB pictures of noise: they need many bytes, so that a share of the file is a share of its time."""
+    return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
+
+
+def clicks(length_s: float, rate_hz: int, at_s: Sequence[float], channels: int = 1) -> np.ndarray:
+    """(channels, n) float32: silence with a click of 10 ms at each time of `at_s`."""
+    sound = np.zeros((channels, round(length_s * rate_hz)), np.float32)
+    for time in at_s:
+        start = round(time * rate_hz)
+        sound[:, start : start + rate_hz // 100] = 0.8
+    return sound
+
+
+def write_video(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    *,
+    rate: int = 10,
+    times_s: Sequence[Fraction] | None = None,
+    codec: str = "mpeg4",
+    options: dict[str, str] | None = None,
+    rotation_deg: int | None = None,
+    picture_start_s: Fraction = Fraction(0),
+    sound: np.ndarray | None = None,
+    sound_rate_hz: int = 16000,
+    sound_codec: str = "pcm_s16le",
+    sound_start_s: Fraction = Fraction(0),
+    layout: str = "mono",
+    spoil_sound: bool = False,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """One video file.
+
+    Args:
+        times_s: presentation time of each picture, for variable frame rates; regular by default.
+        rotation_deg: counter-clockwise turn written as a display matrix.
+        picture_start_s, sound_start_s: where each stream starts on the file's clock.
+        sound: (channels, n) float32.
+        spoil_sound: write zeros in place of each encoded sound packet.
+    """
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        video = container.add_stream(codec, rate=rate, options=options or {})
+        video.width, video.height, video.pix_fmt = width, height, "rgb8" if codec == "gif" else "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000) if times_s is not None else Fraction(1, rate)
+        if rotation_deg is not None:
+            video.set_display_rotation(rotation_deg)
+        audio = None
+        if sound is not None:
+            audio = container.add_stream(sound_codec, rate=sound_rate_hz, layout=layout)
+        packets = list(_encode_pictures(video, pictures, rate, times_s, picture_start_s))
+        if audio is not None and sound is not None:
+            heard = _encode_sound(audio, sound, sound_rate_hz, layout, sound_start_s)
+            packets += [_spoilt(packet) for packet in heard] if spoil_sound else heard
+        packets.sort(key=lambda packet: packet.dts * Fraction(packet.time_base))
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
+def _encode_pictures(video, pictures, rate, times_s, start_s):
+    base = Fraction(1, 1000) if times_s is not None else Fraction(1, rate)
+    for i, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+        time = start_s + (times_s[i] if times_s is not None else Fraction(i, rate))
+        frame.pts, frame.time_base = round(time / base), base
+        yield from video.encode(frame)
+    yield from video.encode()
+
+
+def sound_frames(sound, rate_hz, start_s, layout="mono"):
+    """The sound as float frames of 1024 samples, stamped from `start_s` on."""
+    for start in range(0, sound.shape[1], 1024):
+        block = np.ascontiguousarray(sound[:, start : start + 1024], dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
+        frame.pts = start + round(start_s * rate_hz)
+        yield frame
+
+
+def _encode_sound(audio, sound, rate_hz, layout, start_s):
+    resampler = av.AudioResampler(format=audio.codec_context.format.name, layout=layout, rate=rate_hz)
+    encoded = []
+    for frame in sound_frames(sound, rate_hz, start_s, layout):
+        for ready in resampler.resample(frame):
+            encoded += audio.encode(ready)
+    return encoded + audio.encode()
+
+
+def _spoilt(packet):
+    spoilt = av.Packet(bytes(packet.size))
+    spoilt.pts, spoilt.dts, spoilt.duration = packet.pts, packet.dts, packet.duration
+    spoilt.time_base, spoilt.stream = packet.time_base, packet.stream
+    return spoilt
+
+
+def write_sound_only(path: Path, sound: np.ndarray, rate_hz: int = 16000) -> Path:
+    """A file with a sound stream and no picture."""
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("aac" if path.suffix == ".m4a" else "pcm_s16le", rate=rate_hz, layout="mono")
+        for packet in _encode_sound(audio, sound, rate_hz, "mono", Fraction(0)):
+            container.mux(packet)
+    return path
+
+
+def cut(source: Path, target: Path, keep: float) -> Path:
+    """The first part of a file, as an interrupted download leaves it."""
+    data = source.read_bytes()
+    target.write_bytes(data[: round(len(data) * keep)])
+    return target
+
+
+def overwrite(source: Path, target: Path, start: float, stop: float) -> Path:
+    """A copy with noise in the middle, from `start` to `stop` (shares of its length)."""
+    data = bytearray(source.read_bytes())
+    first, last = round(len(data) * start), round(len(data) * stop)
+    data[first:last] = np.random.default_rng(0).integers(0, 256, last - first, np.uint8).tobytes()
+    target.write_bytes(data)
+    return target
+
+
+class Brightness:
+    """A backbone that shows what it was given: the brightness of each picture of the snippet."""
+
+    name, modality, licence = "brightness", "visual", "none"
+    weights: str | None = None
+    frame_rate: Fraction | None = None
+    frame_size: tuple[int, int] | int = (12, 16)
+
+    def __init__(self, frames_per_snippet: int = 4) -> None:
+        self.frames_per_snippet: int | None = frames_per_snippet
+        self.size = frames_per_snippet
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return batch.mean(axis=(2, 3, 4), dtype=np.float32)
+
+
+class Loudness:
+    """A backbone that shows what it was given: peak, its place in the window in seconds, and mean square."""
+
+    name, modality, licence = "loudness", "audio", "none"
+    weights: str | None = None
+    size = 3
+    rate_hz = 16000
+
+    def __init__(self, window_s: Fraction | None = None) -> None:
+        self.window_s = window_s
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        loud = np.abs(batch)
+        onset = (loud > 0.3).argmax(axis=1) / self.rate_hz
+        return np.stack([loud.max(axis=1), onset, (batch**2).mean(axis=1)], axis=1).astype(np.float32)

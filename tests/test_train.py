@@ -1,0 +1,310 @@
+"""Training: it learns, it resumes exactly, it is the same on two processes, and it says when it collapses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import avloc
+from avloc.checkpoint import MODEL_FILE, STATE_FILE, load_model, load_state
+from avloc.config import RunConfig, preset
+from avloc.errors import ConfigError, FormatError, InputError
+from avloc.evaluation import evaluate_snippets
+from avloc.formats import save_features
+from avloc.train import fit, read_record
+from avloc.train.data import hold_out, prepare
+from avloc.train.watch import health, read_metrics, warnings_of
+from feature_sets import make_videos, write_set
+
+SMALL = {
+    "model.embed_dim": 16,
+    "train.steps": 30,
+    "train.batch_size": 8,
+    "train.learning_rate": 3e-3,
+    "train.eval_every": 10,
+}
+
+
+def config(**changes: object) -> RunConfig:
+    return preset("default", {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_set(tmp_path_factory.mktemp("set"), make_videos())
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(run)[0].state_dict()
+
+
+def test_a_run_learns_to_find_what_only_its_videos_labels_told(tmp_path: Path) -> None:
+    features, labels = write_set(tmp_path, make_videos(count=30))
+    changes = {"model__embed_dim": 64, "train__steps": 200, "train__learning_rate": 1e-3}
+    fit(features, labels, tmp_path / "run", config(**changes, loss__mil_background_weight=1.0, loss__threshold=0.9))
+    localizer = avloc.load(tmp_path / "run")
+    unseen = make_videos(count=12, seed=7)
+    found = [localizer.activations(video) for video, _ in unseen]
+    scores = evaluate_snippets(found, [truth for _, truth in unseen])
+    assert scores is not None
+    assert scores.snippets.background_recall > 0.5
+    assert scores.snippets.foreground_recall > 0.5
+    assert scores.snippets.accuracy > 0.7
+
+
+def test_a_run_folder_holds_what_a_person_needs(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    record = fit(*data, tmp_path, config())
+    assert {"config.yaml", "metrics.jsonl", "record.json", MODEL_FILE, STATE_FILE} <= {
+        p.name for p in tmp_path.iterdir()
+    }
+    assert read_record(tmp_path) == record
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 10, 20, 30]
+    expected = {"loss/mil", "loss/coactivity", "loss/continuity", "loss/pseudo", "loss/total"}
+    expected |= {"train/pseudo_rate", "train/reliability", "train/gradient_norm", "validation/video_ap"}
+    assert expected <= set(rows[1])
+    assert list((tmp_path / "tensorboard").iterdir())
+    terms, loss = rows[0], config().loss
+    total = terms["loss/mil"] + loss.coactivity_weight * terms["loss/coactivity"]
+    total += loss.continuity_weight * terms["loss/continuity"] + loss.pseudo_weight * terms["loss/pseudo"]
+    assert terms["loss/total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_resume_continues_exactly(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    whole = fit(*data, tmp_path / "whole", config())
+
+    class Killed(Exception):
+        pass
+
+    def killer(step: int, steps: int, text: str) -> None:
+        if step == 17:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(*data, tmp_path / "halves", config(), progress=killer)
+    assert load_state(tmp_path / "halves" / STATE_FILE)["step"] == 10
+    resumed = fit(*data, tmp_path / "halves", config(), resume=True)
+    timeless = [{k: v for k, v in row.items() if k != "train/step_s"} for row in resumed.history]
+    assert timeless == [{k: v for k, v in row.items() if k != "train/step_s"} for row in whole.history]
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "halves")[name]), name
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(*data, tmp_path / name, config(train__seed=seed, train__steps=5))
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["action_head.weight"], c["action_head.weight"])
+
+
+def test_resume_refuses_other_settings_and_other_videos(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match="nothing to resume"):
+        fit(*data, tmp_path / "none", config(), resume=True)
+    fit(*data, tmp_path / "run", config(train__steps=10))
+    with pytest.raises(ConfigError, match=r"train\.steps was 10, is 20"):
+        fit(*data, tmp_path / "run", config(train__steps=20), resume=True)
+    fewer = write_set(tmp_path / "fewer", make_videos(count=20))
+    with pytest.raises(InputError, match="other videos"):
+        fit(*fewer, tmp_path / "run", config(train__steps=10), resume=True)
+
+
+def launch(data: tuple[Path, Path], out: Path, processes: int, *sets: str) -> None:
+    sets = (*(f"{key}={value}" for key, value in SMALL.items()), "model.dropout=0", "train.precision=64-true", *sets)
+    arguments = ["train", "--features", str(data[0]), "--labels", str(data[1]), "-o", str(out)]
+    arguments += [word for pair in sets for word in ("--set", pair)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [*launcher, "-m", "avloc", "-q", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_two_processes_give_the_curve_of_one(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    launch(data, tmp_path / "two", 2, "train.steps=20")
+    fit(*data, tmp_path / "one", config(model__dropout=0.0, train__steps=20, train__precision="64-true"))
+    one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for a, b in zip(one, two, strict=True):
+        for key in a:
+            if key != "train/step_s":
+                assert b[key] == pytest.approx(a[key], rel=1e-5, abs=1e-7), (a["step"], key)
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_that_cannot_be_split_evenly_is_named(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning_fabric import Fabric
+
+    monkeypatch.setattr(Fabric, "world_size", 3)
+    with pytest.raises(ConfigError, match="8 videos cannot be split over 3 processes"):
+        fit(*data, tmp_path, config())
+
+
+def test_collapse_is_said_in_plain_words() -> None:
+    everything = np.tile([0.01, 0.9, 0.09], (50, 1))
+    nothing = np.tile([0.9, 0.05, 0.05], (50, 1))
+    both = np.array([True, True])
+    assert any("called foreground" in s for s in warnings_of(health(everything, both)))
+    assert any("goes to one class" in s for s in warnings_of(health(everything, both)))
+    assert any("called background" in s for s in warnings_of(health(nothing, both)))
+    healthy = np.eye(3)[np.arange(60) % 3]
+    assert warnings_of(health(healthy, both)) == []
+
+
+def test_a_collapsing_run_warns_while_it_trains(
+    tmp_path: Path, data: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="avloc.train"):
+        fit(*data, tmp_path, config(loss__mil_background="never", loss__pseudo_weight=0, train__steps=60))
+    assert "called foreground" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model__modality": "audio"}, {"model__modality": "visual"}, {"model__head": "soft-max"}]
+)
+@pytest.mark.parametrize("scores", ["open-max", "logits"])
+def test_every_model_trains_and_localizes(
+    tmp_path: Path, data: tuple[Path, Path], changes: dict[str, object], scores: str
+) -> None:
+    fit(*data, tmp_path, config(loss__mil_scores=scores, train__steps=4, train__eval_every=2, **changes))
+    result = avloc.load(tmp_path).localize(make_videos(count=1)[0][0])
+    np.testing.assert_allclose(result.activations.probs.sum(axis=1), 1, atol=1e-5)
+
+
+def test_videos_that_lack_a_modality_train_beside_the_others(tmp_path: Path) -> None:
+    videos = make_videos(count=12)
+    mixed = []
+    for i, (video, truth) in enumerate(videos):
+        changes = {0: {}, 1: {"audio": None}, 2: {"visual": None}}[i % 3]
+        mixed.append((type(video)(**{**vars(video), **changes}), truth))
+    features, labels = write_set(tmp_path, mixed)
+    fit(features, labels, tmp_path / "run", config(train__steps=6, model__modality_dropout=0.3))
+    localizer = avloc.load(tmp_path / "run")
+    assert [localizer.localize(v).modalities for v, _ in mixed[:3]] == [("audio", "visual"), ("visual",), ("audio",)]
+    silent = prepare(features, labels, 0.0, 0, "audio")
+    assert len(silent.train) == 8
+    assert any("without audio features" in note for note in silent.notes)
+
+
+def test_hold_out_leaves_every_class_two_videos() -> None:
+    labels = np.zeros((40, 4))
+    labels[np.arange(40), np.r_[np.zeros(30), np.ones(6), 2, 2, 3, 3].astype(int)] = 1
+    held = hold_out(labels, 0.1, seed=0)
+    assert len(held) == 4
+    assert (np.delete(labels, held, axis=0).sum(axis=0) >= 2).all()
+    assert hold_out(labels[30:], 0.0, 0).tolist() == []
+
+
+def test_labels_without_features_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
+    features, labels = write_set(tmp_path, make_videos(count=9))
+    labels.write_text(labels.read_text() + "ghost,bark\n", encoding="utf-8")
+    data = prepare(features, labels, 0.0, 0)
+    assert len(data.train) == 9
+    assert any("ghost" in note for note in data.notes)
+    labels.write_text("video,labels\nghost,bark\n", encoding="utf-8")
+    with pytest.raises(InputError, match="none of the 1 videos"):
+        prepare(features, labels, 0.0, 0)
+    labels.write_text("video,labels\nvideo_000,\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no training video with a label"):
+        prepare(features, labels, 0.0, 0)
+
+
+def test_validation_classes_that_training_never_saw_are_said(tmp_path: Path) -> None:
+    features, labels = write_set(tmp_path, make_videos(count=4))
+    labels.write_text(
+        "video,labels,subset\nvideo_000,bark,train\nvideo_001,bark,train\nvideo_002,owl,validation\n", encoding="utf-8"
+    )
+    assert any("owl" in note for note in prepare(features, labels, 0.1, 0).notes)
+
+
+def test_an_output_folder_that_cannot_be_written_is_said(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write the run folder"):
+        fit(*data, tmp_path / "file" / "run", config())
+
+
+def test_features_with_nan_are_named(tmp_path: Path) -> None:
+    videos = make_videos(count=6)
+    features, labels = write_set(tmp_path, videos)
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    path = features / "video_003.safetensors"
+    with safe_open(path, "np") as file:
+        header, audio = file.metadata(), file.get_tensor("audio").copy()
+    audio[2, 1] = np.nan
+    save_file({"audio": audio}, path, header)
+    with pytest.raises(FormatError, match=r"video_003.*NaN"):
+        fit(features, labels, tmp_path / "run", config())
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/avloc_was_here",)
+
+
+def test_state_and_weights_are_never_unpickled(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).write_bytes(pickle.dumps({"step": Evil()}))
+    with pytest.raises(FormatError, match="state"):
+        load_state(tmp_path / STATE_FILE)
+    torch.save({"step": Evil()}, tmp_path / STATE_FILE)
+    with pytest.raises(FormatError, match="state"):
+        load_state(tmp_path / STATE_FILE)
+    assert not Path("/tmp/avloc_was_here").exists()
+    (tmp_path / MODEL_FILE).write_bytes(pickle.dumps({"weights": Evil()}))
+    with pytest.raises(FormatError, match="safetensors"):
+        avloc.load(tmp_path)
+    with pytest.raises(InputError, match="run folder"):
+        avloc.load(tmp_path / "nowhere")
+
+
+def test_other_features_than_the_runs_are_refused(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    fit(*data, tmp_path, config(train__steps=2))
+    localizer = avloc.load(tmp_path)
+    video = make_videos(count=1)[0][0]
+    other = type(video)(**{**vars(video), "source": {"audio": "vggish", "visual": "made"}})
+    with pytest.raises(InputError, match="of backbone 'vggish', the run was trained on 'made'"):
+        localizer.localize(other)
+    wide = type(video)(**{**vars(video), "audio": np.zeros((video.grid.count, 9), dtype=np.float32)})
+    with pytest.raises(InputError, match="9 channels, the run expects 6"):
+        localizer.localize(wide)
+
+
+def test_a_record_that_is_not_there_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="finished run"):
+        read_record(tmp_path)
+    (tmp_path / "record.json").write_text(json.dumps({"config": {}}))
+    with pytest.raises(FormatError, match="record"):
+        read_record(tmp_path)
+
+
+def test_half_trained_features_save(tmp_path: Path) -> None:
+    video = make_videos(count=1)[0][0]
+    save_features(tmp_path / "video_000.safetensors", video, "float16")
+    assert prepare_one(tmp_path).dtype == np.float32
+
+
+def prepare_one(folder: Path) -> np.ndarray:
+    from avloc.formats import FeatureStore
+
+    audio = FeatureStore(folder).load("video_000").audio
+    assert audio is not None
+    return audio
