@@ -1,0 +1,54 @@
+"""What several commands share: their common options, and how they speak and end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from avloc.config import RunConfig
+    from avloc.console import Talk
+    from avloc.extraction import Failure
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="Where results go: exactly there, never numbered.")]
+Sets = Annotated[list[str], typer.Option("--set", help="section.key=value, as often as needed; see docs/config.md.")]
+Preset = Annotated[str, typer.Option(help="default, paper, ave, activitynet or demo.")]
+Config = Annotated[Path | None, typer.Option(help="A YAML configuration, instead of --preset.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is done already.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a summary for scripts on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that decode.")]
+
+
+class State:
+    """The options before the command."""
+
+    quiet = False
+    verbose = False
+
+
+def make_talk(as_json: bool = False) -> Talk:
+    from avloc.console import Talk
+
+    return Talk(State.quiet, State.verbose, as_json)
+
+
+def make_config(name: str, path: Path | None, sets: list[str]) -> RunConfig:
+    from avloc.config import parse_overrides, preset
+
+    overrides = parse_overrides(sets)
+    return read_config(path, overrides) if path is not None else preset(name, overrides)
+
+
+def say_failures(talk: Talk, failures: tuple[Failure, ...], out: Path) -> None:
+    for failure in failures[:20]:
+        talk.err.print(f"failed: {failure.video_id}: {failure.reason}", markup=False, soft_wrap=True)
+    if len(failures) > 20:
+        talk.err.print(f"... and {len(failures) - 20} more in {out / 'failures.csv'}", markup=False)
+
+
+def exit_partial(failures: tuple[Failure, ...]) -> None:
+    if failures:
+        raise typer.Exit(3)

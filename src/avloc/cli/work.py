@@ -1,0 +1,168 @@
+"""avloc demo, run, train, localize: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avloc.cli.media import extract_videos
+from avloc.cli.shared import (
+    Config,
+    DryRun,
+    Json,
+    Out,
+    Overwrite,
+    Preset,
+    Sets,
+    Workers,
+    exit_partial,
+    make_config,
+    make_talk,
+    say_failures,
+)
+from avloc.errors import InputError
+
+if TYPE_CHECKING:
+    from avloc.config import RunConfig
+    from avloc.console import Talk
+    from avloc.extraction import Failure
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where videos, features, runs and pictures go.")] = Path("demo-out"),
+    seed: int = 0,
+    workers: Workers = 2,
+) -> None:
+    """Render real videos with sound, extract, train, localize, evaluate: the whole river on a made-up world.
+
+    avloc demo demo-out
+    """
+    from avloc.demo.walk import walk
+
+    walk(folder, seed, workers, make_talk())
+
+
+def run(
+    videos: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    labels: Annotated[Path, typer.Option(help="labels.csv: video,labels[,subset].")],
+    out: Out,
+    preset: Preset = "default",
+    config: Config = None,
+    sets: Sets = [],  # noqa: B006
+    workers: Workers = 1,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """The whole job: extract, train, localize every video. Run it again to go on where it stopped.
+
+    avloc run videos/ --labels labels.csv -o out
+    """
+    from avloc.formats import read_labels
+
+    talk = make_talk(as_json)
+    read_labels(labels)  # a broken table is said before hours of decoding, not after
+    settings = make_config(preset, config, sets)
+    failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
+    resume = (out / "run" / "state.pt").exists() and not overwrite
+    train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
+    localize_inputs(talk, out / "run", [str(out / "features")], out / "detections", "json,csv", {}, [], False)
+    exit_partial(failures)
+
+
+def train(
+    features: Annotated[Path, typer.Option(help="Folder that `avloc extract` wrote.")],
+    labels: Annotated[Path, typer.Option(help="labels.csv: video,labels[,subset].")],
+    out: Out,
+    preset: Preset = "default",
+    config: Config = None,
+    sets: Sets = [],  # noqa: B006 - typer's way
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Learn from video-level labels. Several processes: torchrun --nproc-per-node 2 -m avloc train ...
+
+    avloc train --features features --labels labels.csv -o run --set model.num_stages=3
+    """
+    talk = make_talk(as_json)
+    train_run(talk, features, labels, out, make_config(preset, config, sets), resume, overwrite)
+    talk.say(f"the run is in {out}; next: avloc localize {out} videos/ -o detections")
+
+
+def localize(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    inputs: Annotated[list[str], typer.Argument(help="Videos or feature files: files, folders, globs.")],
+    out: Out,
+    formats: Annotated[str, typer.Option("-f", "--format", help="json, csv, or both with a comma.")] = "json,csv",
+    min_score: Annotated[float | None, typer.Option(help="Drop weaker detections.")] = None,
+    min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
+    merge_gap_s: Annotated[float | None, typer.Option(help="Join detections of a class closer than this.")] = None,
+    sets: Sets = [],  # noqa: B006
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Say when actions happen, in videos or in features.
+
+    avloc localize run videos/ -o detections --min-score 0.3
+    """
+    talk = make_talk(as_json)
+    filters = {"min_score": min_score, "min_duration_s": min_duration_s, "merge_gap_s": merge_gap_s}
+    overrides = {f"localize.{key}": value for key, value in filters.items() if value is not None}
+    failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run)
+    exit_partial(failures)
+
+
+def train_run(
+    talk: Talk, features: Path, labels: Path, out: Path, settings: RunConfig, resume: bool, overwrite: bool
+) -> None:
+    from avloc.train import fit, read_record
+
+    if not resume and not overwrite and (out / "record.json").exists():
+        talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
+        return
+    if not resume and not overwrite and (out / "state.pt").exists():
+        raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+    with talk.progress("train") as progress:
+        fit(features, labels, out, settings, resume, progress)
+    if talk.first:
+        record = read_record(out)
+        talk.say(
+            f"trained {settings.train.steps} steps on {record.scores['train_videos']:.0f} videos, "
+            f"{len(record.classes)} classes; kept step {record.scores['selected_step']:.0f}"
+        )
+        talk.summary({"run": str(out), "scores": dict(record.scores), "classes": record.classes})
+
+
+def localize_inputs(
+    talk: Talk,
+    run: Path,
+    inputs: list[str],
+    out: Path,
+    formats: str,
+    overrides: dict[str, Any],
+    sets: list[str],
+    dry_run: bool,
+) -> tuple[Failure, ...]:
+    from avloc.config import parse_overrides
+    from avloc.pipeline import find_inputs, load, localize_all, with_options
+
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in ("json", "csv")]
+    if unknown or not wanted:
+        raise InputError(f"-f takes json, csv or both with a comma, got {formats!r}")
+    paths = find_inputs(inputs)
+    if dry_run:
+        talk.say(f"would localize {len(paths)} videos with {run}, to {out}")
+        return ()
+    localizer = with_options(load(run), {**parse_overrides(sets), **overrides})
+    with talk.progress("localize") as progress:
+        found, failures = localize_all(localizer, paths, out, wanted, progress)
+    total = sum(len(result.detections) for result in found.values())
+    talk.say(f"{total} detections in {len(found)} videos, {len(failures)} failed; they are in {out}")
+    say_failures(talk, failures, out)
+    talk.summary({"videos": len(found), "detections": total, "failures": [vars(f) for f in failures]})
+    if not found:
+        raise InputError(f"none of {len(paths)} videos could be localized; the reasons are in {out / 'failures.csv'}")
+    return failures
