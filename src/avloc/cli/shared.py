@@ -36,7 +36,7 @@ def make_talk(as_json: bool = False) -> Talk:
 
 
 def make_config(name: str, path: Path | None, sets: list[str]) -> RunConfig:
-    from avloc.config import parse_overrides, preset
+    from avloc.config import parse_overrides, preset, read_config
 
     overrides = parse_overrides(sets)
     return read_config(path, overrides) if path is not None else preset(name, overrides)
