@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.hdf5 import open_hdf5, plain_dataset
 from avloc.formats.labels import LabelRow, LabelTable
 from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 
@@ -143,8 +143,8 @@ class _Rows:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        with _open(self.path) as file:
-            data = _dataset(self.path, file, KEY)
+        with open_hdf5(self.path) as file:
+            data = plain_dataset(self.path, file, KEY)
             self.count, self.shape = int(data.shape[0]), tuple(data.shape[1:])
             if data.dtype.kind != "f" or len(self.shape) not in (2, 4) or self.shape[0] != SNIPPETS:
                 raise FormatError(
@@ -154,40 +154,12 @@ class _Rows:
 
     def read(self, row: int) -> np.ndarray:
         """(10, size) of one video, float32."""
-        with _open(self.path) as file:
-            values = np.asarray(_dataset(self.path, file, KEY)[row])
+        with open_hdf5(self.path) as file:
+            values = np.asarray(plain_dataset(self.path, file, KEY)[row])
         pooled = values.mean(axis=(1, 2)) if values.ndim == 4 else values
         if not np.isfinite(pooled).all():
             raise FormatError(f"{self.path}: row {row} has NaN or infinity; download the file again")
         return pooled.astype(np.float32)
-
-
-def _open(path: Path) -> Any:
-    import h5py
-
-    if not path.is_file():
-        raise InputError(f"{path}: expected one of AVE's HDF5 files; there is none")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise FormatError(f"{path}: expected an HDF5 file, but it cannot be read as such ({error})") from error
-
-
-def _dataset(path: Path, file: Any, key: str) -> Any:
-    """A dataset (h5py) that lies in this very file (h5py). Looks at the link before following it."""
-    import h5py
-
-    link = file.get(key, getlink=True) if key in file.keys() else None  # noqa: SIM118  (`in file` follows links)
-    if link is None:
-        raise FormatError(f"{path}: expected a dataset {key!r}, got {', '.join(file.keys()) or 'an empty file'}")
-    if not isinstance(link, h5py.HardLink):
-        raise FormatError(f"{path}: {key!r} is a link to elsewhere ({type(link).__name__}); only plain files are read")
-    data = file[key]
-    if not isinstance(data, h5py.Dataset) or data.ndim == 0:
-        raise FormatError(f"{path}: expected {key!r} to be an array")
-    if data.external or data.is_virtual:
-        raise FormatError(f"{path}: {key!r} keeps its numbers in other files; only plain files are read")
-    return data
 
 
 def _read_annotations_txt(path: Path) -> list[tuple[str, str, float, float]]:
@@ -236,8 +208,8 @@ def _read_subsets(root: Path, count: int) -> tuple[list[str], list[str]]:
     subsets = [""] * count
     for subset in SUBSETS:
         path = root / f"{subset}_order.h5"
-        with _open(path) as file:
-            order = np.asarray(_dataset(path, file, "order"))
+        with open_hdf5(path) as file:
+            order = np.asarray(plain_dataset(path, file, "order"))
         if (
             order.ndim != 1
             or order.dtype.kind not in "iu"

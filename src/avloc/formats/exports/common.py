@@ -1,0 +1,166 @@
+"""What every export starts from: a video's labelled segments, and where its frames are in time.
+
+Conventions
+    Times are seconds on the picture's clock and are written to the millisecond. Frame numbers come from presentation
+    times, never from time x rate, so that they also hold where the frame rate varies.
+    A frame belongs to [start_s, end_s) when it is first shown in it; times within half a millisecond are equal.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from avloc.errors import FormatError, InputError
+from avloc.types import Detection, Instance, Media
+
+__all__ = [
+    "Labelled",
+    "VideoSegments",
+    "clean",
+    "frame_at",
+    "frame_span",
+    "lanes",
+    "milliseconds",
+    "read_lines",
+    "scored_text",
+    "segment",
+    "unscored_text",
+]
+
+Labelled = Instance | Detection
+
+_HALF_MS = 0.0005
+_SCORED = re.compile(r"^(?P<label>.*) \((?P<score>-?\d+\.\d{4})\)$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class VideoSegments:
+    """What is claimed or known about one video, ready to be written in any format.
+
+    Args:
+        video_id: its name in every table.
+        segments: Detections (with score) or Instances (without).
+        duration_s: None where a format that was read does not say.
+        media: the file, when it is there; formats that point at it need its path.
+        frame_times_s: (n,) presentation times of all frames, ascending, the first at 0. None: frames are counted at
+            the media's average rate.
+    """
+
+    video_id: str
+    segments: tuple[Labelled, ...]
+    duration_s: float | None = None
+    media: Media | None = None
+    frame_times_s: Float[np.ndarray, " n"] | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the video's file; its id when the file is not known."""
+        return self.media.path.name if self.media is not None else self.video_id
+
+    @property
+    def length_s(self) -> float:
+        """Its duration; where that is not known, the last end."""
+        known = self.duration_s or (self.media.duration_s if self.media is not None else 0.0)
+        return known or max((s.end_s for s in self.segments), default=0.0)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its labels, each once, in order of first appearance."""
+        return tuple(dict.fromkeys(s.label for s in self.segments))
+
+    def frame_times(self) -> Float[np.ndarray, " n"]:
+        """Presentation times of the frames in seconds.
+
+        Raises:
+            InputError: neither they nor a frame rate are known.
+        """
+        if self.frame_times_s is not None:
+            return self.frame_times_s
+        if self.media is None:
+            raise InputError(f"{self.video_id}: this format counts frames, so it needs the video; give --videos FOLDER")
+        count = max(1, math.ceil(self.media.duration_s * float(self.media.frame_rate) - 1e-6))
+        return np.arange(count) / float(self.media.frame_rate)
+
+
+def frame_span(times_s: Float[np.ndarray, " n"], start_s: float, end_s: float) -> tuple[int, int]:
+    """First and last frame, both inclusive and counted from 0, that are first shown in [start_s, end_s).
+
+    A segment in which no frame begins gets the frame that is on screen at its start.
+    """
+    first = int(np.searchsorted(times_s, start_s - _HALF_MS, "left"))
+    stop = int(np.searchsorted(times_s, end_s - _HALF_MS, "left"))
+    return (first, stop - 1) if stop > first else (frame_at(times_s, start_s),) * 2
+
+
+def frame_at(times_s: Float[np.ndarray, " n"], time_s: float) -> int:
+    """The frame on screen at a time, counted from 0."""
+    return max(0, int(np.searchsorted(times_s, time_s + _HALF_MS, "right")) - 1)
+
+
+def milliseconds(segment: Labelled) -> tuple[int, int]:
+    """Start and end in whole milliseconds; a shorter segment keeps one, so that it does not vanish."""
+    start = round(segment.start_s * 1000)
+    return start, max(round(segment.end_s * 1000), start + 1)
+
+
+def lanes(segments: Iterable[Labelled]) -> list[list[Labelled]]:
+    """Segments spread over as few rows as need be so that none overlaps another in its row; each row in time order."""
+    rows: list[list[Labelled]] = []
+    for item in sorted(segments, key=lambda s: (s.start_s, s.end_s)):
+        start, _ = milliseconds(item)
+        row = next((row for row in rows if milliseconds(row[-1])[1] <= start), None)
+        if row is None:
+            rows.append([item])
+        else:
+            row.append(item)
+    return rows
+
+
+def clean(text: str) -> str:
+    """Text for one line of a file: line ends, tabs and control characters become spaces."""
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+
+
+def scored_text(segment: Labelled) -> str:
+    """`label (0.8712)` for a detection, `label` for an instance."""
+    label = clean(segment.label)
+    return f"{label} ({segment.score:.4f})" if isinstance(segment, Detection) else label
+
+
+def unscored_text(text: str) -> tuple[str, float | None]:
+    """The other way: ("label", 0.8712), or (text, None) when no score is in it."""
+    match = _SCORED.match(text)
+    return (match["label"], float(match["score"])) if match else (text, None)
+
+
+def segment(where: str, start_s: float, end_s: float, label: str, score: float | None = None) -> Labelled:
+    """A segment that was read from a file; FormatError naming `where` when it is none."""
+    try:
+        if score is None:
+            return Instance(start_s, end_s, label)
+        return Detection(start_s, end_s, label, score)
+    except ValueError as error:
+        raise FormatError(f"{where}: {label!r}: {error}; mend or remove it") from error
+
+
+def read_lines(path: Path | str) -> Sequence[str]:
+    """Lines of a UTF-8 text (byte-order mark and CRLF accepted).
+
+    Raises:
+        InputError: no such file. FormatError: not UTF-8.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{source}: expected a file; there is none")
+    try:
+        return source.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{source}: expected text in UTF-8 ({error}); save it as UTF-8") from error
