@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "avloc"
 
 NOUNS = {"types", "errors"}
 COMPOSERS = {"train", "pipeline", "extraction", "evaluation", "checkpoint"}
+LOOKERS = {"exporting", "converting", "previews", "reporting", "serving", "reviewing"}
 LEAVES = {"config", "formats", "media", "localize", "metrics", "report", "dataset", "model", "losses", "tensors"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -34,6 +35,13 @@ ALLOWED: dict[str, set[str]] = {
     | {"config", "formats", "dataset", "model", "losses", "metrics", "localize", "tensors", "checkpoint", "root"},
     "extraction": NOUNS | {"config", "formats", "media"},
     "evaluation": NOUNS | {"formats", "metrics", "localize"},
+    "exporting": NOUNS | {"formats", "media"},
+    "converting": NOUNS | {"formats", "exporting"},
+    "previews": NOUNS | {"media"},
+    "reporting": NOUNS
+    | {"config", "formats", "media", "metrics", "report", "previews", "pipeline", "evaluation", "converting", "train"},
+    "serving": NOUNS | {"formats", "converting"},
+    "reviewing": NOUNS | {"formats", "media", "reporting", "exporting"},
     "pipeline": NOUNS
     | {
         "config",
@@ -45,12 +53,13 @@ ALLOWED: dict[str, set[str]] = {
         "localize",
         "checkpoint",
         "extraction",
+        "exporting",
         "report",
         "root",
     },
     "console": set(),
     "demo": NOUNS | LEAVES | COMPOSERS | {"console"},
-    "cli": NOUNS | LEAVES | COMPOSERS | {"console", "demo", "root"},
+    "cli": NOUNS | LEAVES | COMPOSERS | LOOKERS | {"console", "demo", "root"},
     "root": {"errors", "pipeline"},
     "__main__": {"cli"},
 }

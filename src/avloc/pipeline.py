@@ -18,11 +18,10 @@ from avloc.checkpoint import ModelCard, load_model
 from avloc.config import LocalizeConfig, preset
 from avloc.dataset import collate
 from avloc.errors import AvlocError, ConfigError, InputError
+from avloc.exporting import write_detections
 from avloc.extraction import Failure, extract_one, write_failures
 from avloc.formats import (
     load_features,
-    write_segments_csv,
-    write_segments_json,
     write_whole,
 )
 from avloc.formats.activations import save_activations
@@ -43,6 +42,7 @@ class Localization:
 
     detections: tuple[Detection, ...]
     activations: ActivationSequence
+    path: Path | None = None  # the video's file, when it was one that was localized
 
     @property
     def video_id(self) -> str:
@@ -67,18 +67,23 @@ class Localization:
         return pandas.DataFrame(rows, columns=["video", "start_s", "end_s", "label", "score"])
 
     def save(self, path: str | Path) -> None:
-        """Write the detections; the suffix says how: .csv or .json (ActivityNet's submission schema)."""
-        writers = {".csv": write_segments_csv, ".json": write_segments_json}
-        suffix = Path(path).suffix.lower()
-        if suffix not in writers:
-            raise InputError(f"{path}: cannot write {suffix or 'a file without suffix'}; choose {' or '.join(writers)}")
-        writers[suffix](path, {self.video_id: self.detections})
+        """Write the detections; the suffix says how: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf, .boris,
+        .otio, ... (`avloc.exporting.FORMATS`). Formats that count frames need a result of a video file."""
+        from avloc.exporting import save_detections
+
+        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path)
 
     def plot(self, path: str | Path | None = None) -> Any:
         """A timeline of detections and activations, as a matplotlib figure; written to `path` if one is given."""
         from avloc.report import timeline
 
         return timeline(self.activations, self.detections, path=path)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a timeline and a table."""
+        from avloc.report import result_html
+
+        return result_html(self.activations, self.detections)
 
 
 class Localizer:
@@ -106,7 +111,9 @@ class Localizer:
             MediaError, FormatError: it cannot be read. InputError: it has nothing that this model can use.
         """
         activations = self.activations(video if isinstance(video, FeatureSequence) else self.features(Path(video)))
-        return Localization(localize(activations, self.options), activations)
+        is_media = not isinstance(video, FeatureSequence) and Path(video).suffix != ".safetensors"
+        path = Path(video) if is_media else None  # type: ignore[arg-type]
+        return Localization(localize(activations, self.options), activations, path)
 
     def features(self, path: Path) -> FeatureSequence:
         """Features of a file: as they are for .safetensors, extracted as in training for a video."""
@@ -200,11 +207,15 @@ def localize_all(
     out: Path,
     formats: Sequence[str] = ("json", "csv"),
     progress: Progress | None = None,
+    media: Mapping[str, Path] | None = None,
 ) -> tuple[dict[str, Localization], tuple[Failure, ...]]:
     """Localize every input and write the folder that EXPERIENCE promises; an unreadable one costs itself only.
 
-    Writes segments.csv and segments.json (those asked for), videos.csv, scores/<video>.safetensors, run.yaml, and
-    failures.csv when there are any.
+    Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
+    videos.csv, scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
+
+    Args:
+        media: {video_id: its file}, where the inputs are features: formats that count frames need it.
     """
     try:
         (out / "scores").mkdir(parents=True, exist_ok=True)
@@ -221,25 +232,23 @@ def localize_all(
             failures.append(Failure(path.stem, str(path), str(error)))
         if progress is not None:
             progress(done, len(inputs), path.name)
-    detections = {name: result.detections for name, result in found.items()}
-    if "csv" in formats:
-        write_segments_csv(out / "segments.csv", detections)
-    if "json" in formats:
-        write_segments_json(out / "segments.json", detections)
-    write_whole(out / "videos.csv", _videos_table(found))
+    files = {name: result.path or (media or {}).get(name) for name, result in found.items()}
+    write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
+    write_whole(out / "videos.csv", _videos_table(found, files))
     write_whole(out / "run.yaml", _run_card(localizer))
     write_failures(out / "failures.csv", failures)
     return found, tuple(failures)
 
 
-def _videos_table(found: dict[str, Localization]) -> str:
+def _videos_table(found: dict[str, Localization], files: Mapping[str, Path | None]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "duration_s", "labels", "detections", "modalities"])
+    writer.writerow(["video", "duration_s", "labels", "detections", "modalities", "path"])
     for name, result in found.items():
         labels = ";".join(dict.fromkeys(d.label for d in result.detections))
+        path = files[name]
         row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
-        writer.writerow(row)
+        writer.writerow([*row, str(path.resolve()) if path is not None else ""])
     return text.getvalue()
 
 

@@ -95,10 +95,14 @@ def localize(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     inputs: Annotated[list[str], typer.Argument(help="Videos or feature files: files, folders, globs.")],
     out: Out,
-    formats: Annotated[str, typer.Option("-f", "--format", help="json, csv, or both with a comma.")] = "json,csv",
+    formats: Annotated[
+        str, typer.Option("-f", "--format", help="With commas: csv, json, vtt, elan, boris, ...; all.")
+    ] = "json,csv",
     min_score: Annotated[float | None, typer.Option(help="Drop weaker detections.")] = None,
     min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
     merge_gap_s: Annotated[float | None, typer.Option(help="Join detections of a class closer than this.")] = None,
+    videos: Annotated[Path | None, typer.Option(help="Where the videos lie, when the inputs are features.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Also cut every detection out, to this folder.")] = None,
     sets: Sets = [],  # noqa: B006
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -110,7 +114,11 @@ def localize(
     talk = make_talk(as_json)
     filters = {"min_score": min_score, "min_duration_s": min_duration_s, "merge_gap_s": merge_gap_s}
     overrides = {f"localize.{key}": value for key, value in filters.items() if value is not None}
-    failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run)
+    failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run, videos)
+    if clips is not None and not dry_run:
+        from avloc.cli.look import cut
+
+        cut(talk, out, clips, videos, per_class=None, by="score")
     exit_partial(failures)
 
 
@@ -144,21 +152,29 @@ def localize_inputs(
     overrides: dict[str, Any],
     sets: list[str],
     dry_run: bool,
+    videos: Path | None = None,
 ) -> tuple[Failure, ...]:
     from avloc.config import parse_overrides
+    from avloc.exporting import FORMATS, parse_formats
+    from avloc.media.find import find_media
     from avloc.pipeline import find_inputs, load, localize_all, with_options
 
-    wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in ("json", "csv")]
-    if unknown or not wanted:
-        raise InputError(f"-f takes json, csv or both with a comma, got {formats!r}")
+    wanted = parse_formats(formats)
     paths = find_inputs(inputs)
+    media = {path.stem: path for path in find_media(videos)} if videos is not None else {}
+    counting = [name for name in wanted if FORMATS[name].frames]
+    bare = [path for path in paths if path.suffix == ".safetensors" and path.stem not in media]
+    if counting and bare:  # said before the work, not after it
+        raise InputError(
+            f"{', '.join(counting)} count frames, and of {len(bare)} inputs only the features are known "
+            f"({bare[0].name}); give --videos FOLDER, or other formats"
+        )
     if dry_run:
         talk.say(f"would localize {len(paths)} videos with {run}, to {out}")
         return ()
     localizer = with_options(load(run), {**parse_overrides(sets), **overrides})
     with talk.progress("localize") as progress:
-        found, failures = localize_all(localizer, paths, out, wanted, progress)
+        found, failures = localize_all(localizer, paths, out, wanted, progress, media)
     total = sum(len(result.detections) for result in found.values())
     talk.say(f"{total} detections in {len(found)} videos, {len(failures)} failed; they are in {out}")
     say_failures(talk, failures, out)

@@ -1,0 +1,47 @@
+"""What a notebook shows of a result: a strip of detections and a table. Names and labels are text, never mark-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from avloc.types import ActivationSequence, Detection
+
+__all__ = ["result_html"]
+
+_ROWS = 30
+_WIDTH = 720
+
+
+def result_html(activations: ActivationSequence, detections: Sequence[Detection]) -> str:
+    """HTML of one video's detections: an SVG with a row a class, then the strongest in a table."""
+    labels = list(dict.fromkeys(d.label for d in detections))
+    bars = "".join(
+        f'<rect x="{_x(d.start_s, activations):.1f}" y="{18 * labels.index(d.label) + 2}" height="14" '
+        f'width="{max(1.0, _x(d.end_s - d.start_s, activations)):.1f}" fill="#1f5fa8" fill-opacity="0.55">'
+        f"<title>{escape(d.label)} {d.start_s:.3f}-{d.end_s:.3f} s, score {d.score:.3f}</title></rect>"
+        for d in detections
+    )
+    names = "".join(
+        f'<text x="{_WIDTH + 8}" y="{18 * k + 13}" font-size="12" fill="currentColor">{escape(label)}</text>'
+        for k, label in enumerate(labels)
+    )
+    height = max(18 * len(labels), 4)
+    used = " and ".join(activations.modalities)
+    rest = f"<p>and {len(detections) - _ROWS} weaker ones</p>" if len(detections) > _ROWS else ""
+    return (
+        f"<div><p><b>{escape(activations.video_id)}</b>: {len(detections)} detections in "
+        f"{activations.duration_s:.1f} s, from {escape(used)}</p>"
+        f'<svg width="{_WIDTH + 200}" height="{height}" role="img" aria-label="detections over time">'
+        f'<rect width="{_WIDTH}" height="{height}" fill="currentColor" fill-opacity="0.07"/>{bars}{names}</svg>'
+        f"<table><thead><tr><th>start_s</th><th>end_s</th><th>label</th><th>score</th></tr></thead><tbody>"
+        f"{''.join(_row(d) for d in detections[:_ROWS])}</tbody></table>{rest}</div>"
+    )
+
+
+def _x(time_s: float, activations: ActivationSequence) -> float:
+    return time_s / activations.duration_s * _WIDTH
+
+
+def _row(d: Detection) -> str:
+    return f"<tr><td>{d.start_s:.3f}</td><td>{d.end_s:.3f}</td><td>{escape(d.label)}</td><td>{d.score:.3f}</td></tr>"

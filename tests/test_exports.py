@@ -1,0 +1,421 @@
+"""Every export is read back by somebody else's library, or against the format's own description; times to the ms."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from avloc.converting import as_annotations, convert, read_segments
+from avloc.errors import ConfigError, FormatError, InputError
+from avloc.exporting import FORMATS, file_name, frame_times, parse_formats, with_media, write_formats
+from avloc.formats import read_annotations, read_detections
+from avloc.formats.exports.audacity import read_audacity, write_audacity
+from avloc.formats.exports.boris import read_boris, write_boris
+from avloc.formats.exports.common import VideoSegments, frame_at, frame_span, lanes
+from avloc.formats.exports.elan import read_eaf, write_eaf
+from avloc.formats.exports.labelstudio import write_labelstudio, write_labelstudio_config
+from avloc.formats.exports.otio import write_otio
+from avloc.formats.exports.parquet import write_parquet
+from avloc.formats.exports.raven import write_raven
+from avloc.formats.exports.subtitles import read_vtt, write_srt, write_vtt
+from avloc.formats.exports.via import read_via, write_via
+from avloc.media.probe import probe
+from avloc.types import Detection, Instance
+
+NASTY = '<script>alert("x")</script> & --> ünïcode 🐕 עברית'
+FOUND = (
+    Detection(0.5, 1.2345, "bark", 1.25),
+    Detection(1.0, 2.001, "bark", 0.5),  # overlaps the first
+    Detection(2.0, 2.9996, NASTY, 0.125),
+)
+TRUTH = tuple(Instance(d.start_s, d.end_s, d.label) for d in FOUND)
+
+
+def rounded(segments):
+    return sorted((round(s.start_s, 3), round(s.end_s, 3), s.label) for s in segments)
+
+
+EXPECTED = rounded(FOUND)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> Path:
+    """A video whose frames come at 0, 40, 80, 200, 240, 280, 600, 640 ... ms: variable frame rate."""
+    path = tmp_path_factory.mktemp("uneven") / "un even.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for k, ms in enumerate(UNEVEN_MS):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * k % 255, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+UNEVEN_MS = [40 * k + (80 if k >= 3 else 0) + (280 if k >= 6 else 0) for k in range(60)]
+
+
+@pytest.fixture
+def video(uneven) -> VideoSegments:
+    return with_media(VideoSegments("un even", FOUND), uneven, frames=True)
+
+
+def test_frame_times_are_those_of_presentation(uneven):
+    times_s = frame_times(probe(uneven))
+    assert np.allclose(times_s, np.array(UNEVEN_MS) / 1000, atol=1e-6)
+
+
+def test_frames_of_a_segment_at_variable_rate():
+    times_s = np.array(UNEVEN_MS) / 1000
+    assert frame_span(times_s, 0.08, 0.24) == (2, 3)  # those at 80 and 200 ms; at 25 per second it would be 2-5
+    assert frame_span(times_s, 0.1, 0.15) == (2, 2)  # none begins in it: the one on screen
+    assert frame_at(times_s, 0.2) == 3
+    assert frame_at(times_s, 0.1999) == 3  # within half a millisecond
+    assert frame_at(times_s, 0.19) == 2
+    assert frame_span(times_s, 99, 100) == (59, 59)
+
+
+def test_lanes_never_overlap():
+    rows = lanes([Detection(a, a + 2, "x", 1) for a in (0.0, 1.0, 2.0, 3.0, 1.5)])
+    assert [len(row) for row in rows] == [2, 2, 1]
+    assert all(a.end_s <= b.start_s for row in rows for a, b in pairwise(row))
+
+
+def test_vtt_by_webvtt_py(video, tmp_path):
+    import webvtt
+
+    path = tmp_path / "a.vtt"
+    write_vtt(path, video)
+    captions = list(webvtt.read(str(path)))
+    assert [(c.start, c.end) for c in captions] == [
+        ("00:00:00.500", "00:00:01.234"),
+        ("00:00:01.000", "00:00:02.001"),
+        ("00:00:02.000", "00:00:03.000"),
+    ]
+    assert captions[0].text == "bark (1.2500)"
+    (back,) = read_vtt(path)
+    assert rounded(back.segments) == [(a, b, c) for a, b, c in EXPECTED]
+    assert [s.score for s in back.segments] == [1.25, 0.5, 0.125]
+
+
+def test_srt_by_pysubs2(video, tmp_path):
+    import pysubs2
+
+    write_srt(tmp_path / "a.srt", video)
+    lines = pysubs2.load(str(tmp_path / "a.srt"))
+    assert [(line.start, line.end) for line in lines] == [(500, 1234), (1000, 2001), (2000, 3000)]
+    assert lines[1].text == "bark (0.5000)"
+
+
+def test_vtt_by_pysubs2(video, tmp_path):
+    import pysubs2
+
+    write_vtt(tmp_path / "a.vtt", video)
+    assert [line.start for line in pysubs2.load(str(tmp_path / "a.vtt"))] == [500, 1000, 2000]
+
+
+def test_vtt_of_others(tmp_path):
+    path = tmp_path / "dog.vtt"
+    text = "\ufeffWEBVTT\r\n\r\nNOTE --> no\r\n\r\nSTYLE\r\n::cue{}\r\n\r\n01:02.500 --> 01:03.000 align:start\r\n"
+    path.write_bytes((text + "<v Bob><i>sit</i> &amp;\r\nstay\r\n").encode())
+    (back,) = read_vtt(path)
+    assert back == VideoSegments("dog", (Instance(62.5, 63.0, "sit & stay"),))
+    path.write_text("1\n00:00:01,000 --> 00:00:02,000\nx\n")
+    with pytest.raises(FormatError, match="first line is WEBVTT"):
+        read_vtt(path)
+    path.write_text("WEBVTT\n\n00:01 --> 00:02\nx\n")
+    with pytest.raises(FormatError, match="HH:MM:SS"):
+        read_vtt(path)
+
+
+def test_audacity(video, tmp_path):
+    path = tmp_path / "a.txt"
+    write_audacity(path, video)
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    assert rows[0] == ["0.500000", "1.234000", "bark (1.2500)"]
+    (back,) = read_audacity(path)
+    assert rounded(back.segments) == EXPECTED
+    notes: list[str] = []
+    path.write_text("1.0\t1.0\tpoint\n2\t3\n\\\t100\t200\n")
+    assert read_audacity(path, notes)[0].segments == (Instance(2.0, 3.0, ""),)
+    assert "1 point labels" in notes[0]
+    path.write_text("one two\n")
+    with pytest.raises(FormatError, match="line 1: expected start<TAB>end"):
+        read_audacity(path)
+
+
+def test_eaf_by_pympi(video, tmp_path):
+    from pympi.Elan import Eaf
+
+    path = tmp_path / "a.eaf"
+    write_eaf(path, video)
+    eaf = Eaf(str(path))
+    assert set(eaf.get_tier_names()) == {"bark", "bark (2)", NASTY}
+    assert eaf.get_annotation_data_for_tier("bark") == [(500, 1234, "1.2500")]
+    assert eaf.get_annotation_data_for_tier("bark (2)") == [(1000, 2001, "0.5000")]
+    assert eaf.get_annotation_data_for_tier(NASTY) == [(2000, 3000, "0.1250")]
+    assert eaf.get_linked_files()[0]["MEDIA_URL"].startswith("file:///")
+    (back,) = read_eaf(path)
+    assert back.video_id == "un even"
+    assert rounded(back.segments) == EXPECTED
+
+
+def test_eaf_made_by_pympi_with_a_tier_a_coder(tmp_path):
+    from pympi.Elan import Eaf
+
+    eaf = Eaf(author="someone")
+    eaf.add_tier("coder A")
+    eaf.add_annotation("coder A", 100, 900, "groom")
+    eaf.add_annotation("coder A", 1000, 1500, "rest")
+    eaf.add_linked_file("file:///C:/videos/mouse%203.avi", mimetype="video/x-msvideo")
+    eaf.to_file(str(tmp_path / "m.eaf"))
+    (back,) = read_eaf(tmp_path / "m.eaf")
+    assert back.video_id == "mouse 3"
+    assert back.segments == (Instance(0.1, 0.9, "groom"), Instance(1.0, 1.5, "rest"))
+
+
+def test_eaf_refuses_what_it_is_not(tmp_path):
+    path = tmp_path / "a.eaf"
+    path.write_text('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
+    with pytest.raises(FormatError, match="XML entities"):
+        read_eaf(path)
+    path.write_text("<a>")
+    with pytest.raises(FormatError, match="expected XML"):
+        read_eaf(path)
+    path.write_text("<a/>")
+    with pytest.raises(FormatError, match="ANNOTATION_DOCUMENT"):
+        read_eaf(path)
+    with pytest.raises(InputError, match="there is none"):
+        read_eaf(tmp_path / "no.eaf")
+
+
+def test_boris_project(video, tmp_path):
+    """Structure as BORIS's own test projects have it: see its repository, tests/files/*.boris, version 7.0."""
+    path = tmp_path / "p.boris"
+    write_boris(path, [video])
+    project = json.loads(path.read_text())
+    keys = {"project_name", "project_date", "project_format_version", "subjects_conf", "behaviors_conf", "observations"}
+    assert keys | {"behavioral_categories", "independent_variables", "coding_map", "converters"} <= set(project)
+    assert {b["code"]: b["type"] for b in project["behaviors_conf"].values()} == {
+        "bark": "State event",
+        NASTY: "State event",
+    }
+    seen = project["observations"]["un even"]
+    assert seen["type"] == "MEDIA"
+    (name,) = seen["file"]["1"]
+    assert seen["media_info"]["length"][name] == pytest.approx(video.media.duration_s)
+    events = seen["events"]
+    assert [e[0] for e in events] == sorted(e[0] for e in events)
+    assert events[0] == [0.5, "", "bark", "", "score 1.2500", frame_at(video.frame_times_s, 0.5)]
+    subjects = {s["name"] for s in project["subjects_conf"].values()}
+    assert {e[1] for e in events} <= subjects | {""}
+    counts = {(e[1], e[2]): 0 for e in events}
+    for e in events:
+        counts[e[1], e[2]] += 1
+    assert all(n % 2 == 0 for n in counts.values())
+    (back,) = read_boris(path)
+    assert rounded(back.segments) == EXPECTED
+    assert sorted(s.score for s in back.segments) == [0.125, 0.5, 1.25]
+    assert back.duration_s == pytest.approx(video.media.duration_s)
+
+
+def test_boris_touching_segments_stay_two(tmp_path):
+    pair = VideoSegments("v", (Detection(1, 2, "a", 0.5), Detection(2, 3, "a", 0.6)))
+    write_boris(tmp_path / "p.boris", [pair])
+    assert rounded(read_boris(tmp_path / "p.boris")[0].segments) == rounded(pair.segments)
+
+
+def test_boris_points_and_open_states_are_noted(tmp_path):
+    project = {
+        "behaviors_conf": {"0": {"type": "State event", "code": "s"}, "1": {"type": "Point event", "code": "p"}},
+        "observations": {
+            "o1": {
+                "file": {"1": ["C:\\data\\rat 1.mp4"], "2": []},
+                "media_info": {"length": {"C:\\data\\rat 1.mp4": 60.0}},
+                "events": [
+                    [1.0, "x", "s", "", ""],
+                    [2.0, "", "p", "", ""],
+                    [3.5, "x", "s", "", ""],
+                    [9, "x", "s", "", ""],
+                ],
+            }
+        },
+    }
+    (tmp_path / "p.boris").write_text(json.dumps(project))
+    notes: list[str] = []
+    (back,) = read_boris(tmp_path / "p.boris", notes)
+    assert back == VideoSegments("rat 1", (Instance(1.0, 3.5, "s"),), 60.0)
+    assert ["1 point events" in notes[0], "1 states that never stop" in notes[1]] == [True, True]
+    (tmp_path / "p.boris").write_text("{}")
+    with pytest.raises(FormatError, match="observations"):
+        read_boris(tmp_path / "p.boris")
+
+
+def test_labelstudio(video, tmp_path):
+    write_labelstudio(tmp_path / "t.json", [video], url_prefix="/data/local-files/?d=")
+    (task,) = json.loads((tmp_path / "t.json").read_text())
+    assert task["data"]["video"] == "/data/local-files/?d=un even.mp4"
+    rate = task["data"]["fps"]
+    assert rate == float(video.media.frame_rate)
+    results = task["predictions"][0]["result"]
+    assert [r["value"]["timelinelabels"] for r in results] == [["bark"], ["bark"], [NASTY]]
+    for r, d in zip(results, FOUND, strict=True):
+        assert r["type"] == "timelinelabels"
+        (span,) = r["value"]["ranges"]
+        # the ticks are those of the first and last frame presented within the segment, from 1
+        inside = [ms / 1000 for ms in UNEVEN_MS if d.start_s - 0.0005 <= ms / 1000 < d.end_s - 0.0005]
+        assert span == {"start": round(inside[0] * rate) + 1, "end": round(inside[-1] * rate) + 1}
+    write_labelstudio_config(tmp_path / "c.xml", video.labels)
+    view = ET.parse(tmp_path / "c.xml").getroot()
+    names = {"control": view.find("TimelineLabels").get("name"), "object": view.find("Video").get("name")}
+    assert {(r["from_name"], r["to_name"]) for r in results} == {(names["control"], names["object"])}
+    assert view.find("TimelineLabels").get("toName") == names["object"]
+    assert view.find("Video").get("frameRate") == "$fps"
+    assert [label.get("value") for label in view.iter("Label")] == ["bark", NASTY]
+
+
+def test_labelstudio_at_constant_rate_is_the_frame(tmp_path):
+    from avloc.types import Media
+
+    media = Media(Path("v.mp4"), "v", 10.0, Fraction(25), True)
+    write_labelstudio(tmp_path / "t.json", [VideoSegments("v", (Instance(1.0, 2.0, "a"),), media=media)])
+    (task,) = json.loads((tmp_path / "t.json").read_text())
+    assert task["annotations"][0]["result"][0]["value"]["ranges"] == [{"start": 26, "end": 50}]
+    with pytest.raises(InputError, match="give --videos"):
+        write_labelstudio(tmp_path / "t.json", [VideoSegments("v", FOUND)])
+
+
+def test_via(video, tmp_path):
+    path = tmp_path / "v.csv"
+    write_via(path, [video])
+    head, *lines = [line for line in path.read_text().splitlines() if "Exported" not in line]
+    assert head == "# CSV_HEADER = metadata_id,file_list,temporal_segment_start,temporal_segment_end,metadata"
+    rows = list(csv.reader(lines))
+    assert json.loads(rows[0][1]) == ["un even.mp4"]
+    assert [(float(r[2]), float(r[3])) for r in rows] == [(0.5, 1.234), (1.0, 2.001), (2.0, 3.0)]
+    assert json.loads(rows[2][4])["TEMPORAL-SEGMENTS"] == NASTY
+    (back,) = read_via(path)
+    assert rounded(back.segments) == EXPECTED
+    assert [s.score for s in back.segments] == [1.25, 0.5, 0.125]
+
+
+def test_via_general_csv_with_options(tmp_path):
+    path = tmp_path / "v.csv"
+    path.write_text(
+        '# ATTRIBUTE = {"1":{"aname":"behaviour","options":{"0":"sit","1":"run"}}}\n'
+        "# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata\n"
+        '"1_a","[""cat.mp4""]",0,"[1.124,5.31493]","[]","{""1"":""1""}"\n'
+        '"1_b","[""cat.mp4""]",0,"[2.4]","[2,1,1,5,5]","{""1"":""0""}"\n'
+    )
+    notes: list[str] = []
+    assert read_via(path, notes) == (VideoSegments("cat", (Instance(1.124, 5.31493, "run"),)),)
+    assert "1 rows without a length" in notes[0]
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(FormatError, match="CSV_HEADER"):
+        read_via(path)
+
+
+def test_raven_by_pandas(video, tmp_path):
+    import pandas
+
+    write_raven(tmp_path / "r.txt", video)
+    table = pandas.read_csv(tmp_path / "r.txt", sep="\t", quoting=csv.QUOTE_NONE)
+    assert list(table["Selection"]) == [1, 2, 3]
+    assert list(table["Begin Time (s)"]) == [0.5, 1.0, 2.0]
+    assert list(table["End Time (s)"]) == [1.234, 2.001, 3.0]
+    assert set(table["Begin File"]) == {"un even.mp4"}
+
+
+def test_otio_by_opentimelineio(video, tmp_path):
+    import opentimelineio
+
+    write_otio(tmp_path / "t.otio", video)
+    timeline = opentimelineio.adapters.read_from_file(str(tmp_path / "t.otio"))
+    assert [track.name for track in timeline.tracks] == ["video", "bark", "bark", NASTY]
+    whole = timeline.tracks[0][0]
+    assert whole.duration().to_seconds() == pytest.approx(video.media.duration_s, abs=0.02)
+    assert [m.name for m in whole.markers] == ["bark", "bark", NASTY]
+    assert whole.markers[0].metadata["avloc"]["start_s"] == 0.5
+    rate = float(video.media.frame_rate)
+    for track, d in zip(timeline.tracks[1:], FOUND, strict=True):
+        clip = next(iter(track.find_clips()))
+        at = track.range_of_child(clip)
+        begins = min(ms / 1000 for ms in UNEVEN_MS if ms / 1000 >= d.start_s - 0.0005)
+        assert at.start_time.value == round(begins * rate)
+        assert clip.source_range.start_time == at.start_time
+        assert clip.media_reference.target_url.startswith("file:///")
+
+
+def test_parquet_by_pyarrow(video, tmp_path):
+    import pyarrow.parquet
+
+    write_parquet(tmp_path / "s.parquet", [video, VideoSegments("t", TRUTH[:1])])
+    table = pyarrow.parquet.read_table(tmp_path / "s.parquet")
+    assert table.schema.names == ["video", "start_s", "end_s", "label", "score"]
+    assert table["end_s"].to_pylist() == [1.2345, 2.001, 2.9996, 1.2345]
+    assert table["score"].to_pylist() == [1.25, 0.5, 0.125, None]
+
+
+def test_all_formats_in_one_folder(video, tmp_path):
+    written = write_formats(tmp_path, parse_formats("all"), [video])
+    assert len(written) == len(FORMATS)
+    assert all(path.stat().st_size for path in written)
+    assert (tmp_path / "segments.labelstudio.xml").exists()
+    assert rounded(read_detections(tmp_path / "segments.json")["un even"])[0] == EXPECTED[0]
+
+
+def test_names_of_formats():
+    assert parse_formats(" vtt,EAF, vtt ") == ("vtt", "elan")
+    with pytest.raises(ConfigError, match="Did you mean 'elan'"):
+        parse_formats("elna")
+    with pytest.raises(ConfigError, match="expected formats"):
+        parse_formats(" , ")
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "vtt", "audacity", "elan", "boris", "via"])
+def test_what_is_also_read_comes_back_as_ground_truth(name, video, tmp_path):
+    path = tmp_path / f"un even{FORMATS[name].suffix}"
+    written = write_formats(tmp_path, [name], [video])[0]
+    written.rename(path)
+    assert rounded(read_segments(path)[0].segments) == EXPECTED
+    summary = convert(path, tmp_path / "truth.json", "truth")
+    assert summary["segments"] == 3
+    (truth,), _ = read_annotations(tmp_path / "truth.json")
+    assert rounded(truth.instances) == EXPECTED
+    assert truth.video_id == "un even"
+
+
+def test_convert_goes_by_the_name_of_the_target(video, uneven, tmp_path):
+    truth = tmp_path / "truth.json"
+    convert(write_formats(tmp_path, ["elan"], [video])[0], truth, "truth")
+    assert as_annotations(read_segments(truth))[0].instances == read_annotations(truth)[0][0].instances
+    out = convert(truth, tmp_path / "p.boris", media={"un even": uneven})
+    assert out["files"] == [str(tmp_path / "p.boris")]
+    assert rounded(read_boris(tmp_path / "p.boris")[0].segments) == EXPECTED
+    assert convert(truth, tmp_path / "folder", "elan")["files"] == [str(tmp_path / "folder" / "un even.eaf")]
+    with pytest.raises(ConfigError, match="give --to"):
+        convert(truth, tmp_path / "x.what")
+    with pytest.raises(InputError, match=r"segments are read from \.csv"):
+        convert(uneven, truth)
+
+
+def test_one_video_formats_refuse_many(tmp_path):
+    write_formats(tmp_path, ["via"], [VideoSegments("a", FOUND), VideoSegments("b", FOUND)])
+    with pytest.raises(InputError, match="one video a file"):
+        convert(tmp_path / "segments.via.csv", tmp_path / "x.eaf")
+
+
+def test_names_that_no_system_takes():
+    assert file_name("a/b\\c:d") == "a_b_c_d"
+    assert file_name("../..") == "_"
+    assert file_name("...") == "_"
