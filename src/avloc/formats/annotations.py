@@ -35,7 +35,7 @@ __all__ = [
     "write_annotations",
 ]
 
-SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
+SUBSETS = {"test": "testing", "train": "training", "val": "validation"}
 """Other names in use -> ActivityNet's own, which `VideoAnnotation.subset` holds."""
 
 SAME_S = 1e-3
@@ -115,7 +115,7 @@ def read_annotations(
     for video_id, entry in _database(path, subset).items():
         duration_s = _duration_s(path, video_id, entry)
         rows = [_instance(path, video_id, row) for row in _rows(path, video_id, entry)]
-        instances = tuple(_sound(video_id, duration_s, rows, issues))
+        instances = tuple(sound_instances(video_id, duration_s, rows, issues))
         annotations.append(VideoAnnotation(video_id, duration_s, _subset(entry), instances))
     return tuple(annotations), AnnotationReport(tuple(issues))
 
@@ -245,10 +245,10 @@ def _instance(path: Path | str, video_id: str, row: Any) -> tuple[str, float, fl
     return row["label"], start_s, end_s
 
 
-def _sound(
+def sound_instances(
     video_id: str, duration_s: float, rows: list[tuple[str, float, float]], issues: list[AnnotationIssue]
 ) -> Iterator[Instance]:
-    """The instances that can be; the others, and those that were changed, go to `issues`."""
+    """The instances that can be of (label, start, end); the others, and those that were changed, go to `issues`."""
     kept: list[Instance] = []
     for label, start_s, end_s in rows:
         issue = _issue(label, start_s, end_s, duration_s, kept)

@@ -25,7 +25,7 @@ from avloc.formats.hdf5 import open_hdf5, plain_dataset
 from avloc.formats.labels import LabelRow, LabelTable
 from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 
-__all__ = ["AVE_BACKGROUND", "AveData", "read_ave", "read_ave_audio"]
+__all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave", "read_ave_audio"]
 
 AVE_BACKGROUND = 28
 """Index of background in AVE's own label files; avloc's is 0, before the classes."""
@@ -75,6 +75,26 @@ class AveData:
         """All videos, those of Annotations.txt first, then the noisy ones."""
         return tuple(self._rows)
 
+    def places(self, modality: str) -> dict[str, AveRow]:
+        """Where each video's "audio" or "visual" features lie; videos whose file is absent are not in it.
+
+        Raises:
+            FormatError: a file that is not as AVE's are, or has not a row for each video.
+        """
+        kinds = {}
+        for kind in ("", "_noisy"):
+            path = self.folder / f"{modality}_feature{kind}.h5"
+            if path.is_file():
+                kinds[kind] = self._checked(path, kind)
+        return {video: AveRow(kinds[kind], row) for video, (kind, row) in self._rows.items() if kind in kinds}
+
+    def _checked(self, path: Path, kind: str) -> _Rows:
+        rows = _Rows(path)
+        expected = sum(kind == own for own, _ in self._rows.values())
+        if rows.count != expected:
+            raise FormatError(f"{path}: expected a row for each of {expected} videos, got {rows.count}")
+        return rows
+
     def load(self, video_id: str) -> FeatureSequence:
         """Features of one video: audio and visual, or the one of them whose file is there.
 
@@ -93,13 +113,7 @@ class AveData:
                 f"{self.folder}: features of {video_id!r} need {paths['audio'].name} or {paths['visual'].name}; "
                 "put AVE's feature files there"
             )
-        expected = sum(kind == own for own, _ in self._rows.values())
-        arrays = {}
-        for name, path in there.items():
-            rows = _Rows(path)
-            if rows.count != expected:
-                raise FormatError(f"{path}: expected a row for each of {expected} videos, got {rows.count}")
-            arrays[name] = rows.read(row)
+        arrays = {name: self._checked(path, kind).read(row) for name, path in there.items()}
         return _sequence(video_id, arrays, {name: str(path) for name, path in there.items()})
 
 
@@ -160,6 +174,18 @@ class _Rows:
         if not np.isfinite(pooled).all():
             raise FormatError(f"{self.path}: row {row} has NaN or infinity; download the file again")
         return pooled.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class AveRow:
+    """One video's features in one of AVE's files."""
+
+    rows: _Rows
+    row: int
+
+    def read(self) -> np.ndarray:
+        """(10, size), float32."""
+        return self.rows.read(self.row)
 
 
 def _read_annotations_txt(path: Path) -> list[tuple[str, str, float, float]]:

@@ -12,13 +12,15 @@ column separator is a comma, a semicolon or a tab; UTF-8, with or without a byte
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.atomic import write_whole
 
-__all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels"]
+__all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
 
 HEADER = {
     "video": ("video", "video_id"),
@@ -111,6 +113,23 @@ def read_labels(path: Path | str) -> LabelTable:
     if "subset" in lines.names and unsaid:
         notes.append(f"{len(unsaid)} videos with an empty subset are for training, first {unsaid[0]!r}")
     return LabelTable(tuple(video.row() for video in videos.values()), tuple(notes))
+
+
+def write_labels(path: Path | str, table: LabelTable) -> None:
+    """Write weak labels so that `read_labels` reads the same rows back.
+
+    Raises:
+        InputError: a label with `;` in it, or called background: neither could be read back.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["video", "labels", "subset"])
+    for row in table.rows:
+        wrong = [label for label in row.labels if ";" in label or label.lower() == "background" or not label.strip()]
+        if wrong:
+            raise InputError(f"{row.video_id}: the label {wrong[0]!r} cannot stand in {path}; give it another name")
+        writer.writerow([row.video_id, ";".join(row.labels), row.subset])
+    write_whole(path, text.getvalue())
 
 
 def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:

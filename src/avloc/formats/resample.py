@@ -1,0 +1,88 @@
+"""Feature rows of one clock onto another: rgb every 0.32 s, sound every 0.96 s, pictures 8 a second, one SnippetGrid.
+
+Rules, by name
+    mean      what lies under a target cell, averaged by how long each source cell is under it. A finer source is
+              averaged, a coarser one repeated, an equal one copied.
+    nearest   the row whose centre is nearest to the target cell's; of two as near, the earlier.
+    linear    the line between the two rows whose centres enclose the target cell's.
+
+Where the source has nothing (before its first cell, after its last), all three take the nearest row: features end up
+to a window before the video does. How much was filled so is `uncovered_s`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from avloc.errors import InputError
+from avloc.types import SnippetGrid
+
+__all__ = ["RULES", "Rule", "resample", "uncovered_s"]
+
+Rule = Literal["mean", "nearest", "linear"]
+RULES: tuple[str, ...] = get_args(Rule)
+
+
+def resample(
+    rows: Num[np.ndarray, "n d"], source: SnippetGrid, target: SnippetGrid, rule: str = "mean"
+) -> Float[np.ndarray, "l d"]:
+    """Rows that `source` dates, as rows that `target` dates, in float32.
+
+    Raises:
+        InputError: another rule, or rows that are not as many as the source grid's.
+    """
+    if rule not in RULES:
+        raise InputError(f"rows are resampled by {', '.join(RULES)}; got {rule!r}")
+    if len(rows) != source.count:
+        raise InputError(f"{len(rows)} rows, but their grid has {source.count}")
+    if source == target:
+        return np.asarray(rows, dtype=np.float32)
+    if rule == "nearest":
+        return np.asarray(rows[_nearest(source, target)], dtype=np.float32)
+    return (_linear if rule == "linear" else _mean)(rows, source, target).astype(np.float32)
+
+
+def uncovered_s(source: SnippetGrid, duration_s: float) -> float:
+    """Seconds of a video that lie in no window of its features."""
+    first, last = float(source.window(0)[0]), float(source.window(source.count - 1)[1])
+    return max(0.0, first) + max(0.0, duration_s - last)
+
+
+def _edges(grid: SnippetGrid) -> Float[np.ndarray, " n1"]:
+    return float(grid.edge_s(0)) + float(grid.step_s) * np.arange(grid.count + 1)
+
+
+def _position(source: SnippetGrid, target: SnippetGrid) -> Float[np.ndarray, " l"]:
+    """Centres of the target's cells in rows of the source: 0 is the centre of its first cell."""
+    return (target.centres_s() - float(source.edge_s(0))) / float(source.step_s) - 0.5
+
+
+def _nearest(source: SnippetGrid, target: SnippetGrid) -> np.ndarray:
+    halves_go_down = np.ceil(_position(source, target) - 0.5 - 1e-9)
+    return np.clip(halves_go_down, 0, source.count - 1).astype(np.int64)
+
+
+def _linear(rows: Num[np.ndarray, "n d"], source: SnippetGrid, target: SnippetGrid) -> Float[np.ndarray, "l d"]:
+    position = np.clip(_position(source, target), 0, source.count - 1)
+    below = np.minimum(position.astype(np.int64), max(0, source.count - 2))
+    above = np.minimum(below + 1, source.count - 1)
+    share = (position - below)[:, None]
+    return rows[below] * (1 - share) + rows[above] * share
+
+
+def _mean(rows: Num[np.ndarray, "n d"], source: SnippetGrid, target: SnippetGrid) -> Float[np.ndarray, "l d"]:
+    """By the integral of the source, a step function: its value at the ends of each target cell."""
+    edges, cuts = _edges(source), np.clip(_edges(target), float(source.edge_s(0)), float(source.edge_s(source.count)))
+    integral = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
+    position = np.clip((cuts - edges[0]) / float(source.step_s), 0, source.count)
+    whole = np.minimum(np.floor(position + 1e-9).astype(np.int64), source.count)
+    inside = np.minimum(whole, source.count - 1)
+    at_cuts = integral[whole] + np.maximum(position - whole, 0)[:, None] * rows[inside]
+    under = np.diff(position)
+    values = np.diff(at_cuts, axis=0) / np.where(under > 1e-6, under, 1)[:, None]
+    bare = under <= 1e-6
+    values[bare] = rows[_nearest(source, target)[bare]]
+    return values
