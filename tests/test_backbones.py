@@ -13,7 +13,7 @@ import pytest
 
 import odd_media as odd
 from avloc.errors import AvlocError
-from avloc.media.backbones import BACKBONES, AudioBackbone, VisualBackbone, load_backbone
+from avloc.media.backbones import BACKBONES, AudioBackbone, VisualBackbone, load_backbone, status
 from avloc.media.backbones.appearance import HEIGHT, WIDTH, Appearance, drift_px
 from avloc.media.backbones.logmel import BANDS, LogMel, log_mel, mel_bands
 from avloc.media.extract import extract_features
@@ -55,7 +55,7 @@ def panned(steps: list[tuple[int, int]]) -> np.ndarray:
 
 def test_every_backbone_keeps_the_protocol() -> None:
     rng = np.random.default_rng(0)
-    for name in BACKBONES:
+    for name in ("appearance", "logmel"):
         backbone = load_backbone(name)
         assert backbone.name == name
         assert backbone.licence
@@ -80,10 +80,31 @@ def test_every_backbone_keeps_the_protocol() -> None:
             np.testing.assert_allclose(rows[1:2], backbone(batch[1:2]), rtol=1e-5, atol=1e-5)
 
 
+def test_cards_say_what_backbones_are_without_loading_them() -> None:
+    assert {"vggish", "resnet152", "i3d", "i3d-rgb", "i3d-flow", "clip", "siglip", "dinov2"} <= set(BACKBONES)
+    assert {"videomae", "vjepa2", "ast", "clap"} <= set(BACKBONES)
+    for name, entry in BACKBONES.items():
+        assert entry.name == name
+        assert entry.modality in ("visual", "audio")
+        assert entry.size > 0
+        assert entry.licence
+        assert entry.wants
+        for weights in entry.weights:
+            assert weights.url.endswith(weights.file)
+            kind, _, digits = weights.checksum.partition(":")
+            assert (kind, len(digits)) in (("sha256", 8), ("sha256", 64), ("git", 40))
+    for name in ("appearance", "logmel"):
+        made, entry = load_backbone(name), BACKBONES[name]
+        assert (made.name, made.modality, made.size, made.licence) == (
+            *(entry.name, entry.modality, entry.size, entry.licence),
+        )
+        assert status(entry) == "needs none"
+
+
 def test_unknown_backbone_names_its_neighbours() -> None:
     with pytest.raises(AvlocError, match=r"no backbone 'logmell'\. Did you mean 'logmel'"):
         load_backbone("logmell")
-    with pytest.raises(AvlocError, match="Known: appearance, logmel"):
+    with pytest.raises(AvlocError, match=r"Known: appearance, ast, clap, .*logmel, resnet152"):
         load_backbone("zzz")
 
 

@@ -8,6 +8,7 @@ values marked `# ours`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,12 +36,33 @@ class Options(BaseModel):
 
 
 class ExtractConfig(Options):
-    """Raw video to snippet features."""
+    """Raw video to snippet features. The grid is `step_s`, or `frames_per_snippet` at `fps`, which go before it."""
 
     visual: str | None = "appearance"  # ours: needs no weights; the paper has I3D and ResNet-152 (§4.2)
     audio: str | None = "logmel"  # ours: needs no weights; the paper has VGGish (§4.2)
     step_s: float = Field(1.0, gt=0)  # AVE's second; ActivityNet's I3D features have 0.64
-    dtype: Literal["float32", "float16"] = "float32"
+    frames_per_snippet: int | None = Field(
+        None, ge=1
+    )  # I3D features (W-TALC): 16, which at fps 25 make a step of 0.64 s
+    fps: float | None = Field(None, gt=0)  # pictures per second a backbone sees; None: its own (I3D 25)
+    dtype: Literal["float32", "float16"] = "float32"  # ours: float16 halves the files
+    weights: dict[str, str] = {}  # ours: {name of a weight file: path}; "*" stands for every name
+    device: str = "auto"  # ours: cuda when there is one
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: see media/backbones/protocol.py
+    compile: bool = False  # ours: torch.compile costs minutes before the first snippet
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> ExtractConfig:
+        if self.frames_per_snippet is not None and self.fps is None:
+            raise ValueError("extract.frames_per_snippet needs extract.fps: 16 at 25 per second make a step of 0.64 s")
+        return self
+
+    @property
+    def step(self) -> Fraction:
+        """Seconds per snippet, exact."""
+        if self.frames_per_snippet is not None and self.fps is not None:
+            return self.frames_per_snippet / Fraction(str(self.fps))
+        return Fraction(str(self.step_s))
 
 
 class ModelConfig(Options):

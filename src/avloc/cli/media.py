@@ -11,6 +11,10 @@ import typer
 from avloc.cli.shared import DryRun, Json, Out, Overwrite, Workers, exit_partial, make_talk, say_failures
 from avloc.errors import InputError
 
+Weights = Annotated[
+    list[str], typer.Option(help="NAME=PATH of a weight file or hub folder, or PATH alone; as often as needed.")
+]
+
 if TYPE_CHECKING:
     from avloc.console import Talk
     from avloc.extraction import Failure
@@ -19,50 +23,121 @@ if TYPE_CHECKING:
 def extract(
     videos: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     out: Out,
-    visual: Annotated[str, typer.Option(help="Backbone for the picture, or none.")] = "appearance",
+    visual: Annotated[str, typer.Option(help="Backbone for the picture, or none; see avloc backbones.")] = "appearance",
     audio: Annotated[str, typer.Option(help="Backbone for the sound, or none.")] = "logmel",
-    step_s: Annotated[float, typer.Option(help="Seconds per snippet.")] = 1.0,
+    step_s: Annotated[
+        float | None, typer.Option(help="Seconds per snippet; 1.0 unless the next two are given.")
+    ] = None,
+    frames_per_snippet: Annotated[
+        int | None, typer.Option(help="With --fps: the grid in pictures, such as 16.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Pictures per second that the backbone sees, such as 25.")] = None,
+    weights: Weights = [],  # noqa: B006 - typer's way
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    layout: Annotated[str, typer.Option(help="safetensors (ours) or npy (the field's files).")] = "safetensors",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     workers: Workers = 1,
+    shard: Annotated[str | None, typer.Option(help="part/parts, such as 3/16: this machine's share.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or local.")] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Turn videos into snippet features, one file each. What is done is skipped.
 
-    avloc extract videos/ -o features --step-s 1.0 --workers 2
+    avloc extract videos/ -o features --visual i3d --audio vggish --frames-per-snippet 16 --fps 25 --workers 2
     """
     from avloc.config import preset
+    from avloc.extraction import parse_shard
 
     talk = make_talk(as_json)
+    if step_s is not None and frames_per_snippet is not None:
+        raise InputError("--step-s and --frames-per-snippet both set the grid; give one of them")
     none = {"none": None}
-    options = preset(
-        "default",
-        {
-            "extract.visual": none.get(visual, visual),
-            "extract.audio": none.get(audio, audio),
-            "extract.step_s": step_s,
-            "extract.dtype": dtype,
-        },
-    ).extract
-    failures = extract_videos(talk, videos, out, options, workers, overwrite, dry_run)
-    if not dry_run:
+    settings = {
+        "visual": none.get(visual, visual),
+        "audio": none.get(audio, audio),
+        "step_s": 1.0 if step_s is None else step_s,
+        "frames_per_snippet": frames_per_snippet,
+        "fps": fps,
+        "weights": _weights(weights),
+        "dtype": dtype,
+        "device": device,
+        "precision": precision,
+        "compile": compiled,
+    }
+    options = preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
+    spread = {"layout": layout, "shard": parse_shard(shard), "ray": ray}
+    failures = extract_videos(talk, videos, out, options, workers, overwrite, dry_run, spread)
+    if not dry_run and layout == "safetensors":
         talk.say(f"features are in {out}; next: avloc train --features {out} --labels labels.csv -o run")
     exit_partial(failures)
 
 
-def backbones() -> None:
-    """List what features can be extracted with."""
-    from avloc.media.backbones import BACKBONES, load_backbone
+def _weights(given: list[str]) -> dict[str, str]:
+    """--weights NAME=PATH, or PATH for whatever is needed."""
+    paths: dict[str, str] = {}
+    for text in given:
+        name, sign, path = text.partition("=")
+        if not sign or Path(text).exists():
+            name, path = "*", text
+        if not name or not path:
+            raise InputError(f"--weights takes NAME=PATH, or a file or folder, got {text!r}")
+        paths[name] = path
+    return paths
 
-    made = [load_backbone(name) for name in BACKBONES]
-    rows = [(b.name, b.modality, str(b.size), b.licence, b.weights or "needs none") for b in made]
-    make_talk().table("backbones", ["name", "modality", "size", "licence", "weights"], rows)
+
+def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B006
+    """List what features can be extracted with, and whether their weights are here.
+
+    avloc backbones
+    """
+    from avloc.media.backbones import all_backbones, status
+    from avloc.media.weights import cache_folder
+
+    talk = make_talk(as_json)
+    given = _weights(weights)
+    cards = all_backbones().values()
+    states = {entry.name: status(entry, given) for entry in cards}
+    columns = ["name", "modality", "size", "licence", "weights"]
+    short = {name: state.partition(";")[0] for name, state in states.items()}
+    talk.table(
+        "backbones", columns, [[c.name, c.modality, str(c.size or "?"), c.licence, short[c.name]] for c in cards]
+    )
+    for entry in cards:
+        talk.say(f"{entry.name}: {entry.wants}" + (f"; hub: {entry.hub}" if entry.hub else ""))
+    files = {file.name: file for entry in cards for file in entry.weights}
+    for file in files.values():
+        talk.say(f"weights {file.name}: {file.file} ({file.checksum}) from {file.url}")
+    talk.say(f"weights are kept in {cache_folder()}; --weights NAME=PATH uses others")
+    talk.summary(
+        {
+            c.name: {
+                "modality": c.modality,
+                "size": c.size,
+                "licence": c.licence,
+                "status": states[c.name],
+                "hub": c.hub,
+                "weights": [vars(w) for w in c.weights],
+            }
+            for c in cards
+        }
+    )
 
 
 def extract_videos(
-    talk: Talk, videos: list[str], out: Path, options: Any, workers: int, overwrite: bool, dry_run: bool
+    talk: Talk,
+    videos: list[str],
+    out: Path,
+    options: Any,
+    workers: int,
+    overwrite: bool,
+    dry_run: bool,
+    spread: dict[str, Any] | None = None,
 ) -> tuple[Failure, ...]:
+    """What `extract` and `run` share. `spread`: layout, shard and ray of `extract_all`."""
     from avloc.extraction import extract_all
     from avloc.media.find import find_media
 
@@ -72,7 +147,7 @@ def extract_videos(
         return ()
     began = time.monotonic()
     with talk.progress("extract") as progress:
-        summary = extract_all(paths, out, options, workers, overwrite, progress)
+        summary = extract_all(paths, out, options, workers, overwrite, progress, **(spread or {}))
     for video, note in summary.notes.items():
         talk.say(f"note: {video}: {note}")
     seconds = time.monotonic() - began
@@ -82,6 +157,6 @@ def extract_videos(
     )
     say_failures(talk, summary.failures, out)
     talk.summary({"done": summary.done, "skipped": summary.skipped, "failures": [vars(f) for f in summary.failures]})
-    if not summary.done and not summary.skipped:
+    if summary.failures and not summary.done and not summary.skipped:
         raise InputError(f"none of {len(paths)} videos could be extracted; the reasons are in {out / 'failures.csv'}")
     return summary.failures

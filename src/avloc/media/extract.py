@@ -22,6 +22,9 @@ from avloc.types import FeatureSequence, Media, SnippetGrid, exact
 
 __all__ = ["extract_features", "find_media"]
 
+MAX_PICTURES = 512
+"""Held at once, whatever the snippets' length: about 150 MB at 256 pixels."""
+
 
 def extract_features(
     media: Media,
@@ -29,6 +32,7 @@ def extract_features(
     audio: AudioBackbone | None = None,
     step_s: float | Fraction = 1,
     *,
+    frame_rate: float | Fraction | None = None,
     batch_snippets: int = 16,
     threads: int = 0,
     on_progress: Callable[[float], None] | None = None,
@@ -39,14 +43,18 @@ def extract_features(
         media: from probe.
         visual, audio: from load_backbone; None leaves that modality out.
         step_s: seconds per snippet.
+        frame_rate: pictures per second for a visual backbone that takes any number; None is its own choice. One whose
+            snippets have a fixed number of pictures must agree with it.
         batch_snippets: snippets given to a backbone at once.
         threads: of the picture decoder; 0 lets ffmpeg choose, 1 is right for one process per core.
         on_progress: called with the decoded seconds, now and then.
     Returns:
         FeatureSequence. If the file breaks off early, its duration and grid are of what could be decoded. source has
-        "path", "visual", "audio" (backbone names, or "none" and why) and "damage" ("none", or what was wrong).
+        "path", "visual", "audio" (backbone names, or "none" and why), "damage" ("none", or what was wrong),
+        "visual_weights" and "audio_weights" (file and hash, when there are weights), and "visual_rate_hz" when
+        `frame_rate` was given.
     Raises:
-        InputError: no backbone at all, or one of the wrong kind.
+        InputError: no backbone at all, one of the wrong kind, or a frame rate that does not suit it.
         MediaError: too little of the file could be decoded, or nothing is left: only sound was asked for and there
             is none.
     """
@@ -55,7 +63,7 @@ def extract_features(
         raise MediaError(f"{media.path}: expected sound, there is no sound stream; use a visual backbone for it")
     grid = SnippetGrid.cover(media.duration_s, step_s)
     report = DecodeReport()
-    pictures = _VisualRows(visual, grid, batch_snippets) if visual is not None else None
+    pictures = _VisualRows(visual, grid, batch_snippets, frame_rate) if visual is not None else None
     sounds = _AudioRows(audio, grid, batch_snippets) if audio is not None and media.has_audio else None
     stream = decode(
         media,
@@ -93,6 +101,7 @@ def extract_features(
             "visual": visual.name if visual is not None else "none",
             "audio": _audio_source(media, audio, heard, report),
             "damage": report.describe(),
+            **_more_source(visual, audio if heard else None, frame_rate),
         },
     )
 
@@ -113,6 +122,28 @@ def _audio_source(media: Media, audio: AudioBackbone | None, heard: bool, report
     if not media.has_audio:
         return "none: no sound stream"
     return f"none: the sound stream cannot be decoded ({report.reason or 'empty'})"
+
+
+def _more_source(
+    visual: VisualBackbone | None, audio: AudioBackbone | None, frame_rate: float | Fraction | None
+) -> dict[str, str]:
+    """Weights, and a frame rate that is not the backbone's own."""
+    kinds = (("visual", visual), ("audio", audio))
+    more = {f"{kind}_weights": b.weights for kind, b in kinds if b is not None and b.weights is not None}
+    return more | ({"visual_rate_hz": str(exact(frame_rate))} if visual is not None and frame_rate is not None else {})
+
+
+def _frames_per_snippet(backbone: VisualBackbone, step_s: Fraction, frame_rate: float | Fraction | None) -> int:
+    wanted = None if frame_rate is None else max(1, round(step_s * exact(frame_rate)))
+    fixed = backbone.frames_per_snippet
+    if fixed is None:
+        return wanted or max(1, round(step_s * (backbone.frame_rate or 1)))
+    if wanted is not None and wanted != fixed:
+        raise InputError(
+            f"backbone {backbone.name!r} takes {fixed} pictures a snippet, {float(exact(frame_rate or 0)):g} per "
+            f"second make {wanted} in {float(step_s):g} s; leave --fps out, or give --frames-per-snippet {fixed}"
+        )
+    return fixed
 
 
 class _Rows:
@@ -136,15 +167,20 @@ class _Rows:
 
 
 class _VisualRows:
-    """Pictures in order, `frames` for each snippet -> rows."""
+    """Pictures in order -> rows. A snippet is `frames` of them, and `after` more that it shares with the next one."""
 
-    def __init__(self, backbone: VisualBackbone, grid: SnippetGrid, batch: int) -> None:
-        frames = backbone.frames_per_snippet
-        if frames is None:
-            frames = round(grid.step_s * (backbone.frame_rate or 1))
-        self._frames = max(1, frames)
+    def __init__(
+        self,
+        backbone: VisualBackbone,
+        grid: SnippetGrid,
+        batch: int,
+        frame_rate: float | Fraction | None = None,
+    ) -> None:
+        self._frames = _frames_per_snippet(backbone, grid.step_s, frame_rate)
+        self._after: int = getattr(backbone, "frames_after", 0)
         self.rate = self._frames / grid.step_s
-        self._grid, self._batch = grid, min(batch, grid.count)
+        few = max(1, MAX_PICTURES // self._frames)
+        self._grid, self._batch = grid, min(batch, few, grid.count)
         self._rows = _Rows(backbone)
         self._buffer: np.ndarray | None = None
         self._last: np.ndarray | None = None
@@ -155,34 +191,35 @@ class _VisualRows:
         if self._rows.count >= self._grid.count:
             return
         if self._buffer is None:
-            self._buffer = np.empty((self._batch * self._frames, *rgb.shape), np.uint8)
+            self._buffer = np.empty((self._batch * self._frames + self._after, *rgb.shape), np.uint8)
         self._buffer[self._filled] = self._last = rgb
         self._filled += 1
-        if self._filled == len(self._buffer) or self._in_hand() + self._rows.count == self._grid.count:
+        if self._filled == self._needed(self._grid.count):
             self._flush()
 
     def finish(self, count: int) -> Float[np.ndarray, "l d"]:
         """Rows of the first `count` snippets; missing pictures repeat the last one."""
         while self._rows.count < count:
-            self._repeat_last(count)
+            assert self._buffer is not None, "decode raises when no picture comes"
+            stop = self._needed(count)
+            self._buffer[self._filled : stop] = self._last
+            self._filled = max(self._filled, stop)
             self._flush()
         return self._rows.all(count)
 
-    def _in_hand(self) -> int:
-        return self._filled // self._frames
-
-    def _repeat_last(self, count: int) -> None:
-        assert self._buffer is not None, "decode raises when no picture comes"
-        stop = min(len(self._buffer), (count - self._rows.count) * self._frames)
-        self._buffer[self._filled : stop] = self._last
-        self._filled = stop
+    def _needed(self, count: int) -> int:
+        """Pictures that the next batch needs when `count` snippets are wanted in all."""
+        return min(self._batch, count - self._rows.count) * self._frames + self._after
 
     def _flush(self) -> None:
         assert self._buffer is not None
-        snippets = self._in_hand()
-        batch = self._buffer[: snippets * self._frames]
-        self._rows.add(batch.reshape(snippets, self._frames, *batch.shape[1:]))
-        self._filled = 0
+        snippets = (self._filled - self._after) // self._frames
+        pictures = self._buffer[: snippets * self._frames + self._after]
+        windows = np.lib.stride_tricks.sliding_window_view(pictures, self._frames + self._after, axis=0)
+        self._rows.add(np.moveaxis(windows[:: self._frames], -1, 1))
+        kept = self._filled - snippets * self._frames
+        self._buffer[:kept] = self._buffer[snippets * self._frames : self._filled].copy()
+        self._filled = kept
 
 
 class _AudioRows:

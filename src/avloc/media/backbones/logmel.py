@@ -15,7 +15,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 __all__ = ["LogMel", "log_mel", "mel_bands"]
 
@@ -48,19 +48,22 @@ class LogMel:
 
 
 def log_mel(
-    batch: Float32[np.ndarray, "n samples"], bands: Float32[np.ndarray, "bins bands"]
-) -> Float32[np.ndarray, "n frames bands"]:
-    """Log mel energies of whole frames; a row shorter than one frame is padded with zeros to one."""
+    batch: Float[np.ndarray, "n samples"], bands: Float[np.ndarray, "bins bands"]
+) -> Float[np.ndarray, "n frames bands"]:
+    """Log mel energies of whole frames; a row shorter than one frame is padded with zeros to one.
+
+    Computed in the precision of `batch` and `bands`, which must agree.
+    """
     if batch.shape[1] < WINDOW:
         batch = np.pad(batch, ((0, 0), (0, WINDOW - batch.shape[1])))
     framed = np.lib.stride_tricks.sliding_window_view(batch, WINDOW, axis=1)[:, ::HOP]
-    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
-    spectrum = np.abs(np.fft.rfft(framed * hann, FFT, axis=-1)).astype(np.float32, copy=False)
+    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(batch.dtype)
+    spectrum = np.abs(np.fft.rfft(framed * hann, FFT, axis=-1)).astype(batch.dtype, copy=False)
     # not @: BLAS on a batch of small matrices spends ten times as long waiting for its own threads
-    return np.log(np.einsum("nfk,kb->nfb", spectrum, bands) + np.float32(FLOOR))
+    return np.log(np.einsum("nfk,kb->nfb", spectrum, bands) + batch.dtype.type(FLOOR))
 
 
-def mel_bands() -> Float32[np.ndarray, "bins bands"]:
+def mel_bands(dtype: type[np.floating] = np.float32) -> Float[np.ndarray, "bins bands"]:
     """Triangles on the mel scale, mel = 1127 ln(1 + f / 700); each rises to 1 at its centre."""
 
     def mel(hz: np.ndarray) -> np.ndarray:
@@ -73,4 +76,4 @@ def mel_bands() -> Float32[np.ndarray, "bins bands"]:
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = np.maximum(0.0, np.minimum(rising, falling))
     weights[0] = 0.0  # the mean of the signal belongs to no band
-    return weights.astype(np.float32)
+    return weights.astype(dtype)

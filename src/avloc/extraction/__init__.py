@@ -1,0 +1,29 @@
+"""A folder of videos to a folder of features: skip what is done, name what failed, lose nothing when killed.
+
+work.py      one video: extract, save, and the row of the manifest that says how it went
+spread.py    many videos over processes; a process that dies costs its video
+cluster.py   many videos over a Ray cluster
+layout.py    how features lie in a folder: ours, or the field's .npy files
+manifest.py  the table of all videos, and failures.csv
+folder.py    extract_all, which composes these
+"""
+
+from __future__ import annotations
+
+from avloc.extraction.folder import Summary, extract_all, parse_shard
+from avloc.extraction.layout import load_npy
+from avloc.extraction.manifest import Failure, Row, read_manifest, write_failures
+from avloc.extraction.work import check_options, extract_one
+
+__all__ = [
+    "Failure",
+    "Row",
+    "Summary",
+    "check_options",
+    "extract_all",
+    "extract_one",
+    "load_npy",
+    "parse_shard",
+    "read_manifest",
+    "write_failures",
+]

@@ -1,0 +1,138 @@
+"""One video: extract, save, and say how it went."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+from avloc.config import ExtractConfig
+from avloc.errors import AvlocError, InputError
+from avloc.extraction import layout as layouts
+from avloc.extraction.layout import Layout
+from avloc.extraction.manifest import Row
+from avloc.media.backbones import AudioBackbone, Backbone, Setup, VisualBackbone, card, load_backbone
+from avloc.media.extract import extract_features
+from avloc.media.probe import probe
+from avloc.media.weights import digest, find, resolve
+from avloc.types import FeatureSequence
+
+__all__ = ["Job", "check_options", "describe", "extract_one", "weight_hashes", "work"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with each video; travels to processes and machines.
+
+    Args:
+        threads: of the picture decoder; 0 lets ffmpeg choose.
+    """
+
+    out: Path
+    options: ExtractConfig
+    layout: Layout = "safetensors"
+    threads: int = 0
+
+
+def extract_one(path: Path, options: ExtractConfig, threads: int = 0) -> FeatureSequence:
+    """Features of one video with the backbones that `options` name.
+
+    Raises:
+        MediaError: it cannot be opened, or too little of it decoded.
+        InputError: no such backbone, its weights are missing, or both are none.
+    """
+    _need_one(options)
+    visual = cast(VisualBackbone, _backbone(options.visual, _key(options))) if options.visual else None
+    audio = cast(AudioBackbone, _backbone(options.audio, _key(options))) if options.audio else None
+    return extract_features(probe(path), visual, audio, options.step, frame_rate=options.fps, threads=threads)
+
+
+def check_options(options: ExtractConfig) -> None:
+    """Find out before the first video what would fail at each: names, modules, weights (fetched once, here).
+
+    Raises:
+        InputError: says what is missing and where to put it.
+    """
+    _need_one(options)
+    known: set[str] = set()
+    for modality in ("visual", "audio"):
+        name = getattr(options, modality)
+        if name is None:
+            continue
+        entry = card(name)
+        if entry.modality not in (modality, "?"):
+            raise InputError(f"expected a backbone for {modality}, {name!r} is for {entry.modality}")
+        known |= {weights.name for weights in entry.weights}
+        known |= {name, name.partition(":")[0]} if entry.hub else set()
+        for weights in entry.weights:
+            resolve(weights, options.weights)
+    unused = sorted(options.weights.keys() - known - {"*"})
+    if unused:
+        names = ", ".join(sorted(known)) or "none"
+        raise InputError(f"--weights {unused[0]}: no backbone asked for has weights of that name; they have: {names}")
+    for name in (options.visual, options.audio):
+        if name is not None:  # loaded once here: the only way to know that its modules and files are good
+            _backbone(name, _key(options))
+
+
+def weight_hashes(options: ExtractConfig) -> dict[str, list[str]]:
+    """{modality: hashes of the weight files that would be loaded}; a file that is not here has none."""
+    hashes: dict[str, list[str]] = {}
+    for modality in ("visual", "audio"):
+        name = getattr(options, modality)
+        files = [find(weights, options.weights) for weights in card(name).weights] if name else []
+        hashes[modality] = [digest(path) for path in files if path is not None]
+    return hashes
+
+
+def _need_one(options: ExtractConfig) -> None:
+    if options.visual is None and options.audio is None:
+        raise InputError("extract.visual and extract.audio are both none; name at least one backbone")
+
+
+def _key(options: ExtractConfig) -> tuple[tuple[tuple[str, str], ...], str, str, bool]:
+    return tuple(sorted(options.weights.items())), options.device, options.precision, options.compile
+
+
+@lru_cache(maxsize=4)
+def _backbone(name: str, key: tuple[tuple[tuple[str, str], ...], str, str, bool]) -> Backbone:
+    """Made once a process: its weights may be large."""
+    weights, device, precision, compiled = key
+    return load_backbone(name, Setup(dict(weights), device, precision, compiled))
+
+
+def work(path: Path, job: Job) -> Row:
+    """Extract and save one video. Never raises for what is wrong with the video: the row says so."""
+    began = time.perf_counter()
+    try:
+        features = extract_one(path, job.options, job.threads)
+        layouts.save(job.out, features, job.layout, job.options.dtype)
+    except AvlocError as error:
+        return Row(path.stem, str(path), "failed", str(error), seconds=round(time.perf_counter() - began, 3))
+    return describe(path, features, job, round(time.perf_counter() - began, 3))
+
+
+def describe(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:
+    """The manifest's row of a video that is done."""
+    return Row(
+        path.stem,
+        str(path),
+        "done",
+        note=_remarks(features, job.options),
+        seconds=seconds,
+        duration_s=features.duration_s,
+        snippets=features.grid.count,
+        visual_size=0 if features.visual is None else features.visual.shape[1],
+        audio_size=0 if features.audio is None else features.audio.shape[1],
+        bytes=layouts.size_bytes(job.out, path.stem, job.layout),
+    )
+
+
+def _remarks(features: FeatureSequence, options: ExtractConfig) -> str:
+    missing = [name for name in ("visual", "audio") if getattr(options, name) and getattr(features, name) is None]
+    remarks = [f"no {name}: {features.source.get(name, 'none')}" for name in missing]
+    if features.source.get("damage", "none") != "none":
+        remarks.append(f"damaged: {features.source['damage']}")
+    return "; ".join(remarks)

@@ -1,0 +1,91 @@
+"""The hub's families that `hub.py` runs: facts only, so that listing them imports nothing heavy.
+
+Sizes and licences are those of the default repository; another of the same family, such as
+`clip:openai/clip-vit-large-patch14`, brings its own size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = ["FAMILIES", "Family"]
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family of models is fed and read.
+
+    Args:
+        model: its class in transformers.
+        repository: the default one on the hub.
+        size: channels of the default one.
+        output: which tensor is the feature; "tokens" is the mean over the last layer's tokens.
+        frame_rate: of families that see single pictures, averaged over the snippet.
+        frames: of families that see clips.
+        picture: "crop" (short side to `side`, then the middle square of the model's own size) or "squash".
+        side: short side before the crop, relative to the model's own size.
+        normalize: mean and deviation per channel.
+        rate_hz: of families that hear.
+        extractor: their front end in transformers.
+    """
+
+    model: str
+    repository: str
+    size: int
+    licence: str
+    output: str
+    frame_rate: Fraction | None = None
+    frames: int | None = None
+    picture: str = "crop"
+    side: Fraction = Fraction(1)
+    normalize: tuple[tuple[float, float, float], tuple[float, float, float]] = IMAGENET
+    rate_hz: int = 0
+    extractor: str = ""
+
+    @property
+    def modality(self) -> str:
+        """ "visual" or "audio"."""
+        return "audio" if self.rate_hz else "visual"
+
+
+_PICTURES = Fraction(4)  # ours: pictures a second for families that see them one by one
+
+FAMILIES: dict[str, Family] = {
+    "clip": Family(
+        *("CLIPVisionModelWithProjection", "openai/clip-vit-base-patch32", 512, "MIT", "image_embeds"),
+        frame_rate=_PICTURES,
+        normalize=OPENAI,
+    ),
+    "siglip": Family(
+        *("SiglipVisionModel", "google/siglip-base-patch16-224", 768, "Apache-2.0", "pooler_output"),
+        frame_rate=_PICTURES,
+        picture="squash",
+        normalize=HALF,
+    ),
+    "dinov2": Family(
+        *("Dinov2Model", "facebook/dinov2-base", 768, "Apache-2.0", "pooler_output"),
+        frame_rate=_PICTURES,
+        side=Fraction(256, 224),
+    ),
+    "videomae": Family(
+        *("VideoMAEModel", "MCG-NJU/videomae-base-finetuned-kinetics", 768, "CC-BY-NC-4.0", "tokens"), frames=16
+    ),
+    "vjepa2": Family(
+        *("VJEPA2Model", "facebook/vjepa2-vitl-fpc64-256", 1024, "MIT", "tokens"), frames=16, side=Fraction(256, 224)
+    ),
+    "ast": Family(
+        *("ASTModel", "MIT/ast-finetuned-audioset-10-10-0.4593", 768, "BSD-3-Clause", "pooler_output"),
+        rate_hz=16_000,
+        extractor="ASTFeatureExtractor",
+    ),
+    "clap": Family(
+        *("ClapAudioModelWithProjection", "laion/clap-htsat-unfused", 512, "Apache-2.0", "audio_embeds"),
+        rate_hz=48_000,
+        extractor="ClapFeatureExtractor",
+    ),
+}
