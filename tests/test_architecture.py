@@ -13,8 +13,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "avloc"
 
 NOUNS = {"types", "errors"}
-COMPOSERS = {"train", "pipeline", "extraction", "evaluation", "checkpoint"}
-LOOKERS = {"exporting", "converting", "previews", "reporting", "serving", "reviewing"}
+COMPOSERS = {"train", "pipeline", "extraction", "evaluation", "checkpoint", "importing", "doctor"}
+LOOKERS = {"exporting", "converting", "previews", "gathering", "reporting", "plotting", "serving", "reviewing"}
 LEAVES = {"config", "formats", "media", "localize", "metrics", "report", "dataset", "model", "losses", "tensors"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -35,13 +35,17 @@ ALLOWED: dict[str, set[str]] = {
     | {"config", "formats", "dataset", "model", "losses", "metrics", "localize", "tensors", "checkpoint", "root"},
     "extraction": NOUNS | {"config", "formats", "media"},
     "evaluation": NOUNS | {"formats", "metrics", "localize"},
+    "importing": NOUNS | {"formats", "extraction"},
+    "doctor": NOUNS | {"formats"},
     "exporting": NOUNS | {"formats", "media"},
     "converting": NOUNS | {"formats", "exporting"},
     "previews": NOUNS | {"media"},
-    "reporting": NOUNS
-    | {"config", "formats", "media", "metrics", "report", "previews", "pipeline", "evaluation", "converting", "train"},
-    "serving": NOUNS | {"formats", "converting"},
-    "reviewing": NOUNS | {"formats", "media", "reporting", "exporting"},
+    "gathering": NOUNS | {"formats", "media", "report", "pipeline"},
+    "reporting": NOUNS | {"media", "metrics", "report", "previews", "gathering", "converting"},
+    "plotting": NOUNS
+    | {"formats", "media", "metrics", "report", "gathering", "converting", "previews", "pipeline", "train"},
+    "serving": NOUNS | {"formats", "converting", "reporting"},
+    "reviewing": NOUNS | {"formats", "media", "gathering", "exporting"},
     "pipeline": NOUNS
     | {
         "config",

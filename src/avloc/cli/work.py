@@ -116,9 +116,9 @@ def localize(
     overrides = {f"localize.{key}": value for key, value in filters.items() if value is not None}
     failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run, videos)
     if clips is not None and not dry_run:
-        from avloc.cli.look import cut
+        from avloc.cli.look import cut_clips
 
-        cut(talk, out, clips, videos, per_class=None, by="score")
+        cut_clips(talk, out, clips, videos)
     exit_partial(failures)
 
 

@@ -1,0 +1,176 @@
+"""avloc report, view, review, plot: what a person looks at."""
+
+from __future__ import annotations
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avloc.cli.shared import Json, Out, make_talk
+from avloc.errors import InputError
+
+if TYPE_CHECKING:
+    from avloc.console import Talk
+    from avloc.reporting import BuiltPage, PageSources
+
+
+class Proxy(StrEnum):
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+class Order(StrEnum):
+    score = "score"
+    random = "random"
+    uncertain = "uncertain"
+
+
+class Cut(StrEnum):
+    ENCODE = "encode"
+    COPY = "copy"
+
+
+Source = Annotated[Path, typer.Argument(help="A run, a folder `avloc localize` wrote, or segments.json or .csv.")]
+Truth = Annotated[Path | None, typer.Option("--ground-truth", help="ActivityNet JSON, ELAN, BORIS, VIA, VTT, CSV.")]
+Videos = Annotated[Path | None, typer.Option(help="Folder of the videos, where the run did not note them.")]
+Compare = Annotated[list[Path], typer.Option(help="Other detections on the same axis; as often as needed.")]
+Audio = Annotated[Path | None, typer.Option(help="Detections of an audio-only run: which modality decided?")]
+Visual = Annotated[Path | None, typer.Option(help="Detections of a visual-only run.")]
+Run = Annotated[Path | None, typer.Option(help="The run, to ask it for each modality alone; needs its features.")]
+Features = Annotated[Path | None, typer.Option(help="Features of the videos; beside the run if absent.")]
+ProxyOption = Annotated[Proxy, typer.Option(help="H.264 copies: of what browsers do not play, of all, of none.")]
+Title = Annotated[str, typer.Option(help="Headline of the page.")]
+Jobs = Annotated[int, typer.Option("--workers", min=1, help="Processes that make thumbnails.")]
+
+
+def report(
+    detections: Source,
+    out: Out,
+    ground_truth: Truth = None,
+    videos: Videos = None,
+    compare: Compare = [],  # noqa: B006 - typer's way
+    audio: Audio = None,
+    visual: Visual = None,
+    run: Run = None,
+    features: Features = None,
+    proxy: ProxyOption = Proxy.auto,
+    copy_media: Annotated[bool, typer.Option("--copy-media", help="Copy the videos into the page.")] = False,
+    title: Title = "",
+    workers: Jobs = 1,
+    as_json: Json = False,
+) -> None:
+    """Make an interactive page that opens from disk: videos, detections, activations, ground truth on one time axis.
+
+    avloc report detections --ground-truth truth.json --videos videos -o page
+    """
+    from avloc.reporting import PageSources
+
+    talk = make_talk(as_json)
+    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, title)
+    _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
+    talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
+
+
+def view(
+    detections: Source,
+    ground_truth: Truth = None,
+    videos: Videos = None,
+    compare: Compare = [],  # noqa: B006
+    audio: Audio = None,
+    visual: Visual = None,
+    run: Run = None,
+    features: Features = None,
+    proxy: ProxyOption = Proxy.auto,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Where corrections are saved; corrections.json beside the detections if absent.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+    title: Title = "",
+    workers: Jobs = 1,
+) -> None:
+    """Look at detections in a browser and correct them; served to this machine only, until Ctrl-C.
+
+    avloc view detections --ground-truth truth.json
+    """
+    from avloc.reporting import PageSources
+    from avloc.serving import PageServer
+
+    talk = make_talk()
+    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, title)
+    home = detections if detections.is_dir() else detections.parent
+    with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
+        built = _build(talk, sources, Path(folder), proxy, "serve", workers)
+        server = PageServer(Path(folder), built.served, corrections or home / "corrections.json", port)
+        talk.say(f"the page is at {server.url} until Ctrl-C; corrections go to {server.corrections}")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(server.url)
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            talk.say("closed")
+
+
+def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str, workers: int) -> BuiltPage:
+    from avloc.reporting import build_page
+
+    with talk.progress("page") as progress:
+        built = build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
+    for video, problem in list(built.problems.items())[:20]:
+        talk.say(f"note: {video}: {problem}")
+    talk.say(f"{built.count} videos, {built.proxies} proxies, {len(built.problems)} without picture or sound")
+    talk.summary({"page": str(out), "videos": built.count, "proxies": built.proxies, "problems": dict(built.problems)})
+    return built
+
+
+def review(
+    detections: Source,
+    out: Out,
+    videos: Videos = None,
+    per_class: Annotated[int, typer.Option(min=1, help="Clips of each class.")] = 20,
+    by: Annotated[Order, typer.Option(help="Which: the best, any, or the least certain.")] = Order.score,
+    margin_s: Annotated[float, typer.Option(min=0, help="Seconds before and after.")] = 0.5,
+    cut: Annotated[Cut, typer.Option("--cut", help="encode: exact; copy: fast, from a key frame.")] = Cut.ENCODE,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Cut short clips of detections for a person to check, with a table to tick.
+
+    avloc review detections --videos videos -o clips --by uncertain --per-class 10
+    """
+    cut_clips(make_talk(as_json), detections, out, videos, per_class, by.value, margin_s, cut.value, seed)
+
+
+def cut_clips(
+    talk: Talk,
+    detections: Path,
+    out: Path,
+    videos: Path | None,
+    per_class: int | None = None,
+    by: str = "score",
+    margin_s: float = 0.5,
+    cut: str = "encode",
+    seed: int = 0,
+) -> None:
+    """Shared with `avloc localize --clips`."""
+    from avloc.gathering import find_run, video_files
+    from avloc.reviewing import review as cut_all
+
+    run = find_run(detections)
+    files = {**run.paths, **video_files(videos, run)}
+    with talk.progress("clips") as progress:
+        clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]
+    for video, reason in list(failed.items())[:20]:
+        talk.say(f"failed: {video}: {reason}")
+    talk.say(f"{len(clips)} clips and clips.csv are in {out}; write yes or no into its last column")
+    talk.summary({"clips": len(clips), "failed": failed})
+    if failed and not clips:
+        raise InputError(f"no clip could be cut of {len(failed)} videos; the reasons are above")
+    if failed:
+        raise typer.Exit(3)

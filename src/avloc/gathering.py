@@ -1,0 +1,144 @@
+"""What a person means by a run: its detections, activations, settings and videos, wherever they lie."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from avloc.errors import AvlocError, FormatError, InputError
+from avloc.formats import FeatureStore, read_detections
+from avloc.formats.activations import load_activations
+from avloc.report.views import RunView
+from avloc.types import ActivationSequence, Detection
+
+__all__ = ["Modalities", "RunSource", "find_run", "video_files"]
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """Detections of one run, and what lies beside them.
+
+    Args:
+        folder: what `avloc localize` wrote; None for a bare file of detections.
+        paths: {video_id: file} as far as the run noted them.
+        options: its `localize` settings.
+    """
+
+    name: str
+    table: Path
+    folder: Path | None
+    detections: Mapping[str, tuple[Detection, ...]]
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def activations(self, video_id: str) -> ActivationSequence | None:
+        """Of one video, when they were kept."""
+        file = self.folder / "scores" / f"{video_id}.safetensors" if self.folder is not None else None
+        return load_activations(file) if file is not None and file.is_file() else None
+
+    def videos(self) -> tuple[str, ...]:
+        """Those it is about, also those without detections."""
+        scored = sorted(p.stem for p in (self.folder / "scores").glob("*.safetensors")) if self.folder else []
+        return tuple(dict.fromkeys([*scored, *self.paths, *self.detections]))
+
+
+def find_run(path: Path) -> RunSource:
+    """Detections that a path means: a folder of `avloc localize`, a run or an `avloc run` folder beside one, a file.
+
+    Raises:
+        InputError: there are none. FormatError: they cannot be read.
+    """
+    if path.is_file():
+        return RunSource(path.stem, path, None, read_detections(path))
+    for folder in (path, path / "detections", path.parent / "detections"):
+        for name in ("segments.json", "segments.csv"):
+            if path.is_dir() and (folder / name).is_file():
+                table = folder / name
+                # "2-stages/detections" is called 2-stages, "detections" in the working folder detections
+                label = folder.resolve().parent.name if folder.name == "detections" else folder.name
+                known = _noted_paths(folder)
+                return RunSource(label or path.name, table, folder, read_detections(table), known, _options(folder))
+    raise InputError(
+        f"{path}: expected detections (segments.json or segments.csv), there are none there or beside it; "
+        "make some with `avloc localize RUN VIDEOS -o DETECTIONS`"
+    )
+
+
+def _noted_paths(folder: Path) -> dict[str, Path]:
+    """Files that the run noted in videos.csv and that are still there."""
+    table = folder / "videos.csv"
+    if not table.is_file():
+        return {}
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [(row.get("video") or "", row.get("path") or "") for row in csv.DictReader(file)]
+    return {video: Path(path) for video, path in rows if path and Path(path).is_file()}
+
+
+def _options(folder: Path) -> dict[str, object]:
+    card = folder / "run.yaml"
+    if not card.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(card.read_text(encoding="utf-8"))
+        return dict(content["config"]["localize"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{card}: expected the configuration that `avloc localize` writes ({error})") from error
+
+
+def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
+    """{video_id: file} in a folder; without one, in a folder `videos` near the detections, if there is any.
+
+    Raises:
+        InputError: the folder is not there or holds no video.
+    """
+    from avloc.media.find import find_media
+
+    if folder is not None:
+        return {path.stem: path for path in find_media(folder)}
+    home = (run.folder or run.table).resolve()
+    for near in (home.parent / "videos", home.parent.parent / "videos"):
+        if near.is_dir():
+            return {path.stem: path for path in find_media(near)}
+    return {}
+
+
+class Modalities:
+    """Adds what one modality alone says: from uni-modal runs, or by hiding the other from an audio-visual one."""
+
+    def __init__(
+        self, detections: Path, audio: Path | None, visual: Path | None, run: Path | None, features: Path | None
+    ) -> None:
+        self.runs = {name: find_run(path) for name, path in (("audio", audio), ("visual", visual)) if path is not None}
+        self.features: FeatureStore | None = None
+        run = run or (detections if (detections / "model.safetensors").is_file() else None)
+        if self.runs or run is None:
+            return
+        near = (run.resolve().parent / "features", run.resolve().parent.parent / "features")
+        folder = features or next((f for f in near if f.is_dir()), None)
+        if folder is not None:
+            from avloc.pipeline import load
+
+            self.features, self.localizer = FeatureStore(folder), load(run)
+
+    def add(self, view: RunView) -> RunView:
+        if view.activations is None:
+            return view
+        video_id = view.activations.video_id
+        if self.runs:
+            found = {name: run.activations(video_id) for name, run in self.runs.items()}
+            return replace(view, audio_only=found.get("audio"), visual_only=found.get("visual"))
+        if self.features is None or self.localizer.card.config.model.modality != "audio-visual":
+            return view
+        try:
+            features = self.features.load(video_id)
+        except AvlocError:
+            return view
+        if features.audio is None or features.visual is None:
+            return view
+        audio = self.localizer.activations(replace(features, visual=None))
+        visual = self.localizer.activations(replace(features, audio=None))
+        return replace(view, audio_only=audio, visual_only=visual)

@@ -1,0 +1,192 @@
+"use strict";
+// Corrections: a copy of the detections (or of the ground truth) that a person drags, cuts, adds to and relabels. Saved
+// as ActivityNet ground truth: downloaded, or written back by `avloc view`. Kept in the browser until then.
+
+avlocPage.edit = (() => {
+  const { $, element, state, on, emit, timeline, player, download } = avlocPage;
+  const SHORTEST = 0.02;
+  const edits = new Map(); // file -> {segments, video_id, duration_s, subset}
+  let history = [];
+  let key = "";
+
+  function setUp() {
+    key = `avloc corrections: ${state.index.title} ${state.index.videos.length} ${location.pathname}`;
+    restore();
+    $("labels").append(...state.index.classes.map((name) => element("option", { value: name })));
+    const actions = { add, relabel, delete: remove, undo, download: save_file, save: write_back };
+    for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
+    $("from").addEventListener("click", () => toCursor("start"));
+    $("to").addEventListener("click", () => toCursor("end"));
+    $("edit").addEventListener("click", toggle);
+    $("origin").addEventListener("change", startOver);
+    $("save").hidden = !location.protocol.startsWith("http");
+    on("video", opened);
+    on("selected", chosen);
+    window.addEventListener("beforeunload", keep);
+  }
+
+  function opened() {
+    history = [];
+    $("said").textContent = "";
+    if (state.editing) begun();
+  }
+
+  function toggle() {
+    state.editing = !state.editing;
+    $("edit").setAttribute("aria-pressed", String(state.editing));
+    $("editor").hidden = !state.editing;
+    if (state.editing) begun();
+    emit("edits");
+  }
+
+  // The first look at a video in this mode copies its detections.
+  function begun() {
+    const choices = [element("option", { value: "", textContent: "choose" })];
+    state.data.runs.forEach((run, i) => choices.push(element("option", { value: String(i), textContent: run.name })));
+    if (state.data.truth) choices.push(element("option", { value: "truth", textContent: "ground truth" }));
+    choices.push(element("option", { value: "none", textContent: "nothing" }));
+    $("origin").replaceChildren(...choices);
+    if (!edits.has(state.file)) put(copy("0"));
+    emit("edits");
+  }
+
+  function copy(origin) {
+    if (origin === "none") return [];
+    if (origin === "truth") return state.data.truth.map(([start, end, label]) => ({ start, end, label }));
+    return state.found[Number(origin)].map(({ start, end, label }) => ({ start, end, label }));
+  }
+
+  function put(segments) {
+    const { video_id, duration_s, subset } = state.data;
+    edits.set(state.file, { video_id, duration_s, subset, segments });
+  }
+
+  const segments = () => (edits.get(state.file) || { segments: [] }).segments;
+  const selected = () => (state.selected && state.selected.kind === "edit" ? state.selected.one : null);
+
+  function begin() {
+    history.push(JSON.stringify(segments()));
+    if (history.length > 100) history.shift();
+  }
+
+  function end() {
+    keep();
+    emit("edits");
+  }
+
+  function undo() {
+    if (!history.length) return;
+    put(JSON.parse(history.pop()));
+    timeline.select(null);
+    end();
+  }
+
+  function startOver() {
+    if ($("origin").value === "") return;
+    begin();
+    put(copy($("origin").value));
+    $("origin").value = "";
+    timeline.select(null);
+    end();
+  }
+
+  function drag(one, side, time) {
+    if (side === "start") one.start = Math.max(0, Math.min(time, one.end - SHORTEST));
+    else one.end = Math.min(state.data.duration_s, Math.max(time, one.start + SHORTEST));
+    emit("edits");
+  }
+
+  function toCursor(side) {
+    const one = selected();
+    if (!one) return say("Select a correction first: click it in the row of corrections.");
+    begin();
+    drag(one, side, player.time());
+    end();
+  }
+
+  function add() {
+    const label = $("label").value.trim() || state.index.classes[0];
+    if (!label) return say("Write a label first.");
+    begin();
+    const start = Math.min(player.time(), state.data.duration_s - SHORTEST);
+    const one = { start, end: Math.min(state.data.duration_s, start + Math.max(1, (state.view[1] - state.view[0]) / 20)), label };
+    segments().push(one);
+    timeline.select({ kind: "edit", run: 0, one, label });
+    end();
+  }
+
+  function relabel() {
+    const one = selected();
+    const label = $("label").value.trim();
+    if (!one || !label) return say(one ? "Write a label first." : "Select a correction first: click it in the row of corrections.");
+    begin();
+    one.label = label;
+    end();
+  }
+
+  function remove() {
+    const one = selected();
+    if (!one) return say("Select a correction first: click it in the row of corrections.");
+    begin();
+    segments().splice(segments().indexOf(one), 1);
+    timeline.select(null);
+    end();
+  }
+
+  function chosen() {
+    const one = selected();
+    if (one) $("label").value = one.label;
+  }
+
+  const say = (words) => ($("said").textContent = words);
+  const exact = (seconds) => Math.round(seconds * 1000) / 1000;
+
+  // Every video that was corrected, in ActivityNet's schema.
+  function database() {
+    const content = { version: "avloc corrections", taxonomy: [], database: {} };
+    for (const one of edits.values()) {
+      const annotations = [...one.segments]
+        .sort((a, b) => a.start - b.start)
+        .map(({ start, end, label }) => ({ label, segment: [exact(start), exact(end)] }));
+      content.database[one.video_id] = { subset: one.subset || "validation", duration: one.duration_s, annotations };
+    }
+    return content;
+  }
+
+  function save_file() {
+    download("corrections.json", database());
+    say(`${edits.size} videos are in corrections.json`);
+  }
+
+  async function write_back() {
+    say("saving");
+    try {
+      const answer = await fetch("corrections", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(database()) });
+      const { message } = await answer.json();
+      say(message);
+    } catch (error) {
+      say(`not saved: ${error.message}; is avloc view still running?`);
+    }
+  }
+
+  // Browsers may refuse storage, above all for files; corrections then live as long as the page is open.
+  function keep() {
+    try {
+      localStorage.setItem(key, JSON.stringify([...edits]));
+    } catch {
+      /* see above */
+    }
+  }
+
+  function restore() {
+    try {
+      for (const [file, one] of JSON.parse(localStorage.getItem(key) || "[]")) {
+        if (state.index.videos.some((video) => video.file === file && video.video_id === one.video_id)) edits.set(file, one);
+      }
+    } catch {
+      /* see above */
+    }
+  }
+
+  return { setUp, toggle, segments, begin, end, drag, add, remove, undo, toCursor, database };
+})();

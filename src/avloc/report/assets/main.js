@@ -1,0 +1,193 @@
+"use strict";
+// Puts the parts together: loads the list, opens videos, moves the thresholds, listens to the keyboard.
+
+(() => {
+  const { $, element, state, on, emit, load, decode, list, timeline, player, edit, download } = avlocPage;
+
+  const KEYS = [
+    ["Space", "play or pause", () => player.toggle()],
+    ["ArrowLeft", "1 second back (Shift: 0.1)", (event) => player.seek(player.time() - (event.shiftKey ? 0.1 : 1))],
+    ["ArrowRight", "1 second on (Shift: 0.1)", (event) => player.seek(player.time() + (event.shiftKey ? 0.1 : 1))],
+    ["n", "next detection", () => player.jump(1)],
+    ["p", "previous detection", () => player.jump(-1)],
+    ["Enter", "play the selected one", () => player.playSelected()],
+    ["j", "next video", () => list.neighbour(1)],
+    ["k", "previous video", () => list.neighbour(-1)],
+    ["+", "zoom in", () => timeline.zoom(0.6)],
+    ["-", "zoom out", () => timeline.zoom(1 / 0.6)],
+    ["0", "whole video", () => timeline.show(0, state.data.duration_s)],
+    ["/", "search", () => $("search").focus()],
+    ["e", "correct", () => edit.toggle()],
+    ["a", "add at the cursor", () => state.editing && edit.add()],
+    ["[", "start at the cursor", () => state.editing && edit.toCursor("start")],
+    ["]", "end at the cursor", () => state.editing && edit.toCursor("end")],
+    ["Delete", "delete the selected correction", () => state.editing && edit.remove()],
+    ["?", "this help", () => $("help").showModal()],
+  ];
+
+  async function start() {
+    state.index = await load("index");
+    document.title = state.index.title;
+    $("title").textContent = state.index.title;
+    $("summary").textContent = summary();
+    $("notes").replaceChildren(...state.index.notes.map((note) => element("p", { dir: "auto", textContent: note })));
+    $("compare-box").hidden = state.index.runs.length < 2;
+    for (const part of [list, timeline, player, edit]) part.setUp();
+    controls();
+    keyboard();
+    on("choose", open);
+    const wanted = decodeURIComponent(location.hash.slice(1));
+    const named = state.index.videos.find((video) => video.video_id === wanted);
+    const first = named ? named.file : list.first();
+    if (first) await open(first);
+    else $("empty").textContent = "There is no video in this page.";
+  }
+
+  function summary() {
+    const at = state.index.mean_ap.map((scores, i) => {
+      const half = scores["0.50"] === undefined ? "" : `mAP@0.5 ${(100 * scores["0.50"]).toFixed(1)}, `;
+      const average = Object.values(scores).reduce((sum, one) => sum + one, 0) / Object.values(scores).length;
+      return `${state.index.runs[i]}: ${half}average ${(100 * average).toFixed(1)}`;
+    });
+    return at.join("   ");
+  }
+
+  async function open(file) {
+    const entry = state.index.videos.find((video) => video.file === file);
+    state.file = file;
+    $("empty").hidden = false;
+    $("empty").textContent = "Loading";
+    const data = await load(file);
+    if (state.file !== file) return; // another one was chosen meanwhile
+    if (!data.unpacked) decode.unpack(data);
+    data.unpacked = true;
+    state.data = data;
+    state.view = [0, data.duration_s];
+    state.selected = null;
+    $("empty").hidden = true;
+    $("stage").hidden = false;
+    $("name").textContent = data.video_id;
+    const used = (data.runs[0].modalities || []).map((name) => ({ audio: "sound", visual: "picture" })[name]);
+    const facts = [avlocPage.clock(data.duration_s, 1), used.length ? `decided by ${used.join(" and ")}` : "", data.note];
+    if (entry.errors !== null) facts.splice(1, 0, `${entry.errors} errors at t-IoU 0.5`);
+    $("facts").textContent = facts.filter(Boolean).join(" · ");
+    history.replaceState(null, "", `#${encodeURIComponent(data.video_id)}`);
+    thresholds();
+    emit("video");
+    detect();
+    document.body.classList.remove("drawn");
+    $("drawer").setAttribute("aria-expanded", "false");
+  }
+
+  // The sliders: where they stand at first, and whether they can move anything.
+  function thresholds() {
+    const options = state.index.options[0] || {};
+    const free = decode.adjustable(state.data.runs[0], options);
+    $("factor-box").hidden = !free;
+    if (state.factor === null) $("factor").value = String(1 - (options.threshold_factor ?? 0.5));
+    const scores = state.data.runs.flatMap((run) => run.found.map((one) => one[3]));
+    $("lowest").max = String(Math.max(1, Math.ceil(Math.max(0, ...scores) * 10) / 10));
+  }
+
+  // The slider is the share of the way from a curve's minimum to its maximum: 1 - threshold_factor.
+  function detect() {
+    const { data } = state;
+    state.found = data.runs.map((run, i) => {
+      const options = state.index.options[i] || {};
+      const again = state.factor !== null && decode.adjustable(run, options);
+      const found = again ? decode.detect(run, options, 1 - state.factor, data.duration_s) : decode.asDetected(run);
+      return decode.match(found.filter((one) => one.score >= state.lowest), data.truth);
+    });
+    if (state.selected && state.selected.kind === "found") state.selected = null;
+    $("factor-value").textContent = Number($("factor").value).toFixed(2);
+    $("lowest-value").textContent = state.lowest.toFixed(2);
+    $("reset").disabled = state.factor === null && state.lowest === 0;
+    emit("found");
+  }
+
+  function controls() {
+    $("factor").addEventListener("input", () => {
+      state.factor = Number($("factor").value);
+      detect();
+    });
+    $("lowest").addEventListener("input", () => {
+      state.lowest = Number($("lowest").value);
+      detect();
+    });
+    $("reset").addEventListener("click", () => {
+      state.factor = null;
+      state.lowest = 0;
+      $("lowest").value = "0";
+      thresholds();
+      detect();
+    });
+    $("compare").addEventListener("change", () => {
+      state.compare = $("compare").checked;
+      emit("found");
+    });
+    $("more").addEventListener("change", () => {
+      state.more = $("more").checked;
+      emit("redraw");
+    });
+    $("zoom-in").addEventListener("click", () => timeline.zoom(0.6));
+    $("zoom-out").addEventListener("click", () => timeline.zoom(1 / 0.6));
+    $("zoom-fit").addEventListener("click", () => timeline.show(0, state.data.duration_s));
+    $("previous-video").addEventListener("click", () => list.neighbour(-1));
+    $("next-video").addEventListener("click", () => list.neighbour(1));
+    $("save-found").addEventListener("click", saveFound);
+    $("help-open").addEventListener("click", () => $("help").showModal());
+    $("keys").append(...KEYS.flatMap(([key, words]) => [element("dt", {}, element("kbd", { textContent: key })), element("dd", { textContent: words })]));
+    $("drawer").addEventListener("click", () => {
+      const open = document.body.classList.toggle("drawn");
+      $("drawer").setAttribute("aria-expanded", String(open));
+    });
+    theme();
+  }
+
+  // The detections as they are shown, in the schema of ActivityNet's submissions.
+  function saveFound() {
+    const rows = state.found[0].map(({ start, end, label, score }) => ({ label, segment: [start, end].map((t) => Math.round(t * 1000) / 1000), score }));
+    download("detections.json", { version: "VERSION 1.3", results: { [state.data.video_id]: rows }, external_data: { used: false, details: "" } });
+  }
+
+  function theme() {
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    let chosen = null;
+    const apply = () => {
+      const dark = chosen ?? system.matches;
+      document.documentElement.dataset.theme = dark ? "dark" : "light";
+      $("theme").setAttribute("aria-pressed", String(dark));
+      emit("theme");
+    };
+    system.addEventListener("change", apply);
+    $("theme").addEventListener("click", () => {
+      chosen = !(chosen ?? system.matches);
+      apply();
+    });
+    apply();
+  }
+
+  function keyboard() {
+    const actions = new Map(KEYS.map(([key, , action]) => [key === "Space" ? " " : key, action]));
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input:not([type=range]):not([type=checkbox]), select, textarea, dialog");
+      const onButton = event.target.closest("button, a, video") && (event.key === " " || event.key === "Enter");
+      const onSlider = event.target.closest("input[type=range]") && event.key.startsWith("Arrow");
+      if (typing || onButton || onSlider || !state.data || event.metaKey || event.altKey) return;
+      if (event.ctrlKey) {
+        if (event.key === "z" && state.editing) edit.undo();
+        return;
+      }
+      const action = actions.get(event.key) || (event.key === "=" ? actions.get("+") : null);
+      if (!action) return;
+      event.preventDefault();
+      action(event);
+    });
+  }
+
+  start().catch((error) => {
+    $("empty").hidden = false;
+    $("empty").textContent = `The page could not be shown: ${error.message}`;
+    throw error;
+  });
+})();

@@ -1,0 +1,297 @@
+"""`avloc review`: short clips of detections, for a person to check, and a table to tick.
+
+CLIPS/0001_barking_0.913_dog.mp4 ...
+CLIPS/clips.csv    clip,video,start_s,end_s,label,score,clip_start_s,clip_end_s,correct
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from avloc.errors import AvlocError, InputError, MediaError
+from avloc.exporting import file_name
+from avloc.formats import write_whole
+from avloc.gathering import RunSource
+from avloc.types import Detection, Media
+
+__all__ = ["Clip", "Order", "choose", "copy_clip", "encode_clip", "review"]
+
+Order = Literal["score", "random", "uncertain"]
+_SOUND_HZ = 24_000
+_SIDE = 480
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A detection and where its clip is; start_s and end_s of the clip in the video's time."""
+
+    file: str
+    video_id: str
+    detection: Detection
+    start_s: float
+    end_s: float
+
+
+def review(
+    run: RunSource,
+    files: Mapping[str, Path],
+    out: Path,
+    per_class: int | None = 20,
+    by: Order = "score",
+    margin_s: float = 0.5,
+    cut: Literal["encode", "copy"] = "encode",
+    seed: int = 0,
+    progress: Any = None,
+) -> tuple[list[Clip], dict[str, str]]:
+    """Cut clips of chosen detections and write the table.
+
+    Args:
+        files: {video_id: file}.
+        margin_s: seconds before and after each detection.
+        cut: "encode" starts and ends at the frame; "copy" is fast and loses nothing, but starts at the key frame
+            before.
+
+    Returns:
+        The clips, and {video_id: reason} for those that could not be cut.
+
+    Raises:
+        InputError: no detection, or no video file is known.
+    """
+    chosen = choose(run.detections, per_class, by, seed)
+    if not chosen:
+        raise InputError(f"{run.table}: there is no detection to review")
+    if not any(video in files for video, _ in chosen):
+        raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror}); choose another -o") from error
+    clips: list[Clip] = []
+    failed: dict[str, str] = {}
+    for number, (video, detection) in enumerate(chosen, start=1):
+        try:
+            clips.append(_cut(number, video, detection, files.get(video), out, margin_s, cut))
+        except AvlocError as error:
+            failed[video] = str(error)
+        if progress is not None:
+            progress(number, len(chosen), video)
+    write_whole(out / "clips.csv", _table(clips))
+    return clips, failed
+
+
+def choose(
+    detections: Mapping[str, Sequence[Detection]], per_class: int | None, by: Order, seed: int = 0
+) -> list[tuple[str, Detection]]:
+    """Up to `per_class` detections of every class (None: all), classes in order of name.
+
+    Args:
+        by: "score": the best. "random": any. "uncertain": those whose score is nearest to the middle between the
+            lowest and the highest of their class.
+    """
+    classes: dict[str, list[tuple[str, Detection]]] = {}
+    for video, found in detections.items():
+        for d in found:
+            classes.setdefault(d.label, []).append((video, d))
+    shuffle = random.Random(seed)
+    result = []
+    for label in sorted(classes):
+        rows = classes[label]
+        if by == "random":
+            shuffle.shuffle(rows)
+        elif by == "score":
+            rows.sort(key=lambda row: -row[1].score)
+        else:
+            scores = [d.score for _, d in rows]
+            middle = (min(scores) + max(scores)) / 2
+            rows.sort(key=lambda row: abs(row[1].score - middle))
+        result += rows[:per_class]
+    return result
+
+
+def _cut(number: int, video: str, d: Detection, path: Path | None, out: Path, margin_s: float, cut: str) -> Clip:
+    from avloc.media.probe import probe
+
+    if path is None:
+        raise InputError(f"{video}: its file is not known; give --videos FOLDER")
+    media = probe(path, video)
+    start_s = max(0.0, d.start_s - margin_s)
+    end_s = min(media.duration_s, d.end_s + margin_s)
+    if end_s <= start_s:
+        raise InputError(f"{video}: {d.label!r} at {d.start_s:.3f} s lies after the end of {path}")
+    suffix = path.suffix.lower() if cut == "copy" else ".mp4"
+    name = file_name(f"{number:04d}_{d.label[:40]}_{d.score:.3f}_{video[:60]}") + suffix
+    if cut == "copy":
+        start_s = copy_clip(media, start_s, end_s, out / name)
+    else:
+        encode_clip(media, start_s, end_s, out / name)
+    return Clip(name, video, d, start_s, end_s)
+
+
+def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:
+    """Cut [start_s, end_s) into an H.264 mp4 that begins and ends at the frame; reads from the key frame before.
+
+    Raises:
+        MediaError: nothing in it can be decoded. InputError: the file cannot be written.
+    """
+    from avloc.media.encode import write_video
+
+    rate = min(media.frame_rate, Fraction(30))
+    sound = _sound(media, Fraction(start_s), Fraction(end_s)) if media.has_audio else None
+    write_video(path, _frames(media, Fraction(start_s), Fraction(end_s), rate), rate, sound, _SOUND_HZ)
+
+
+def _open_at(media: Media, container: Any, stream: Any, start_s: Fraction) -> Fraction:
+    """Seeks before `start_s`; returns the file's own time of the first picture."""
+    from avloc.media.clock import stamp
+    from avloc.media.container import choose_streams, first_frame, open_container
+
+    with open_container(media.path) as first:
+        frame = first_frame(first, choose_streams(first, media.path)[0])
+    origin_s = (stamp(frame) if frame is not None else None) or Fraction(0)
+    if start_s > 1:
+        import av
+
+        try:
+            container.seek(int((origin_s + start_s) / Fraction(stream.time_base or 1)), stream=stream, backward=True)
+        except av.FFmpegError:  # no index: read from the start
+            container.seek(0)
+    return origin_s
+
+
+def _frames(media: Media, start_s: Fraction, end_s: Fraction, rate: Fraction) -> Iterator[np.ndarray]:
+    """The frame shown at start_s + k / rate, for all k before end_s; RGB, upright, of even size."""
+    import av
+
+    from avloc.media.clock import stamp
+    from avloc.media.container import choose_streams, decoded, open_container, packets
+    from avloc.media.probe import rotation_ccw_deg
+
+    scale = min(1.0, _SIDE / max(1, min(media.width, media.height)))
+    height, width = (max(2, int(side * scale) // 2 * 2) for side in (media.height, media.width))
+    shown = None
+    count = 0
+    with open_container(media.path) as container:
+        stream, _ = choose_streams(container, media.path)
+        origin_s = _open_at(media, container, stream, start_s)
+        ignore = lambda error: None  # noqa: E731
+        for packet in [*_until(packets(container, [stream], ignore), origin_s + end_s), None]:
+            for frame in decoded(stream, packet, ignore):
+                if not isinstance(frame, av.VideoFrame):
+                    continue
+                time_s = (stamp(frame) or Fraction(0)) - origin_s
+                while shown is not None and start_s + count / rate < min(time_s, end_s):
+                    yield shown
+                    count += 1
+                turn = rotation_ccw_deg(frame)
+                size = (width, height) if turn % 180 == 0 else (height, width)
+                if time_s < end_s:
+                    small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
+                    shown = np.ascontiguousarray(np.rot90(small, turn // 90))
+    if shown is None:
+        raise MediaError(f"{media.path}: no frame between {float(start_s):.3f} and {float(end_s):.3f} s can be decoded")
+    while start_s + count / rate < end_s:
+        yield shown
+        count += 1
+
+
+def _until(found: Iterator[Any], end_s: Fraction) -> Iterator[Any]:
+    """Packets up to a second after `end_s`: what is shown before may be decoded after."""
+    from avloc.media.clock import stamp
+
+    for packet in found:
+        at = stamp(packet)
+        if at is not None and at > end_s + 1:
+            return
+        yield packet
+
+
+def _sound(media: Media, start_s: Fraction, end_s: Fraction) -> np.ndarray | None:
+    """(n,) mono samples of [start_s, end_s), zeros where there are none."""
+    import av
+
+    from avloc.media.container import choose_streams, decoded, open_container, packets
+    from avloc.media.sound import SoundTrack
+
+    parts: list[np.ndarray] = []
+    with open_container(media.path) as container:
+        video, audio = choose_streams(container, media.path)
+        if audio is None:
+            return None
+        origin_s = _open_at(media, container, video, start_s)
+        track = SoundTrack(_SOUND_HZ, origin_s + start_s, end_s - start_s)
+        ignore = lambda error: None  # noqa: E731
+        for packet in [*_until(packets(container, [audio], ignore), origin_s + end_s), None]:
+            for frame in decoded(audio, packet, ignore):
+                if isinstance(frame, av.AudioFrame):
+                    parts += [block.samples for block in track.push(frame)]
+        parts += [block.samples for block in track.finish()]
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return np.pad(samples, (0, max(0, round((end_s - start_s) * _SOUND_HZ) - len(samples)))).astype(np.float32)
+
+
+def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
+    """Copy the packets of [start_s, end_s) without encoding; the clip begins at the key frame at or before start_s.
+
+    Returns:
+        Where it begins, in seconds of the video.
+
+    Raises:
+        MediaError: the container cannot hold the streams, or there is nothing to copy.
+    """
+    import av
+
+    from avloc.formats import whole_file
+    from avloc.media.clock import stamp
+    from avloc.media.container import choose_streams, open_container, packets
+
+    began: Fraction | None = None
+    try:
+        with open_container(media.path) as source, whole_file(path) as part:
+            video, audio = choose_streams(source, media.path)
+            origin_s = _open_at(media, source, video, Fraction(start_s))
+            streams = [video] if audio is None else [video, audio]
+            form = source.format.name.split(",")[0]
+            with av.open(str(part), "w", format="mp4" if form == "mov" else form) as target:
+                outputs = {s.index: target.add_stream_from_template(s) for s in streams}
+                for packet in packets(source, streams, lambda error: None):
+                    at = stamp(packet)
+                    if at is None or packet.dts is None or packet.pts is None:
+                        continue
+                    is_video = packet.stream_index == video.index
+                    if began is None and not (is_video and packet.is_keyframe):
+                        continue
+                    began = at if began is None else began
+                    if at < began or at >= origin_s + Fraction(end_s):
+                        if is_video and packet.dts * Fraction(packet.time_base) >= origin_s + Fraction(end_s):
+                            break
+                        continue
+                    shift = round(began / Fraction(packet.time_base))
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    packet.stream = outputs[packet.stream_index]
+                    target.mux(packet)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{media.path}: its streams cannot be copied ({error}); use --cut encode") from error
+    if began is None:
+        raise MediaError(f"{media.path}: no key frame at {start_s:.3f} s; use --cut encode")
+    return max(0.0, float(began - origin_s))
+
+
+def _table(clips: Sequence[Clip]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ["clip", "video", "start_s", "end_s", "label", "score", "clip_start_s", "clip_end_s", "correct"]
+    writer.writerow(columns)
+    for c in clips:
+        d = c.detection
+        row = [c.file, c.video_id, f"{d.start_s:.3f}", f"{d.end_s:.3f}", d.label, repr(float(d.score))]
+        writer.writerow([*row, f"{c.start_s:.3f}", f"{c.end_s:.3f}", ""])
+    return text.getvalue()
