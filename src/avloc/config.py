@@ -41,9 +41,7 @@ class ExtractConfig(Options):
     visual: str | None = "appearance"  # ours: needs no weights; the paper has I3D and ResNet-152 (§4.2)
     audio: str | None = "logmel"  # ours: needs no weights; the paper has VGGish (§4.2)
     step_s: float = Field(1.0, gt=0)  # AVE's second; ActivityNet's I3D features have 0.64
-    frames_per_snippet: int | None = Field(
-        None, ge=1
-    )  # I3D features (W-TALC): 16, which at fps 25 make a step of 0.64 s
+    frames_per_snippet: int | None = Field(None, ge=1)  # W-TALC: 16, which at fps 25 make a step of 0.64 s
     fps: float | None = Field(None, gt=0)  # pictures per second a backbone sees; None: its own (I3D 25)
     dtype: Literal["float32", "float16"] = "float32"  # ours: float16 halves the files
     weights: dict[str, str] = {}  # ours: {name of a weight file: path}; "*" stands for every name

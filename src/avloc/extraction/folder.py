@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from avloc.config import ExtractConfig
 from avloc.errors import FormatError, InputError
@@ -56,7 +57,7 @@ def extract_all(
     overwrite: bool = False,
     progress: Progress | None = None,
     *,
-    layout: Layout = "safetensors",
+    layout: str = "safetensors",
     shard: tuple[int, int] | None = None,
     ray: str | None = None,
 ) -> Summary:
@@ -80,7 +81,7 @@ def extract_all(
     _check_folder(out)
     part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
     mine = videos if shard is None else videos[shard[0] - 1 :: shard[1]]
-    job = Job(out, options, layout)
+    job = Job(out, options, cast(Layout, layout))
     known = read_manifest(out)
     todo: list[Path] = []
     skipped: dict[str, Row] = {}
