@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avloc import __version__
-from avloc.cli import data, media, work
+from avloc.cli import data, datasets, look, media, work
 from avloc.cli.shared import State
 from avloc.errors import AvlocError
 
@@ -41,6 +41,11 @@ for command in (
     work.train,
     work.localize,
     data.evaluate,
+    look.report,
+    look.view,
+    look.review,
+    datasets.convert,
+    datasets.doctor,
     media.backbones,
 ):
     app.command()(command)

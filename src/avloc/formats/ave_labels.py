@@ -8,6 +8,7 @@ labels_noisy.h5                    (178, 29) background
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,18 @@ def ave_collection(folder: Path | str) -> Collection:
         annotations=data.annotations,
         labels=data.labels,
         features=Tracks(tracks) if any(track.places for track in tracks) else None,
-        notes=data.notes + compare_ave_labels(data),
+        notes=data.notes + compare_ave_labels(data) + _shared_ids(data),
     )
+
+
+def _shared_ids(data: AveData) -> tuple[str, ...]:
+    subsets: dict[str, set[str]] = {}
+    for video in data.annotations:
+        subsets.setdefault(re.sub(r"_row\d{4}$", "", video.video_id), set()).add(video.subset)
+    both = [video for video, names in subsets.items() if {"training", "testing"} <= names]
+    return (
+        f"{len(both)} YouTube ids are in train and in test, with another class: {', '.join(both[:3])}, ...",
+    ) * bool(both)
 
 
 def ave_class_indices(data: AveData) -> Int[np.ndarray, "n l"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from avloc.formats.annotations import AnnotationReport
 from avloc.formats.labels import LabelRow, LabelTable
@@ -15,6 +15,7 @@ __all__ = ["Collection", "Features", "Interval", "weak_labels"]
 SUBSET_NAMES = {"training": "train", "validation": "validation", "testing": "test"}
 
 
+@runtime_checkable
 class Features(Protocol):
     """Features by name."""
 

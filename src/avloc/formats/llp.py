@@ -61,7 +61,7 @@ def read_llp(folder: Path | str, features: Sequence[Track] = ()) -> Collection:
         raise InputError(f"{root}: expected {', '.join(TABLES.values())}; there is none of them")
     rows, subsets, notes = _weak(root)
     issues: list[AnnotationIssue] = []
-    heard, seen = (_events(root / f"AVVP_eval_{kind}.csv", subsets, issues) for kind in ("audio", "visual"))
+    heard, seen = (_events(root / f"AVVP_eval_{kind}.csv", subsets, issues, notes) for kind in ("audio", "visual"))
     merged = {video: _union([*heard.get(video, ()), *seen.get(video, ())]) for video in subsets}
     parts = {name: _annotated(subsets, events) for name, events in (("audio", heard), ("visual", seen))}
     tracks = named_as(features or _feature_folders(root), subsets, lambda video: video[:ID_LENGTH])
@@ -96,8 +96,11 @@ def _weak(root: Path) -> tuple[list[LabelRow], dict[str, str], list[str]]:
     return rows, subsets, notes
 
 
-def _events(path: Path, known: Mapping[str, str], issues: list[AnnotationIssue]) -> dict[str, list[Instance]]:
+def _events(
+    path: Path, known: Mapping[str, str], issues: list[AnnotationIssue], notes: list[str]
+) -> dict[str, list[Instance]]:
     rows: dict[str, list[tuple[str, float, float]]] = defaultdict(list)
+    unknown = 0
     if not path.is_file():
         return {}
     for line, (video, onset, offset, label) in _table(path, ("filename", "onset", "offset", "event_labels")):
@@ -110,6 +113,10 @@ def _events(path: Path, known: Mapping[str, str], issues: list[AnnotationIssue])
             raise FormatError(f"{path}: line {line}: expected seconds in 0..10, got {onset} and {offset}") from None
         if video in known:
             rows[video].append((label, start_s, end_s))
+        else:
+            unknown += 1
+    if unknown:
+        notes.append(f"{path.name}: {unknown} events of videos in no table are left out")
     return {video: list(sound_instances(video, DURATION_S, found, issues)) for video, found in rows.items()}
 
 

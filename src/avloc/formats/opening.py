@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.annotations import read_annotations
+from avloc.formats.annotations import read_annotation_columns, read_annotations
 from avloc.formats.ave_labels import ave_collection
 from avloc.formats.collection import Collection, weak_labels
 from avloc.formats.features import FeatureStore
@@ -53,7 +53,7 @@ def open_collection(
     given = tuple(track for folder in features for track in read_feature_folder(folder, clock, tracks)) + sound
     if source.is_dir() and is_llp(source):
         return read_llp(source, given)
-    if source.is_dir() and any(source.rglob("*.safetensors")):
+    if source.is_dir() and _is_ours(source):
         return _ours(source)
     if source.is_file() and source.suffix.lower() in (".json", ".gz"):
         return _activitynet(source, given)
@@ -100,18 +100,26 @@ def _wtalc(source: Path, features: Sequence[Path | str], sound: Sequence[Track],
 
 def _activitynet(source: Path, tracks: Sequence[Track]) -> Collection:
     annotations, report = read_annotations(source)
-    classes = tuple(sorted({i.label for video in annotations for i in video.instances}))
+    columns = read_annotation_columns(source)
+    said: dict[str, list[str]] = {}
+    for video, label in zip(columns["video"], columns["label"], strict=True):
+        said.setdefault(video, []).append(label)
     named = named_as(tracks, (video.video_id for video in annotations))
-    labels = weak_labels(annotations)
     return Collection(
-        f"ActivityNet schema ({source.name})",
-        classes,
-        annotations,
-        labels,
-        report,
-        Tracks(named) if named else None,
-        notes=(),
+        name=f"ActivityNet schema ({source.name})",
+        classes=tuple(sorted(set(columns["label"]))),
+        annotations=annotations,
+        labels=weak_labels(annotations, said),  # an instance without length still names its video's class
+        report=report,
+        features=Tracks(named) if named else None,
     )
+
+
+def _is_ours(source: Path) -> bool:
+    if any(source.glob("*.safetensors")) or any((source / "features").rglob("*.safetensors")):
+        return True
+    foreign = any(path.suffix.lower() in SUFFIXES for path in source.rglob("*"))
+    return not foreign and any(source.rglob("*.safetensors"))
 
 
 def _ours(source: Path) -> Collection:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Clock:
 EVEN = Clock(None)
 
 
+@runtime_checkable
 class Place(Protocol):
     """Where an array lies: it can be read."""
 

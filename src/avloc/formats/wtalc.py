@@ -1,6 +1,7 @@
 """W-TALC's layout (THUMOS14reduced, ActivityNet1.2): a folder of .npy files, one entry a video, and one of features.
 
     <set>-Annotations/classlist.npy, videoname.npy, subset.npy     text (bytes)
+                      labels_all.npy                               the weak labels, where they are not the instances'
                       duration.npy                                 seconds, (N,) or (N, 1)
                       labels.npy, segments.npy                     pickled lists: a label and [start, end] an instance
                       url.npy                                      ActivityNet only: holds the YouTube id
@@ -70,7 +71,13 @@ def read_wtalc(
         rows = _instances(root, names[k], labels[k], segments[k], classes)
         sound = tuple(sound_instances(video, durations[k], rows, issues))
         annotations.append(VideoAnnotation(video, durations[k], subsets[k], sound))
-    weak = weak_labels(annotations, dict(zip(ids, labels, strict=True)))
+    said = _lists(root, "labels_all", len(names)) if (root / "labels_all.npy").is_file() else labels
+    differ = [v for v, own, all_ in zip(ids, labels, said, strict=True) if set(own) != set(all_)]
+    if differ:
+        notes.append(
+            f"{len(differ)} videos have other weak labels (labels_all.npy) than instances: {', '.join(differ[:3])}"
+        )
+    weak = weak_labels(annotations, dict(zip(ids, said, strict=True)))
     tracks = _features(root, features, ids, clock) + tuple(audio)
     return Collection(
         name=f"W-TALC annotations ({root.name})",

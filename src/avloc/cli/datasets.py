@@ -1,0 +1,192 @@
+"""avloc convert, doctor: the field's data sets into avloc's files, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, say_failures
+from avloc.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from avloc.console import Talk
+    from avloc.doctor import DataReport
+    from avloc.formats.collection import Collection
+
+Features = Annotated[
+    list[str], typer.Option("--features", help="Where the features lie, if not beside it: folders, .h5 or .npy.")
+]
+Audio = Annotated[Path | None, typer.Option(help="A separate source of sound features, joined by video id.")]
+Stride = Annotated[str, typer.Option("--stride-s", help="Seconds between rows, 0.64 or 16/25; absent: see the docs.")]
+Window = Annotated[str, typer.Option("--window-s", help="Seconds that a row looks at; absent: as the stride.")]
+AudioStride = Annotated[str, typer.Option("--audio-stride-s", help="Seconds between rows of --audio.")]
+AudioWindow = Annotated[str, typer.Option("--audio-window-s", help="Seconds that a row of --audio looks at.")]
+TrackNames = Annotated[str, typer.Option("--tracks", help="Which of several features, in this order: rgb,flow.")]
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A data set of the field, or segments in a tool's format.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder; for segments a file of the wanted format.")],
+    features: Features = [],  # noqa: B006
+    audio: Audio = None,
+    stride_s: Stride = "",
+    window_s: Window = "",
+    audio_stride_s: AudioStride = "",
+    audio_window_s: AudioWindow = "",
+    tracks: TrackNames = "",
+    step_s: Annotated[str, typer.Option(help="Seconds between snippets; absent: the features' own.")] = "",
+    rule: Annotated[str, typer.Option(help="How rows come onto the snippets: mean, nearest or linear.")] = "mean",
+    dtype: Annotated[str, typer.Option(help="float32, or float16 for half the disk.")] = "float32",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a data set of the field into avloc's features, labels.csv and ground_truth.json. What is done is skipped.
+
+    avloc convert AVE_Dataset/data ave
+    avloc convert ActivityNet1.2-Annotations anet --audio vggish --dtype float16
+    avloc convert unav100_annotations.json unav --features av_features --stride-s 8/25 --window-s 24/25
+    avloc convert annotations.eaf truth.json
+    """
+    talk = make_talk(as_json)
+    if out.suffix and not out.is_dir() and not features:
+        _convert_segments(talk, source, out)
+        return
+    if dtype not in ("float32", "float16"):
+        raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
+    from avloc.importing import import_collection
+
+    data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
+    step = _seconds("--step-s", step_s)
+    with talk.progress("convert") as progress:
+        result = import_collection(data, out, step, rule, dtype, overwrite, progress)  # type: ignore[arg-type]
+    counts = f"{len(result.done)} videos written, {len(result.skipped)} were there, {len(result.failures)} failed"
+    talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {len(data.classes)} classes")
+    for note in dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes())):
+        talk.say(f"note: {note}")
+    _say_unmatched(talk, "annotated videos have no features", result.without_features)
+    _say_unmatched(talk, "videos have features but no annotation", result.unknown)
+    say_failures(talk, result.failures, out)
+    talk.summary(
+        {
+            "done": len(result.done),
+            "skipped": len(result.skipped),
+            "failures": [vars(f) for f in result.failures],
+            "without_features": list(result.without_features),
+            "out": str(out),
+        }
+    )
+    if result.failures and not result.done and not result.skipped:
+        raise InputError(
+            f"none of {len(result.failures)} videos could be read; the reasons are in {out / 'failures.csv'}"
+        )
+    where = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
+    talk.say(f"it is in {out}; next: " + (f"avloc train {where} -o run" if len(data.labels) else f"avloc doctor {out}"))
+    exit_partial(result.failures)
+
+
+def doctor(
+    data: Annotated[Path, typer.Argument(help="A data set of the field, or what avloc convert or extract wrote.")],
+    features: Features = [],  # noqa: B006
+    audio: Audio = None,
+    stride_s: Stride = "",
+    window_s: Window = "",
+    audio_stride_s: AudioStride = "",
+    audio_window_s: AudioWindow = "",
+    tracks: TrackNames = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Look at 50 videos' features instead of all.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a data set holds and what is wrong with it. Exit code 3: something that costs videos.
+
+    avloc doctor AVE_Dataset/data
+    """
+    from avloc.doctor import examine
+
+    talk = make_talk(as_json)
+    collection = _open(data, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
+    with talk.progress("read features") as progress:
+        report = examine(collection, 50 if quick else None, progress)
+    _say_report(talk, report)
+    talk.summary(report.to_dict())
+    if not report.sound:
+        raise typer.Exit(3)
+
+
+def _open(
+    source: Path,
+    features: Sequence[str],
+    audio: Path | None,
+    clock: tuple[str, str],
+    audio_clock: tuple[str, str],
+    tracks: str,
+) -> Collection:
+    from avloc.formats.opening import open_collection
+    from avloc.formats.tracks import Clock
+
+    def made(option: str, stride_and_window: tuple[str, str]) -> Clock | None:
+        stride, window = stride_and_window
+        step_s = _seconds(f"--{option}stride-s", stride)
+        length_s = _seconds(f"--{option}window-s", window)
+        if length_s is not None and step_s is None:
+            raise ConfigError(f"--{option}window-s needs --{option}stride-s beside it")
+        return None if step_s is None else Clock(step_s, length_s)
+
+    names = [name.strip() for name in tracks.split(",") if name.strip()]
+    return open_collection(source, features, audio, made("", clock), made("audio-", audio_clock), names)
+
+
+def _seconds(option: str, text: str) -> Fraction | None:
+    if not text:
+        return None
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise ConfigError(f"{option} takes seconds such as 0.64 or 16/25, got {text!r}")
+    return value
+
+
+def _convert_segments(talk: Talk, source: Path, out: Path) -> None:
+    from avloc.converting import convert as convert_segments
+
+    facts = convert_segments(source, out)
+    for note in facts["notes"]:
+        talk.say(f"note: {note}")
+    talk.say(f"{facts['segments']} segments of {facts['videos']} videos are in {', '.join(facts['files'])}")
+    talk.summary(facts)
+
+
+def _say_unmatched(talk: Talk, words: str, videos: Sequence[str]) -> None:
+    if videos:
+        talk.say(f"note: {len(videos)} {words}: {', '.join(videos[:5])}" + (", ..." if len(videos) > 5 else ""))
+
+
+def _say_report(talk: Talk, report: DataReport) -> None:
+    rows = [[subset, str(count), str(report.instances[subset])] for subset, count in report.videos.items()]
+    talk.say(f"{report.name}: {report.classes} classes")
+    if rows:
+        talk.table("", ["subset", "videos", "instances"], rows)
+    if report.labelled:
+        talk.say("weak labels: " + ", ".join(f"{count} {name}" for name, count in report.labelled.items()))
+    if report.duration_s is not None:
+        shortest, median, longest = report.duration_s
+        share = "" if report.foreground is None else f"; {100 * report.foreground:.0f} % of a video is foreground"
+        talk.say(f"lengths: {shortest:.1f} to {longest:.1f} s, median {median:.1f} s{share}")
+    for name, found in report.features.items():
+        fewest, middle, most = found.rows
+        talk.say(
+            f"{name} features: {found.videos} videos, size {found.size}, {fewest} to {most} rows (median {middle}), "
+            f"a row every {found.step_s:g} s"
+        )
+    if not report.features:
+        talk.say("features: none found")
+    for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
+        talk.say(f"{finding.kind}: {finding.text}")
+    talk.say("sound" if report.sound else "not sound: see the errors above")

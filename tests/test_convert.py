@@ -1,0 +1,144 @@
+"""avloc convert: each kind of data set becomes a store that training reads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avloc.config import preset
+from avloc.errors import InputError
+from avloc.formats import FeatureStore, read_annotations, read_labels
+from avloc.formats.collection import Collection
+from avloc.formats.labels import LabelTable
+from avloc.formats.opening import open_collection
+from avloc.formats.tracks import EVEN, ArrayFile, Clock, Track, Tracks
+from avloc.importing import import_collection
+from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "avloc", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_ave_becomes_a_store(tmp_path: Path) -> None:
+    done = run("convert", make_ave(tmp_path / "ave"), tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["done"] == 7
+    store = FeatureStore(tmp_path / "out/features")
+    facts = store.describe()
+    assert (len(store), facts.visual_dim, facts.audio_dim, facts.steps_s) == (7, 16, 8, (Fraction(1),))
+    labels = {row.video_id: (row.labels, row.subset) for row in read_labels(tmp_path / "out/labels.csv").rows}
+    assert labels["bbb"] == (("Dog",), "validation")
+    assert labels["noisy_000"] == ((), "train")
+    truth, report = read_annotations(tmp_path / "out/ground_truth.json")
+    assert len(truth) == 5
+    assert report.issues == ()
+    again = run("convert", tmp_path / "ave", tmp_path / "out")
+    assert "0 videos written, 7 were there, 0 failed" in again.stdout
+
+
+def test_wtalc_in_float16_trains(tmp_path: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    from avloc.train import fit
+
+    root = make_wtalc(tmp_path)
+    result = import_collection(open_collection(root), tmp_path / "out", dtype="float16")
+    assert len(result.done) == 4
+    size = sum(p.stat().st_size for p in (tmp_path / "out/features").glob("*"))
+    assert size < 71 * 16 * 2 + 4 * 600
+    settings = preset(
+        "default",
+        {"train.steps": 2, "model.modality": "visual", "model.embed_dim": 8, "train.holdout": 0, "train.batch_size": 2},
+    )
+    fit(tmp_path / "out/features", tmp_path / "out/labels.csv", tmp_path / "run", settings, False)
+    assert (tmp_path / "run/record.json").is_file()
+
+
+def test_unav_on_a_grid_of_ones_choice(tmp_path: Path) -> None:
+    make_unav(tmp_path / "u")
+    options = ("--features", tmp_path / "u/av_features", "--stride-s", "8/25", "--window-s", "24/25")
+    done = run("convert", tmp_path / "u/unav.json", tmp_path / "out", *options, "--step-s", "0.5", "--rule", "linear")
+    assert done.returncode == 0, done.stderr
+    store = FeatureStore(tmp_path / "out/features")
+    facts = store.describe()
+    assert (facts.visual_dim, facts.audio_dim, facts.steps_s) == (12, 4, (Fraction(1, 2),))
+    assert set(store.ids) == {"-x_1", "y_rgb2", "zz"}
+    assert "avloc train --features" in done.stdout
+
+
+def test_llp_has_three_ground_truths(tmp_path: Path) -> None:
+    import_collection(open_collection(make_llp(tmp_path / "l")), tmp_path / "out")
+    names = sorted(p.name for p in (tmp_path / "out").glob("*.json"))
+    assert names == ["ground_truth.json", "ground_truth_audio.json", "ground_truth_visual.json"]
+    audio = {v.video_id: v for v in read_annotations(tmp_path / "out/ground_truth_audio.json")[0]}
+    assert audio["ddddddddddd_5_15"].instances[0].end_s == 6
+
+
+def test_thumos_keeps_its_ambiguous_list(tmp_path: Path) -> None:
+    root = make_wtalc(tmp_path, urls=False)
+    (root / "Ambiguous_test.txt").write_text("video_3  1.0 2.5\n")
+    import_collection(open_collection(root), tmp_path / "out")
+    assert (tmp_path / "out/ambiguous.txt").read_text() == "video_3 1 2.5\n"
+
+
+def test_one_bad_video_costs_that_video(tmp_path: Path) -> None:
+    root = make_wtalc(tmp_path)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(n, 16)).astype("f4") for n in (20, 10, 30, 11)]
+    arrays[1][3, 2] = np.nan
+    save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", arrays)
+    done = run("convert", root, tmp_path / "out")
+    assert done.returncode == 3
+    assert "3 videos written, 0 were there, 1 failed" in done.stdout
+    assert "bbbbbbb-_bb: I3D rgb+flow features have NaN or infinity in 1 of 10 rows" in done.stderr
+    assert "bbbbbbb-_bb" in (tmp_path / "out/failures.csv").read_text()
+    save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", [a[:0] for a in arrays])
+    done = run("convert", root, tmp_path / "none")
+    assert (done.returncode, done.stderr.splitlines()[-1].startswith("error: none of 4 videos could be read")) == (
+        2,
+        True,
+    )
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/../../b", "..", "c:evil", "a\\b"])
+def test_names_of_videos_never_leave_the_folder(tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "x.npy", np.eye(3))
+    tracks = Tracks((Track("rgb", "visual", {name: ArrayFile(tmp_path / "x.npy")}, Clock(Fraction(1))),))
+    with pytest.raises(InputError, match="cannot be written as a file"):
+        import_collection(Collection("toy", (), (), LabelTable(()), features=tracks), tmp_path / "a/b/out")
+    assert {p.name for p in tmp_path.rglob("*")} == {"x.npy"}
+
+
+def test_features_alone_and_what_fits_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "a_rgb.npy", np.eye(4))
+    done = run("convert", tmp_path, tmp_path / "out", "--stride-s", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert FeatureStore(tmp_path / "out/features").load("a").duration_s == 2.0
+    assert EVEN.step_s is None
+    for arguments, message in (
+        (
+            (tmp_path, tmp_path / "o", "--stride-s", "fast"),
+            "--stride-s takes seconds such as 0.64 or 16/25, got 'fast'",
+        ),
+        ((tmp_path, tmp_path / "o", "--window-s", "1"), "--window-s needs --stride-s beside it"),
+        ((tmp_path, tmp_path / "o", "--stride-s", "1", "--rule", "max", "--step-s", "1"), "resampled by mean"),
+        ((tmp_path, tmp_path / "o", "--dtype", "int8"), "--dtype takes float32 or float16"),
+        ((tmp_path / "none", tmp_path / "o"), "expected a data set; there is nothing"),
+    ):
+        bad = run("convert", *arguments)
+        assert bad.returncode == 2
+        assert message in bad.stderr
+        assert "Traceback" not in bad.stderr
+
+
+def test_segments_of_other_tools_go_the_same_way(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("0.0\t1.5\tdog\n")
+    done = run("convert", tmp_path / "v.txt", tmp_path / "truth.json")
+    assert done.returncode == 0, done.stderr
+    assert "1 segments of 1 videos" in done.stdout

@@ -1,0 +1,139 @@
+"""avloc doctor says what a data set holds and finds what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avloc.doctor import DataReport, examine
+from avloc.formats.opening import open_collection
+from avloc.formats.tracks import Clock
+from avloc.importing import import_collection
+from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+REAL = SHARED / "real/annotations"
+needs_shared = pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared")
+
+
+def texts(report: DataReport, kind: str) -> list[str]:
+    return [finding.text for finding in report.findings if finding.kind == kind]
+
+
+def test_a_sound_data_set(tmp_path: Path) -> None:
+    report = examine(open_collection(make_ave(tmp_path)))
+    assert report.sound
+    assert (report.classes, dict(report.videos), dict(report.instances)) == (
+        3,
+        {"training": 2, "validation": 1, "testing": 2},
+        {"training": 1, "validation": 1, "testing": 2},
+    )
+    assert dict(report.labelled) == {"train": 4, "validation": 1, "test": 2}
+    assert report.foreground == pytest.approx((10 + 3 + 5 + 2) / 40)
+    assert (report.features["visual"].videos, report.features["visual"].size) == (7, 16)
+    assert report.features["audio"].rows == (10, 10, 10)
+    assert any("has no length" in text for text in texts(report, "note"))
+    assert texts(report, "warning") == [
+        "2 classes never occur in train: Cat, Dog",
+        "1 classes never occur in test: Bell",
+    ]
+
+
+def test_everything_that_can_be_wrong_with_features(tmp_path: Path) -> None:
+    root = make_wtalc(tmp_path)
+    rng = np.random.default_rng(0)
+    good = rng.normal(size=(20, 16)).astype("f4")
+    bad = good.copy()
+    bad[3] = np.inf
+    save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", [good, bad, rng.normal(size=(16, 30)), np.ones((3, 16), "f4")])
+    report = examine(open_collection(root))
+    assert not report.sound
+    assert texts(report, "error") == [
+        "1 videos' features cannot be used: bbbbbbb-_bb",
+        "the first of them: bbbbbbb-_bb: I3D rgb+flow features have NaN or infinity in 1 of 20 rows",
+        "1 videos have visual features of another size than 16 (rows and columns swapped?): ccccccccccc",
+    ]
+    warnings = texts(report, "warning")
+    assert any(text.startswith("1 instances zero-length") for text in warnings)
+    assert "1 videos' features never change: ddddddddddd (visual)" in warnings
+    short = "2 videos are longer or shorter than their features by over 5 % and 2 rows: ccccccccccc, ddddddddddd"
+    assert short in warnings
+    save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", [good, good, good, good])
+    assert any(
+        text.startswith("1 sets of videos have the very same features: aaaaaaaaaaa = bbbbbbb-_bb")
+        for text in texts(examine(open_collection(root)), "warning")
+    )
+
+
+def test_names_that_do_not_fit(tmp_path: Path) -> None:
+    source = make_unav(tmp_path)
+    folder = tmp_path / "av_features"
+    for path in folder.glob("zz_*"):
+        path.unlink()
+    for path in list(folder.glob("y_rgb2_*")):
+        path.rename(path.with_name(path.name.replace("y_rgb2", "other")))
+    clock = Clock(*map(__import__("fractions").Fraction, ("8/25", "24/25")))
+    report = examine(open_collection(source, [folder], clock=clock))
+    assert texts(report, "error") == ["2 labelled videos have no features: y_rgb2, zz"]
+    assert "1 videos have features but are in no table: other" in texts(report, "warning")
+    for path in list(folder.glob("-x_1_*")):
+        path.rename(path.with_name(path.name.replace("-x_1", "clip1")))
+    report = examine(open_collection(source, [folder], clock=clock))
+    assert texts(report, "error")[1].startswith("no name fits: tables say e.g. '-x_1', features e.g. 'clip1'")
+
+
+def test_our_own_folder_after_convert(tmp_path: Path) -> None:
+    import_collection(open_collection(make_llp(tmp_path / "l")), tmp_path / "out")
+    report = examine(open_collection(tmp_path / "out"))
+    assert report.sound
+    assert report.features["visual"].size == 8
+    assert sum(report.instances.values()) == 3
+    (tmp_path / "out/features/aaaaaaaaaaa_10_20.safetensors").write_bytes(b"half")
+    report = examine(open_collection(tmp_path / "out"))
+    assert texts(report, "error")[0] == "1 videos' features cannot be used: aaaaaaaaaaa_10_20"
+
+
+def test_quick_looks_at_some(tmp_path: Path) -> None:
+    assert examine(open_collection(make_ave(tmp_path)), limit=3).read == 3
+
+
+def test_the_command(tmp_path: Path) -> None:
+    make_ave(tmp_path / "ave")
+    command = [sys.executable, "-m", "avloc", "doctor"]
+    done = subprocess.run([*command, tmp_path / "ave", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["features"]["audio"]["videos"] == 7
+    (tmp_path / "ave/visual_feature.h5").unlink()
+    (tmp_path / "ave/audio_feature.h5").unlink()
+    done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "error: 5 labelled videos have no features" in done.stdout
+    (tmp_path / "ave/train_order.h5").write_text("no")
+    done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "train_order.h5: expected an HDF5 file" in done.stderr
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("path", "classes", "videos", "instances"),
+    [
+        ("ave/data", 28, (3339, 402, 402), (3338, 402, 402)),
+        ("llp", 25, (10000, 649, 1200), (0, 1420, 2638)),
+        ("anet12/ActivityNet1.2-Annotations", 100, (4819, 2383), (7117, 3572)),
+        ("anet12/activity_net.v1-2.rebuilt.json", 100, (4819, 2383), (7117, 3572)),
+        ("anet13/activity_net.v1-3.full.json", 200, (10024, 4926), (15370, 7630)),
+        ("thumos14/Thumos14reduced-Annotations", 20, (200, 212), (3007, 3358)),
+        ("unav100/unav100_annotations.json", 100, (6489, 2134, 2167), (18123, 6036, 5900)),
+    ],
+)
+def test_real_counts_that_the_docs_promise(path: str, classes: int, videos: tuple, instances: tuple) -> None:
+    report = examine(open_collection(REAL / path))
+    assert report.classes == classes
+    assert tuple(report.videos.values()) == videos
+    assert tuple(report.instances.values()) == instances
