@@ -257,6 +257,7 @@ def _entry(name: str, video: VideoView) -> ListEntry:
         score=max((d.score for d in found), default=None),
         errors=errors,
         mean_t_iou=mean,
+        picture=video.sprite is not None,
     )
 
 

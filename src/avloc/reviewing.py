@@ -21,7 +21,7 @@ from avloc.errors import AvlocError, InputError, MediaError
 from avloc.exporting import file_name
 from avloc.formats import write_whole
 from avloc.gathering import RunSource
-from avloc.types import Detection, Media
+from avloc.types import Detection, Media, exact
 
 __all__ = ["Clip", "Order", "choose", "copy_clip", "encode_clip", "review"]
 
@@ -140,13 +140,17 @@ def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:
     """Cut [start_s, end_s) into an H.264 mp4 that begins and ends at the frame; reads from the key frame before.
 
     Raises:
-        MediaError: nothing in it can be decoded. InputError: the file cannot be written.
+        MediaError: nothing in it can be decoded. InputError: it lies outside the video, or cannot be written.
     """
     from avloc.media.encode import write_video
 
+    if not 0 <= start_s < min(end_s, media.duration_s):
+        raise InputError(f"{media.path}: expected a part of its {media.duration_s:.3f} s, got {start_s} to {end_s} s")
+    # as decimals: the binary neighbour below a frame's time would show the frame before
+    start, end = exact(round(start_s, 6)), exact(round(end_s, 6))
     rate = min(media.frame_rate, Fraction(30))
-    sound = _sound(media, Fraction(start_s), Fraction(end_s)) if media.has_audio else None
-    write_video(path, _frames(media, Fraction(start_s), Fraction(end_s), rate), rate, sound, _SOUND_HZ)
+    sound = _sound(media, start, end) if media.has_audio else None
+    write_video(path, _frames(media, start, end, rate), rate, sound, _SOUND_HZ)
 
 
 def _open_at(media: Media, container: Any, stream: Any, start_s: Fraction) -> Fraction:

@@ -79,6 +79,7 @@ class ListEntry:
         score: of the best detection; None without any.
         errors: missed instances + false detections at t-IoU 0.5; None without ground truth.
         mean_t_iou: mean over true instances of the best t-IoU with a detection of their class; None likewise.
+        picture: whether there are thumbnails.
     """
 
     file: str
@@ -89,6 +90,7 @@ class ListEntry:
     score: float | None
     errors: int | None
     mean_t_iou: float | None
+    picture: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ avlocPage.list = (() => {
     if (video.mean_t_iou !== null) facts.push(`t-IoU ${video.mean_t_iou.toFixed(2)}`);
     const poster = element("span", { className: "poster", "aria-hidden": "true" });
     poster.dataset.file = video.file;
-    near.observe(poster);
+    if (video.picture) near.observe(poster);
     const words = element(
       "span",
       { className: "words" },
@@ -60,8 +60,7 @@ avlocPage.list = (() => {
     return element("li", {}, button);
   }
 
-  // The list's picture is the middle one of the video's thumbnails; the sprite's shape is not known here, so only its
-  // first row is looked at, scaled to the height of the row.
+  // The fifth thumbnail of the sprite's first row of ten stands for the video; the style sheet cuts it out.
   const near = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;

@@ -171,7 +171,9 @@
     const actions = new Map(KEYS.map(([key, , action]) => [key === "Space" ? " " : key, action]));
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest("input:not([type=range]):not([type=checkbox]), select, textarea, dialog");
-      const onButton = event.target.closest("button, a, video") && (event.key === " " || event.key === "Enter");
+      // in the lists Enter chooses and Space plays; elsewhere both press the button that has the focus
+      const inList = event.target.closest("#videos, #found-list");
+      const onButton = event.target.closest("button, a, video") && (event.key === "Enter" || (event.key === " " && !inList));
       const onSlider = event.target.closest("input[type=range]") && event.key.startsWith("Arrow");
       if (typing || onButton || onSlider || !state.data || event.metaKey || event.altKey) return;
       if (event.ctrlKey) {

@@ -1,0 +1,91 @@
+"""Clips for a person to check: the chosen ones, cut where they should be."""
+
+from __future__ import annotations
+
+import csv
+
+import av
+import numpy as np
+import pytest
+
+from avloc.errors import InputError, MediaError
+from avloc.gathering import find_run
+from avloc.media.decode import frames, sound_blocks
+from avloc.media.probe import probe
+from avloc.reviewing import choose, copy_clip, encode_clip, review
+from avloc.types import Detection
+from page_data import make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    home = tmp_path_factory.mktemp("world")
+    make_world(home, count=2)
+    return home
+
+
+def test_which_are_chosen():
+    found = {"v": [Detection(k, k + 1, "a", k / 10) for k in range(11)], "w": [Detection(0, 1, "b", 5.0)]}
+    assert [round(d.score, 1) for _, d in choose(found, 2, "score")] == [1.0, 0.9, 5.0]
+    assert [round(d.score, 1) for _, d in choose(found, 1, "uncertain")] == [0.5, 5.0]
+    assert choose(found, 3, "random", seed=1) == choose(found, 3, "random", seed=1)
+    assert len(choose(found, None, "score")) == 12
+
+
+def test_encoded_clips_begin_and_end_at_the_frame(world, tmp_path):
+    """Brightness tells the second: 20 + 18 s."""
+    media = probe(world / "videos" / "dog.mp4")
+    encode_clip(media, 5.3, 7.25, tmp_path / "c.mp4")
+    clip = probe(tmp_path / "c.mp4")
+    assert clip.duration_s == pytest.approx(1.95, abs=0.1)
+    shown = [int(rgb.mean()) for _, rgb in frames(clip, 10)]
+    expected = [20 + 18 * int(5.3 + k / 10 + 1e-6) for k in range(len(shown))]
+    assert np.abs(np.array(shown) - expected).max() <= 3
+    sound = np.concatenate(list(sound_blocks(clip, 8000)))
+    assert len(sound) / 8000 == pytest.approx(clip.duration_s, abs=0.1)
+    assert np.abs(sound[2000:12000]).max() > 0.3  # the tone sounds from 4 to 8 s
+
+
+def test_sound_is_cut_where_the_picture_is(world, tmp_path):
+    encode_clip(probe(world / "videos" / "dog.mp4"), 3.0, 5.0, tmp_path / "c.mp4")
+    sound = np.concatenate(list(sound_blocks(probe(tmp_path / "c.mp4"), 8000)))
+    loud = np.flatnonzero(np.abs(sound) > 0.1)
+    assert loud[0] / 8000 == pytest.approx(1.0, abs=0.02)
+
+
+def test_copied_clips_begin_at_a_key_frame_and_keep_the_packets(world, tmp_path):
+    media = probe(world / "videos" / "dog.mp4")
+    began_s = copy_clip(media, 5.0, 7.0, tmp_path / "c.mp4")
+    assert began_s <= 5.0
+    clip = probe(tmp_path / "c.mp4")
+    assert clip.codec == media.codec
+    assert clip.duration_s == pytest.approx(7.0 - began_s, abs=0.3)
+    with av.open(str(tmp_path / "c.mp4")) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24").mean()
+    assert first == pytest.approx(20 + 18 * int(began_s + 1e-6), abs=4)
+
+
+def test_the_table_can_be_ticked(world, tmp_path):
+    run = find_run(world / "ours")
+    clips, failed = review(run, run.paths, tmp_path / "clips", per_class=1, margin_s=0.25)
+    assert failed == {}
+    with (tmp_path / "clips" / "clips.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(clips) == 2
+    for row in rows:
+        assert (tmp_path / "clips" / row["clip"]).is_file()
+        assert "/" not in row["clip"]
+        assert float(row["clip_start_s"]) <= float(row["start_s"]) < float(row["end_s"]) <= float(row["clip_end_s"])
+        assert row["correct"] == ""
+
+
+def test_what_cannot_be_cut_is_said(world, tmp_path):
+    run = find_run(world / "ours")
+    with pytest.raises(InputError, match="give --videos"):
+        review(run, {}, tmp_path / "clips")
+    (tmp_path / "bad.mp4").write_bytes(b"x")
+    clips, failed = review(run, {**run.paths, "dog": tmp_path / "bad.mp4"}, tmp_path / "clips", per_class=None)
+    assert set(failed) == {"dog"}
+    assert clips
+    with pytest.raises((InputError, MediaError)):
+        encode_clip(probe(world / "videos" / "dog.mp4"), 50.0, 51.0, tmp_path / "c.mp4")
