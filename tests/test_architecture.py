@@ -13,7 +13,17 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "avloc"
 
 NOUNS = {"types", "errors"}
-COMPOSERS = {"train", "pipeline", "extraction", "evaluation", "checkpoint", "importing", "doctor"}
+COMPOSERS = {
+    "train",
+    "pipeline",
+    "extraction",
+    "evaluation",
+    "checkpoint",
+    "importing",
+    "doctor",
+    "protocols",
+    "reference",
+}
 LOOKERS = {"exporting", "converting", "previews", "gathering", "reporting", "plotting", "serving", "reviewing"}
 LEAVES = {"config", "formats", "media", "localize", "metrics", "report", "dataset", "model", "losses", "tensors"}
 
@@ -34,7 +44,9 @@ ALLOWED: dict[str, set[str]] = {
     "train": NOUNS
     | {"config", "formats", "dataset", "model", "losses", "metrics", "localize", "tensors", "checkpoint", "root"},
     "extraction": NOUNS | {"config", "formats", "media"},
-    "evaluation": NOUNS | {"formats", "metrics", "localize"},
+    "protocols": NOUNS | {"formats", "metrics"},
+    "reference": NOUNS | {"formats", "metrics", "converting"},
+    "evaluation": NOUNS | {"formats", "metrics", "localize", "protocols", "reference"},
     "importing": NOUNS | {"formats", "extraction"},
     "doctor": NOUNS | {"formats"},
     "exporting": NOUNS | {"formats", "media"},
@@ -43,7 +55,8 @@ ALLOWED: dict[str, set[str]] = {
     "gathering": NOUNS | {"formats", "media", "report", "pipeline"},
     "reporting": NOUNS | {"media", "metrics", "report", "previews", "gathering", "converting"},
     "plotting": NOUNS
-    | {"formats", "media", "metrics", "report", "gathering", "converting", "previews", "pipeline", "train"},
+    | {"formats", "media", "metrics", "report", "previews", "gathering", "converting", "exporting"}
+    | {"evaluation", "pipeline", "train"},
     "serving": NOUNS | {"formats", "converting", "reporting"},
     "reviewing": NOUNS | {"formats", "media", "gathering", "exporting"},
     "pipeline": NOUNS

@@ -44,6 +44,7 @@ for command in (
     look.report,
     look.view,
     look.review,
+    look.plot,
     datasets.convert,
     datasets.doctor,
     media.backbones,

@@ -174,3 +174,33 @@ def cut_clips(
         raise InputError(f"no clip could be cut of {len(failed)} videos; the reasons are above")
     if failed:
         raise typer.Exit(3)
+
+
+def plot(
+    detections: Source,
+    out: Out,
+    ground_truth: Truth = None,
+    compare: Compare = [],  # noqa: B006
+    run: Annotated[Path | None, typer.Option(help="The run; one beside the detections if absent.")] = None,
+    features: Features = None,
+    videos: Videos = None,
+    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png; with commas.")] = "pdf,png",
+    limit: Annotated[int, typer.Option(min=0, help="How many videos get a timeline and attention.")] = 6,
+    as_json: Json = False,
+) -> None:
+    """Draw figures for a paper: mAP over t-IoU, AP of each class, confusion, training, timelines, cross-attention.
+
+    avloc plot detections --ground-truth truth.json -o figures
+    """
+    from avloc.plotting import PlotSources, plot_all
+
+    talk = make_talk(as_json)
+    wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]
+    sources = PlotSources(detections, ground_truth, tuple(compare), run, features, videos)
+    written, notes = plot_all(sources, out, wanted, limit)
+    for note in notes:
+        talk.say(f"note: {note}")
+    talk.say(f"{len(written)} files are in {out}")
+    talk.summary({"files": [str(path) for path in written], "notes": notes})
+    if not written:
+        raise InputError(f"{detections}: there was nothing to draw; the reasons are above")

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avloc.errors import InputError
+from avloc.report.style import COLOURS as _FOUND
+from avloc.report.style import INK as _INK
+from avloc.report.style import MUTED as _MUTED
+from avloc.report.style import make_figure, save_figure
 from avloc.types import ActivationSequence, Detection, Instance
 
 if TYPE_CHECKING:
@@ -17,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["timeline"]
 
-_TRUTH, _INK, _MUTED = "#2f6f4f", "#1d2733", "#8893a0"
-_FOUND = ("#1f5fa8", "#b5541c", "#6b4fa0", "#9a7d0a", "#1b7f86", "#a03a5c", "#4d6b1f", "#5a5a5a")
+_TRUTH = "#2f6f4f"
 _SHOWN = 4  # activation strips; more than that and nobody reads them
 
 
@@ -33,7 +35,7 @@ def timeline(
 
     Args:
         activations: of one model, or {model's name: activations} of the same video to compare several.
-        detections: likewise; drawn darker the stronger their score, which is also written on them.
+        detections: likewise, a lane a class; drawn darker the stronger their score, which is also written on them.
         truth: the video's instances; None leaves the row out, an empty list leaves it empty.
         path: also write the figure there, in the format its suffix names.
         title: the video's name unless given.
@@ -41,15 +43,18 @@ def timeline(
     Raises:
         InputError: matplotlib is not installed, or `path` cannot be written.
     """
-    Figure = _figure_class()
     models = dict(activations) if isinstance(activations, Mapping) else {"": activations}
     found = dict(detections) if isinstance(detections, Mapping) else {"": detections}
     first = next(iter(models.values()))
     strips = {name: _strip_classes(a, found.get(name, ()), truth or ()) for name, a in models.items()}
-    heights = [0.8] * (truth is not None)
+    heights = [0.15 + 0.45 * max(1, len({i.label for i in truth}))] if truth is not None else []
     for name in models:
-        heights += [0.8, 0.45 * max(1, len(strips[name])), 0.9]
-    figure = Figure(figsize=(11, 1.1 + 0.62 * sum(heights)), layout="constrained")
+        heights += [
+            0.15 + 0.45 * max(1, len({d.label for d in found.get(name, ())})),
+            0.45 * max(1, len(strips[name])),
+            0.9,
+        ]
+    figure = make_figure(11, 1.1 + 0.62 * sum(heights))
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
     rows = iter(axes)
     if truth is not None:
@@ -65,19 +70,8 @@ def timeline(
     axes[-1].set_xlim(0, first.duration_s)
     figure.suptitle(title or first.video_id, fontsize=11, x=0.01, ha="left", color=_INK)
     if path is not None:
-        try:
-            figure.savefig(path, dpi=110)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot write the figure: {error}") from error
+        save_figure(figure, path)
     return figure
-
-
-def _figure_class() -> type[Figure]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("plots need matplotlib: pip install 'avloc[report]'") from error
-    return Figure
 
 
 def _strip_classes(
@@ -90,16 +84,28 @@ def _strip_classes(
     return known[:_SHOWN]
 
 
+def _lanes(segments: Sequence[tuple[Any, float | None]]) -> list[str]:
+    """Labels in order of first appearance in time, one lane each: classes that overlap in time stay apart."""
+    return list(dict.fromkeys(s.label for s, _ in sorted(segments, key=lambda pair: pair[0].start_s)))
+
+
 def _draw_segments(axes: Axes, name: str, segments: Sequence[tuple[Any, float | None]], colour: Any) -> None:
+    from matplotlib.patches import Rectangle
+
     strongest = max((score for _, score in segments if score is not None), default=1.0) or 1.0
+    lanes = _lanes(segments)
     for segment, score in sorted(segments, key=lambda pair: pair[1] or 0):
-        opacity = 0.9 if score is None else 0.25 + 0.65 * max(score, 0) / strongest
-        width = segment.end_s - segment.start_s
-        axes.barh(0, width, left=segment.start_s, height=0.8, color=colour(segment), alpha=opacity, linewidth=0)
+        opacity = 0.55 if score is None else 0.15 + 0.45 * max(score, 0) / strongest
+        width, lane = segment.end_s - segment.start_s, lanes.index(segment.label)
+        ink = colour(segment)
+        axes.barh(lane, width, left=segment.start_s, height=0.84, color=ink, alpha=opacity, linewidth=0)
+        axes.barh(lane, width, left=segment.start_s, height=0.84, color="none", edgecolor=ink, linewidth=0.8)
         text = segment.label if score is None else f"{segment.label} {score:.2f}"
-        axes.text(segment.start_s, 0, f" {text}", va="center", fontsize=7, clip_on=True, color=_INK)
+        # cut to its own bar, so that neighbours do not write over each other
+        box = axes.text(segment.start_s, lane, f" {text}", va="center", fontsize=7, clip_on=True, color=_INK)
+        box.set_clip_path(Rectangle((segment.start_s, lane - 0.5), width, 1, transform=axes.transData))
     _label(axes, name)
-    axes.set_ylim(-0.5, 0.5)
+    axes.set_ylim(max(len(lanes), 1) - 0.5, -0.5)
     axes.set_yticks([])
 
 

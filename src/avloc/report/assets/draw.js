@@ -189,7 +189,7 @@ avlocPage.draw = (() => {
     context.fillRect(left, top, wide, tall);
     if (row.kind === "truth") hatch(context, left, top, wide, tall, paint(one.label, theme, 0.5));
     context.fillStyle = theme.ink;
-    if (wide > 22) context.fillText(caption(row, one), left + 6, top + tall / 2 + 0.5);
+    if (wide > 22) context.fillText(wide > 60 ? fitted(context, caption(row, one), wide - 9) : caption(row, one), left + 6, top + tall / 2 + 0.5);
     context.restore();
     const chosen = avlocPage.timeline.isSelected(row, one);
     context.strokeStyle = chosen ? theme.ink : paint(one.label, theme, 1);
@@ -233,5 +233,13 @@ avlocPage.draw = (() => {
     context.fillText("none above the thresholds", gutter + 6, row.top + row.height / 2);
   }
 
-  return { rows, makePen, colours, BAR };
+  // The text, cut with an ellipsis to what fits.
+  function fitted(context, words, room) {
+    if (context.measureText(words).width <= room) return words;
+    let letters = [...words];
+    while (letters.length > 1 && context.measureText(`${letters.join("")}…`).width > room) letters = letters.slice(0, Math.ceil(letters.length * 0.9) - 1);
+    return `${letters.join("")}…`;
+  }
+
+  return { rows, makePen, colours, fitted, BAR };
 })();

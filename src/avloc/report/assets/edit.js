@@ -121,6 +121,7 @@ avlocPage.edit = (() => {
     if (!one || !label) return say(one ? "Write a label first." : "Select a correction first: click it in the row of corrections.");
     begin();
     one.label = label;
+    state.selected.label = label;
     end();
   }
 

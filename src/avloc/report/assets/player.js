@@ -30,6 +30,7 @@ avlocPage.player = (() => {
     until = null;
     video().pause();
     video().hidden = !data.media;
+    requestAnimationFrame(tell);
     $("no-video").hidden = Boolean(data.media);
     if (data.media) {
       video().src = data.media;

@@ -73,13 +73,8 @@ avlocPage.timeline = (() => {
       context.fillText(words, 2, row.top - 7);
       return;
     }
-    context.save();
-    context.beginPath();
-    context.rect(0, row.top, gutter - 8, row.height);
-    context.clip();
     context.textAlign = "left";
-    context.fillText(words, 2, row.top + row.height / 2);
-    context.restore();
+    context.fillText(draw.fitted(context, words, gutter - 12), 2, row.top + row.height / 2);
   }
 
   function cursor() {

@@ -1,0 +1,249 @@
+"""`avloc plot`: every figure that a run, its detections and their ground truth allow, as files.
+
+OUT/map.pdf  class_ap.pdf  confusion.pdf  training.pdf  timelines/<video>.pdf  attention/<video>_stage1.pdf
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from avloc.converting import read_truth
+from avloc.errors import AvlocError, InputError, MediaError
+from avloc.evaluation import evaluate_snippets
+from avloc.exporting import file_name
+from avloc.formats import FeatureStore
+from avloc.gathering import RunSource, find_run, video_files
+from avloc.metrics import detection_scores
+from avloc.previews import COLUMNS, Preview, make_preview
+from avloc.report import (
+    attention_figure,
+    class_ap_figure,
+    confusion_figure,
+    mean_ap_figure,
+    save_figure,
+    timeline,
+    training_figure,
+)
+from avloc.types import FeatureSequence, VideoAnnotation
+
+if TYPE_CHECKING:
+    from avloc.pipeline import Localizer
+
+__all__ = ["PlotSources", "correlations", "plot_all"]
+
+
+@dataclass(frozen=True)
+class PlotSources:
+    """What figures are made of.
+
+    Args:
+        detections: as `avloc report` takes them.
+        truth: ground truth in any format that is read.
+        compare: further detections.
+        run: the trained run (training curves, Λ); one beside the detections if None.
+        features: for Λ; those beside the run if None.
+        videos: folder of the videos, for thumbnails.
+    """
+
+    detections: Path
+    truth: Path | None = None
+    compare: tuple[Path, ...] = ()
+    run: Path | None = None
+    features: Path | None = None
+    videos: Path | None = None
+
+
+def plot_all(
+    sources: PlotSources, out: Path, formats: Sequence[str] = ("pdf", "png"), limit: int = 6
+) -> tuple[list[Path], list[str]]:
+    """Draw what can be drawn.
+
+    Args:
+        formats: suffixes that matplotlib knows; pdf and svg are vectors.
+        limit: how many videos get a timeline, and Λ: those with most true instances, else most detections.
+
+    Returns:
+        The files, and a line for every figure that could not be drawn.
+
+    Raises:
+        InputError: no detections, or an unknown format.
+    """
+    runs = [find_run(path) for path in (sources.detections, *sources.compare)]
+    named = {run.name if [r.name for r in runs].count(run.name) == 1 else str(run.table): run for run in runs}
+    truth = {a.video_id: a for a in read_truth(sources.truth)[0]} if sources.truth is not None else {}
+    shown = _shown(runs[0], truth, limit)
+    written: list[Path] = []
+    notes: list[str] = []
+
+    def write(name: str, draw: Callable[[], Any]) -> None:
+        try:
+            figure = draw()
+        except AvlocError as error:
+            notes.append(f"{name}: {error}")
+            return
+        written.extend(save_figure(figure, out / f"{name}.{suffix}") for suffix in formats)
+
+    if truth:
+        known = [truth[v] for v in runs[0].videos() if v in truth]
+        scores = {n: detection_scores({a.video_id: r.detections.get(a.video_id, ()) for a in known}, known)
+                  for n, r in named.items()}  # fmt: skip
+        write("map", lambda: mean_ap_figure(scores))
+        write("class_ap", lambda: class_ap_figure(scores))
+        write("confusion", lambda: _confusion(runs[0], known))
+    else:
+        notes.append("map, class_ap, confusion: no ground truth; give --ground-truth")
+    home = _run_home(sources)
+    if home is not None:
+        write("training", lambda: _training(home))
+    for video in shown:
+        write(f"timelines/{file_name(video)}", partial(_timeline, named, truth, video))
+    _attentions(sources, home, runs[0], shown, write, notes)
+    return written, notes
+
+
+def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> list[str]:
+    def weight(video: str) -> tuple[int, int]:
+        return (len(truth[video].instances) if video in truth else 0, len(run.detections.get(video, ())))
+
+    return sorted(run.videos(), key=lambda video: tuple(-n for n in weight(video)))[:limit]
+
+
+def _confusion(run: RunSource, known: Sequence[VideoAnnotation]) -> Any:
+    found = [a for v in known if (a := run.activations(v.video_id)) is not None]
+    result = evaluate_snippets(found, known)
+    if result is None:
+        raise InputError("no activations were kept beside the detections")
+    return confusion_figure(result.snippets.confusion, result.snippets.classes)
+
+
+def _training(home: Path) -> Any:
+    from avloc.train import read_record
+
+    return training_figure(read_record(home).history)
+
+
+def _timeline(named: Mapping[str, RunSource], truth: Mapping[str, VideoAnnotation], video: str) -> Any:
+    activations = {name: a for name, run in named.items() if (a := run.activations(video)) is not None}
+    if not activations:
+        raise InputError("no activations were kept beside the detections")
+    found = {name: named[name].detections.get(video, ()) for name in activations}
+    instances = truth[video].instances if video in truth else None
+    if len(activations) == 1:
+        (name,) = activations
+        return timeline(activations[name], found[name], instances)
+    return timeline(activations, found, instances)
+
+
+def _run_home(sources: PlotSources) -> Path | None:
+    places = [sources.run] if sources.run is not None else []
+    places += [sources.detections, sources.detections / "run", sources.detections.resolve().parent / "run"]
+    return next((p for p in places if (p / "record.json").is_file()), None)
+
+
+def _attentions(
+    sources: PlotSources,
+    home: Path | None,
+    run: RunSource,
+    shown: Sequence[str],
+    write: Callable[[str, Callable[[], Any]], None],
+    notes: list[str],
+) -> None:
+    near = [home.resolve().parent / "features", home.resolve().parent.parent / "features"] if home is not None else []
+    folder = sources.features or next((f for f in near if f.is_dir()), None)
+    if home is None or folder is None or not (home / "model.safetensors").is_file():
+        notes.append("attention: needs a run and its features; give --run and --features")
+        return
+    from avloc.pipeline import load
+
+    localizer, store = load(home), FeatureStore(folder)
+    stages = localizer.card.config.model.num_stages
+    if localizer.card.config.model.modality != "audio-visual" or not stages:
+        notes.append("attention: this model has no stage of cross-attention")
+        return
+    files = {**run.paths, **video_files(sources.videos, run)}
+    for video in shown:
+        preview = _preview(files.get(video))
+        for stage in range(1, stages + 1):
+            name = f"attention/{file_name(video)}_stage{stage}"
+            write(name, partial(_attention, localizer, store, video, stage, preview))
+
+
+def _preview(path: Path | None) -> Preview:
+    from avloc.media.probe import probe
+
+    if path is None:
+        return Preview()
+    try:
+        return make_preview(probe(path))
+    except MediaError:
+        return Preview()
+
+
+def _attention(localizer: Localizer, store: FeatureStore, video: str, stage: int, preview: Preview) -> Any:
+    features = store.load(video)
+    matrix = correlations(localizer, features)[stage - 1]
+    title = f"{features.video_id}, stage {stage}"
+    return attention_figure(matrix, features.duration_s, _thumbnails(preview), preview.waveform, title)
+
+
+def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[np.ndarray, "l_u l_v"]]:
+    """Λ = X_uᵀ W X_v of every stage (Eq. 1), rows audio snippets, columns visual snippets.
+
+    Raises:
+        InputError: the video has one modality only, or the model has no cross-attention.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    fusion = localizer.model.fusion
+    if fusion is None or features.audio is None or features.visual is None:
+        raise InputError(f"{features.video_id}: cross-attention needs sound and picture, and a model that takes both")
+    seen: list[Any] = []
+    hook = fusion.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    try:
+        localizer.activations(features)
+    finally:
+        hook.remove()
+    audio, visual, mask, both = seen[0]
+    found = []
+    with torch.no_grad():
+        for stage in range(1, fusion.num_stages + 1):
+            # the state before this stage is what a fusion of one stage less ends in (Eq. 4 concatenates the last)
+            state = _before(fusion, stage, audio, visual, mask, both)
+            size = audio.shape[-1]
+            a, v = F.normalize(state[..., :size], dim=-1), F.normalize(state[..., size:], dim=-1)
+            found.append((fusion.scale * a @ fusion.weight(stage) @ v.transpose(1, 2))[0].double().cpu().numpy())
+    return found
+
+
+def _before(fusion: Any, stage: int, *inputs: Any) -> Any:
+    whole = fusion.num_stages
+    try:
+        fusion.num_stages = stage - 1
+        return fusion(*inputs)
+    finally:
+        fusion.num_stages = whole
+
+
+def _thumbnails(preview: Preview, count: int = 12) -> list[np.ndarray]:
+    if preview.sheet is None:
+        return []
+    import io
+
+    from PIL import Image
+
+    sheet = preview.sheet
+    picture = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("RGB"))
+    chosen = np.linspace(0, sheet.count - 1, min(count, sheet.count)).round().astype(int)
+    found = []
+    for k in chosen:
+        top, left = k // COLUMNS * sheet.height, k % COLUMNS * sheet.width
+        found.append(picture[top : top + sheet.height, left : left + sheet.width])
+    return found

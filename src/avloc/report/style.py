@@ -1,0 +1,64 @@
+"""One look for all figures: sizes, colours, and how they are written. matplotlib loads when something is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from avloc.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "INK", "MARKERS", "MUTED", "make_figure", "plain", "save_figure"]
+
+INK, MUTED = "#1d2733", "#8893a0"
+COLOURS = ("#1f5fa8", "#b5541c", "#6b4fa0", "#9a7d0a", "#1b7f86", "#a03a5c", "#4d6b1f", "#5a5a5a")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Lines differ in marker as well as in colour."""
+
+
+def make_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure of that size in inches, of no window and no global state.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("plots need matplotlib: pip install 'avloc[report]'") from error
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def plain(axes: Axes, grid: Literal["", "x", "y"] = "") -> None:
+    """No box around it; a light grid along "x", "y" or neither."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+    axes.tick_params(labelsize=8, color=MUTED, labelcolor=INK)
+    if grid:
+        axes.grid(axis=grid, color=MUTED, alpha=0.25, linewidth=0.6)
+        axes.set_axisbelow(True)
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write it in the format its suffix names (.pdf and .svg are vectors); the same figure gives the same file.
+
+    Raises:
+        InputError: no such format, or the folder cannot be written to.
+    """
+    import matplotlib
+
+    target = Path(path)
+    facts: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(target.suffix[1:], {})
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # fonts as text that can be searched and edited; ids that do not change
+        with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}):
+            figure.savefig(target, dpi=160, metadata=facts)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{target}: cannot write the figure: {error}") from error
+    return target

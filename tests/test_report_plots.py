@@ -1,0 +1,140 @@
+"""Figures: what is drawn is what was given; files are vectors, the same twice; what is missing is said."""
+
+from __future__ import annotations
+
+import warnings
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from avloc.errors import InputError
+from avloc.plotting import PlotSources, plot_all
+from avloc.report import (
+    attention_figure,
+    class_ap_figure,
+    confusion_figure,
+    mean_ap_figure,
+    save_figure,
+    timeline,
+    training_figure,
+)
+from avloc.types import ActivationSequence, Detection, DetectionScores, Instance, SnippetGrid
+from page_data import CLASSES, NASTY_LABEL, activations, make_world
+
+SCORES = DetectionScores(np.array([0.5, 0.75]), ("a", "b"), np.array([[0.5, 0.3], [0.2, 0.0]]))
+
+
+@pytest.fixture(autouse=True)
+def _missing_glyphs_are_no_error():
+    """matplotlib's font has no emoji; it draws a box and says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support Hebrew")
+        yield
+
+
+def test_map_is_in_percent_and_the_average_is_written():
+    axes = mean_ap_figure({"ours": SCORES}).axes[0]
+    assert np.allclose(axes.lines[0].get_ydata(), [40, 10])
+    assert axes.get_legend().get_texts()[0].get_text() == "ours (25.0)"
+
+
+def test_classes_by_their_average_precision():
+    axes = class_ap_figure({"ours": SCORES, "other": SCORES}).axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["b", "a"]
+    assert [round(bar.get_width(), 3) for bar in axes.patches][:2] == [15.0, 35.0]
+
+
+def test_training_has_losses_and_validation():
+    history = [{"step": s, "loss/mil": 1 / s, "validation/video_ap": 0.1 * s} for s in (1, 2, 3)]
+    figure = training_figure(history)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["loss", "validation"]
+    assert len(training_figure([{"step": 1, "loss/mil": 1.0}]).axes) == 1
+    with pytest.raises(InputError, match="empty"):
+        training_figure([])
+
+
+def test_confusion_is_in_percent_of_the_row():
+    confusion = np.array([[3, 1], [0, 0]])
+    image = confusion_figure(confusion, ["a"]).axes[0].images[0].get_array()
+    assert np.allclose(image, [[75, 25], [0, 0]])
+
+
+def test_attention_has_seconds_on_both_axes():
+    thumbs = [np.zeros((4, 6, 3), np.uint8)] * 3
+    figure = attention_figure(np.eye(5), 10.0, thumbs, np.full(20, 100, np.uint8))
+    assert figure.axes[0].get_xlim() == (0.0, 10.0)
+    assert figure.axes[0].get_ylim() == (10.0, 0.0)
+    with pytest.raises(InputError, match="empty"):
+        attention_figure(np.zeros((0, 0)), 1.0)
+
+
+def test_timeline_keeps_overlapping_classes_apart(tmp_path):
+    a = activations("v")
+    found = [Detection(1, 5, "bark", 0.9), Detection(2, 6, NASTY_LABEL, 0.4), Detection(7, 8, "bark", 0.2)]
+    figure = timeline(a, found, [Instance(1, 5, "bark")], tmp_path / "t.png")
+    row = figure.axes[1]
+    assert {round(bar.get_y() + bar.get_height() / 2) for bar in row.patches} == {0, 1}
+    assert (tmp_path / "t.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="cannot write"):
+        timeline(a, found, None, tmp_path / "t.what")
+
+
+def test_vector_files_are_the_same_twice(tmp_path):
+    for suffix in ("pdf", "svg"):
+        one, two = (save_figure(mean_ap_figure({"m": SCORES}), tmp_path / f"{k}.{suffix}") for k in "ab")
+        assert one.read_bytes() == two.read_bytes()
+    assert (tmp_path / "a.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_plot_all_draws_what_there_is_and_says_what_not(tmp_path):
+    make_world(tmp_path, count=2)
+    sources = PlotSources(tmp_path / "ours", tmp_path / "truth.json", (tmp_path / "other",))
+    written, notes = plot_all(sources, tmp_path / "figures", ("pdf",), limit=1)
+    names = {path.relative_to(tmp_path / "figures").as_posix() for path in written}
+    assert {"map.pdf", "class_ap.pdf", "confusion.pdf"} < names
+    assert len([n for n in names if n.startswith("timelines/")]) == 1
+    assert any(note.startswith("attention") for note in notes)
+    _, bare = plot_all(PlotSources(tmp_path / "ours"), tmp_path / "bare", ("png",), limit=0)
+    assert any("give --ground-truth" in note for note in bare)
+
+
+def test_correlations_are_those_the_model_computes(tmp_path):
+    """Λ of every stage, against the soft-max that the model's own `attention` takes of it."""
+    import torch
+
+    from avloc import model as model_room
+    from avloc.checkpoint import ModelCard
+    from avloc.config import preset
+    from avloc.pipeline import Localizer
+    from avloc.plotting import correlations
+    from avloc.types import FeatureSequence
+
+    torch.manual_seed(0)
+    config = preset("demo", {"model.embed_dim": 8, "model.num_stages": 3})
+    net = model_room.AudioVisualLocalizer(
+        audio_size=5, visual_size=6, num_classes=3, embed_dim=8, num_stages=3, normalize="none"
+    )
+    card = ModelCard(config=config, classes=CLASSES, audio_size=5, visual_size=6, backbones={}, step=1)
+    rng = np.random.default_rng(0)
+    grid = SnippetGrid.cover(7, Fraction(1))
+    features = FeatureSequence("v", 7.0, grid, rng.normal(size=(7, 6)), rng.normal(size=(7, 5)))
+    seen = []
+    real = model_room.attention
+
+    def spy(*inputs):
+        seen.append(real(*inputs))
+        return seen[-1]
+
+    model_room.attention = spy
+    try:
+        result = Localizer(net, card).activations(features)
+    finally:
+        model_room.attention = real
+    found = correlations(Localizer(net, card), features)
+    assert isinstance(result, ActivationSequence)
+    assert len(found) == len(seen) == 3
+    for matrix, weights in zip(found, seen, strict=True):
+        expected = torch.softmax(torch.tensor(matrix), dim=0).numpy()
+        assert np.allclose(expected, weights.audio[0].detach().numpy(), atol=1e-5)
