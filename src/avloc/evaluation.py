@@ -9,26 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
-from avloc.errors import InputError
-from avloc.formats import read_annotation_columns, read_annotations, read_detection_columns, write_whole
+from avloc.errors import InputError, did_you_mean
+from avloc.formats import read_submission, write_whole
 from avloc.formats.activations import load_activations
+from avloc.formats.annotations import SUBSETS
+from avloc.formats.llp import read_llp
+from avloc.formats.wtalc import read_ambiguous
 from avloc.localize import snippet_labels
 from avloc.metrics import (
-    T_IOU_THRESHOLDS,
     EventScores,
+    ParsingScores,
     SegmentTable,
     SnippetScores,
     detection_counts,
     detection_scores,
     event_f1,
+    parsing_scores,
     rasterise,
     snippet_accuracy,
     whole_video_detections,
 )
-from avloc.types import ActivationSequence, DetectionScores, VideoAnnotation
+from avloc.protocols import find_protocol, prepare
+from avloc.reference import read_blocked, read_reference
+from avloc.types import ActivationSequence, DetectionScores, SnippetGrid, VideoAnnotation
 
-__all__ = ["Evaluation", "SnippetEvaluation", "evaluate_files", "evaluate_snippets"]
+__all__ = ["Evaluation", "SnippetEvaluation", "evaluate_files", "evaluate_parsing", "evaluate_snippets"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Evaluation:
         snippets: when activations were there to take the argmax of.
         notes: what was odd in either file.
         never_found: classes of the ground truth without a single detection; their AP is 0 and counts.
+        protocol: name of the rules.
     """
 
     scores: DetectionScores
@@ -56,10 +64,12 @@ class Evaluation:
     snippets: SnippetEvaluation | None
     notes: tuple[str, ...]
     never_found: tuple[str, ...]
+    protocol: str = "activitynet"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         result: dict[str, Any] = {
+            "protocol": self.protocol,
             "average_map": self.scores.average_mean_ap,
             "map": {f"{t:.2f}": float(m) for t, m in zip(self.scores.t_iou, self.scores.mean_ap, strict=True)},
             "ap": {c: self.scores.ap[:, i].tolist() for i, c in enumerate(self.scores.classes)},
@@ -75,6 +85,10 @@ class Evaluation:
             result["background_recall"] = self.snippets.snippets.background_recall
             result["foreground_recall"] = self.snippets.snippets.foreground_recall
             result["event_f1"] = self.snippets.events.mean_f1
+            result["confusion"] = {
+                "classes": ["background", *self.snippets.snippets.classes],
+                "snippets": self.snippets.snippets.confusion.tolist(),  # row: true, column: predicted
+            }
         return result
 
     def save(self, path: Path) -> None:
@@ -86,35 +100,74 @@ def evaluate_files(
     detections: Path,
     ground_truth: Path,
     subset: str | None = None,
-    t_iou: Sequence[float] = T_IOU_THRESHOLDS,
+    t_iou: Sequence[float] | None = None,
+    protocol: str = "activitynet",
+    blocked: Path | None = None,
+    ambiguous: Path | None = None,
 ) -> Evaluation:
-    """Evaluate a segments.json or .csv, or a folder that `avloc localize` wrote, against ActivityNet ground truth.
+    """Evaluate a segments.json or .csv, or a folder that `avloc localize` wrote, against ground truth.
 
     Args:
-        subset: of the ground truth; None takes the videos that the detections are about when some are, else all.
+        ground_truth: ActivityNet's JSON; a data set of the field as `formats.open_collection` finds it; or segments
+            in a format that `avloc convert` reads.
+        subset: of the ground truth, several with a comma ("validation,testing" is AVE's 804 test); None takes the
+            videos that the detections are about when some are, else all.
+        t_iou: thresholds; None takes the protocol's.
+        protocol: one of `protocols.PROTOCOLS`.
+        blocked: a JSON list (or object, or a text file with one id a line) of videos to leave out of both sides.
+        ambiguous: THUMOS14's list; None takes the data set's own.
 
     Raises:
         InputError, FormatError: a file is missing or not what it should be.
     """
+    rules = find_protocol(protocol)
+    thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
     table = _segments_file(detections) if detections.is_dir() else detections
-    annotations, report = read_annotations(ground_truth, subset)
-    named = _named_videos(detections, table)
-    if subset is None and named & {a.video_id for a in annotations}:
-        annotations = tuple(a for a in annotations if a.video_id in named)
-    ids = [a.video_id for a in annotations]
-    found = SegmentTable.from_columns(**read_detection_columns(table, ids))
-    chosen = set(ids)
-    columns = SegmentTable.from_columns(**read_annotation_columns(ground_truth, subset))
-    keep = np.array([video in chosen for video in columns.videos], dtype=bool)
-    truth = columns.take(keep[columns.video]) if len(columns) else columns
-    scores = detection_scores(found, truth, t_iou)
-    trivial = detection_scores(whole_video_detections(annotations), truth, t_iou)
+    reference = read_reference(ground_truth, subset)
+    notes = list(reference.notes)
+    columns, named = read_submission(table, [a.video_id for a in reference.annotations])
+    if detections.is_dir() and (detections / "scores").is_dir():
+        named = tuple(path.stem for path in (detections / "scores").glob("*.safetensors"))
+    if subset is None and (table.suffix != ".csv" or detections.is_dir()):
+        reference, note = reference.about(named)
+        notes += note
+    stretches = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
+    gone = read_blocked(blocked) if blocked is not None else ()
+    found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, stretches)
+    annotations = [a for a in reference.annotations if a.video_id not in set(gone)]
+    scores = detection_scores(found, truth, thresholds, as_toolkit=rules.as_toolkit)
+    trivial = detection_scores(whole_video_detections(annotations), truth, thresholds)
     claimed = {found.labels[i] for i in np.unique(found.label)}
     snippets = None
     if detections.is_dir() and (detections / "scores").is_dir():
-        snippets = evaluate_snippets(_activations(detections / "scores", chosen), annotations)
-    notes = report.notes() + detection_counts(found, truth).notes()
-    return Evaluation(scores, trivial, snippets, notes, tuple(c for c in scores.classes if c not in claimed))
+        snippets = evaluate_snippets(_activations(detections / "scores", set(reference.ids)), annotations)
+    notes += [*taken, *detection_counts(found, truth).notes()]
+    missed = tuple(c for c in scores.classes if c not in claimed)
+    return Evaluation(scores, trivial, snippets, tuple(notes), missed, protocol)
+
+
+def evaluate_parsing(
+    audio: Path, visual: Path, folder: Path, subset: str = "testing", min_score: float = 0.5
+) -> ParsingScores:
+    """LLP's F1 scores of what is heard and what is seen.
+
+    Args:
+        audio, visual: detections, .csv or .json. One file for both says that all that happens is heard and seen.
+        folder: LLP's tables.
+        min_score: detections below it are not claims (AVVP's threshold).
+
+    A second is claimed when its middle lies in a detection.
+
+    Raises:
+        InputError, FormatError: a file is missing or not what it should be.
+    """
+    data = read_llp(folder)
+    ids = [a.video_id for a in data.parts["audio"] if a.subset == SUBSETS.get(subset, subset)]
+    if not ids:
+        raise InputError(f"{folder}: no video in subset {subset!r}; LLP has validation and testing with boundaries")
+    claims = [_claims(path, ids, data.classes, min_score) for path in (audio, visual)]
+    truths = [_seconds(data.parts[name], ids, data.classes) for name in ("audio", "visual")]
+    return parsing_scores(*claims, *truths)
 
 
 def evaluate_snippets(
@@ -142,15 +195,39 @@ def _segments_file(folder: Path) -> Path:
     raise InputError(f"{folder}: expected segments.json or segments.csv in it, as `avloc localize` writes them")
 
 
-def _named_videos(detections: Path, table: Path) -> set[str]:
-    """Videos that the detections are about: those with scores, or with a row of their own."""
-    if detections.is_dir() and (detections / "scores").is_dir():
-        return {path.stem for path in (detections / "scores").glob("*.safetensors")}
-    if table.suffix == ".json":
-        from avloc.formats import read_detections
+def _claims(path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float) -> Bool[np.ndarray, "n 10 c"]:
+    columns, _ = read_submission(path, ids)
+    strong = columns["score"] >= min_score
+    video, label = np.array(columns["video"])[strong], np.array(columns["label"])[strong]
+    return _raster(video, label, columns["start_s"][strong], columns["end_s"][strong], ids, classes)
 
-        return set(read_detections(table))
-    return set()
+
+def _seconds(
+    annotations: Iterable[VideoAnnotation], ids: Sequence[str], classes: Sequence[str]
+) -> Bool[np.ndarray, "n 10 c"]:
+    rows = [(a.video_id, i.label, i.start_s, i.end_s) for a in annotations for i in a.instances]
+    video, label, start_s, end_s = map(np.array, zip(*rows, strict=True)) if rows else [np.array([])] * 4
+    return _raster(video, label, start_s, end_s, ids, classes)
+
+
+def _raster(
+    video: np.ndarray,
+    label: np.ndarray,
+    start_s: np.ndarray,
+    end_s: np.ndarray,
+    ids: Sequence[str],
+    classes: Sequence[str],
+) -> Bool[np.ndarray, "n 10 c"]:
+    """The seconds of LLP's videos whose middle lies in a segment."""
+    row, column = {v: k for k, v in enumerate(ids)}, {c: k for k, c in enumerate(classes)}
+    grid = SnippetGrid.cover(10, 1)
+    result = np.zeros((len(ids), grid.count, len(classes)), dtype=bool)
+    for v, c, start, end in zip(video.tolist(), label.tolist(), start_s.tolist(), end_s.tolist(), strict=True):
+        if c not in column:
+            raise InputError(f"the label {c!r} is none of LLP's classes.{did_you_mean(c, classes)}")
+        if v in row:
+            result[row[v], grid.indices(start, end), column[c]] = True
+    return result
 
 
 def _activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:

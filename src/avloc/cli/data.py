@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,46 +14,90 @@ from avloc.errors import ConfigError
 if TYPE_CHECKING:
     from avloc.console import Talk
     from avloc.evaluation import Evaluation
+    from avloc.metrics import ParsingScores
 
 
 def evaluate(
     detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON.")],
-    subset: Annotated[str | None, typer.Option(help="training, validation or testing; all that fit if absent.")] = None,
-    t_iou: Annotated[str, typer.Option(help="first:last:step of the thresholds.")] = "0.5:0.95:0.05",
+    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
+    subset: Annotated[
+        str | None, typer.Option(help="training, validation, testing, or several with a comma; absent: all that fit.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="activitynet, activitynet-toolkit, opentad, thumos14 or unav.")
+    ] = "activitynet",
+    t_iou: Annotated[str, typer.Option(help="first:last:step of the thresholds; absent: the protocol's.")] = "",
+    blocked: Annotated[Path | None, typer.Option(help="Videos to leave out: a JSON list, or one id a line.")] = None,
+    ambiguous: Annotated[Path | None, typer.Option(help="THUMOS14's list of stretches that are not judged.")] = None,
+    visual: Annotated[
+        Path | None, typer.Option(help="LLP: detections of what is seen; DETECTIONS are of what is heard.")
+    ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also each class's AP.")] = False,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the scores there, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score detections: mAP over t-IoU thresholds, the trivial baseline beside it.
+    """Score detections: mAP over t-IoU thresholds, the trivial baseline beside it; LLP's F1 with --visual.
 
     avloc evaluate detections ground_truth.json --subset validation
+    avloc evaluate detections AVE_Dataset/data --subset validation,testing
+    avloc evaluate detections unav100_annotations.json --subset test --protocol unav
+    avloc evaluate heard.csv LLP/data --visual seen.csv --subset test
     """
-    from avloc.evaluation import evaluate_files
+    from avloc.evaluation import evaluate_files, evaluate_parsing
 
     talk = make_talk(as_json)
-    result = evaluate_files(detections, ground_truth, subset, _thresholds(t_iou))
+    if visual is not None:
+        parsing = evaluate_parsing(detections, visual, ground_truth, subset or "testing")
+        _say_parsing(talk, parsing)
+        _finish(talk, parsing.to_dict(), out)
+        return
+    thresholds = _thresholds(t_iou) if t_iou else None
+    result = evaluate_files(detections, ground_truth, subset, thresholds, protocol, blocked, ambiguous)
     _say_evaluation(talk, result, per_class)
+    _finish(talk, result.to_dict(), out)
+
+
+def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
     if out is not None:
-        result.save(out)
+        from avloc.formats import write_whole
+
+        write_whole(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         talk.say(f"scores are in {out}")
-    talk.summary(result.to_dict())
+    talk.summary(facts)
+
+
+def _say_parsing(talk: Talk, scores: ParsingScores) -> None:
+    from avloc.console import percent
+
+    columns = ["F1 in percent", "audio", "visual", "audio-visual", "Type@AV", "Event@AV"]
+    levels = (("segment level", scores.segment), ("event level", scores.event))
+    talk.table(
+        "",
+        columns,
+        [
+            [name, *map(percent, (s.audio, s.visual, s.audio_visual, s.type_average, s.event_average))]
+            for name, s in levels
+        ],
+    )
 
 
 def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
     from avloc.console import percent
 
-    columns = ["mAP in percent", *(f"{t:.2f}" for t in result.scores.t_iou), "average"]
-    rows = [
-        [name, *map(percent, scores.mean_ap), percent(scores.average_mean_ap)]
-        for name, scores in (("detections", result.scores), ("whole video, true class", result.trivial))
-    ]
+    both = result.scores, result.trivial
+    rows = [[f"{t:.2f}", *(percent(scores.mean_ap[k]) for scores in both)] for k, t in enumerate(result.scores.t_iou)]
+    rows.append(["average", *(percent(scores.average_mean_ap) for scores in both)])
+    talk.table("mAP in percent", ["t-IoU", "detections", "whole video, true class"], rows)
     if per_class:
-        rows += [
-            [label, *map(percent, result.scores.ap[:, i]), percent(result.scores.ap[:, i].mean())]
-            for i, label in enumerate(result.scores.classes)
-        ]
-    talk.table("", columns, rows)
+        shown = sorted({0, len(rows) // 2 - 1, len(rows) - 2})
+        talk.table(
+            "AP in percent",
+            ["class", *(rows[k][0] for k in shown), "average"],
+            [
+                [label, *(percent(result.scores.ap[k, i]) for k in shown), percent(result.scores.ap[:, i].mean())]
+                for i, label in enumerate(result.scores.classes)
+            ],
+        )
     if result.snippets is not None:
         s, e = result.snippets.snippets, result.snippets.events
         talk.say(

@@ -15,6 +15,7 @@ from avloc.formats.ave import AVE_BACKGROUND, AveData, read_ave, read_ave_audio
 from avloc.formats.detections import (
     read_detection_columns,
     read_detections,
+    read_submission,
     write_segments_csv,
     write_segments_json,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "read_detection_columns",
     "read_detections",
     "read_labels",
+    "read_submission",
     "save_features",
     "whole_file",
     "write_annotations",

@@ -24,7 +24,7 @@ from avloc.formats.atomic import write_whole
 from avloc.formats.labels import read_text
 from avloc.types import Detection
 
-__all__ = ["read_detection_columns", "read_detections", "write_segments_csv", "write_segments_json"]
+__all__ = ["read_detection_columns", "read_detections", "read_submission", "write_segments_csv", "write_segments_json"]
 
 COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
@@ -98,10 +98,18 @@ def read_detection_columns(path: Path | str, video_ids: Iterable[str] | None = N
 
     >>> found = SegmentTable.from_columns(**read_detection_columns("segments.json"))  # doctest: +SKIP
     """
+    return read_submission(path, video_ids)[0]
+
+
+def read_submission(path: Path | str, video_ids: Iterable[str] | None = None) -> tuple[SegmentColumns, tuple[str, ...]]:
+    """`read_detection_columns`, and the videos that the file names: in JSON also those without a detection.
+
+    >>> columns, videos = read_submission("segments.json")  # doctest: +SKIP
+    """
     columns, order = _read(path)
     names = _renaming(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
     columns["video"] = [names[video] for video in columns["video"]]
-    return columns
+    return columns, tuple(dict.fromkeys(names.values()))
 
 
 def _times(detection: Detection) -> tuple[str, str]:

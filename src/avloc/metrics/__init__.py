@@ -15,6 +15,11 @@ Metrics
     snippet_accuracy         argmax class per snippet against the true one, with both recalls and the confusion matrix
     event_f1                 runs of equal predicted class against true runs
     rasterise                ground truth in seconds -> class index per snippet
+    repeated_rows, empty_rows, touching_rows, without_videos
+                             what OpenTAD, W-TALC and the ActivityNet toolkit take out beforehand
+    wtalc_detection_map      W-TALC's own detection mAP, from activations, in snippets
+    wtalc_classification_map W-TALC's own video-level mAP
+    parsing_scores           LLP's segment- and event-level F1 for audio, visual and both
     video_average_precision  classification by video-level scores; needs no boundaries, so training may use it
 
 References
@@ -29,25 +34,38 @@ References
 
 from __future__ import annotations
 
+from avloc.metrics.clean import empty_rows, repeated_rows, touching_rows, without_videos
 from avloc.metrics.detection import T_IOU_THRESHOLDS, detection_scores, whole_video_detections
 from avloc.metrics.overlap import t_iou
+from avloc.metrics.parsing import LevelScores, ParsingScores, parsing_scores
 from avloc.metrics.snippets import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
 from avloc.metrics.table import DetectionCounts, SegmentTable, detection_counts
 from avloc.metrics.video import VideoScores, video_average_precision
+from avloc.metrics.wtalc import WTALC_T_IOU, wtalc_classification_map, wtalc_detection_map
 
 __all__ = [
     "T_IOU_THRESHOLDS",
+    "WTALC_T_IOU",
     "DetectionCounts",
     "EventScores",
+    "LevelScores",
+    "ParsingScores",
     "SegmentTable",
     "SnippetScores",
     "VideoScores",
     "detection_counts",
     "detection_scores",
+    "empty_rows",
     "event_f1",
+    "parsing_scores",
     "rasterise",
+    "repeated_rows",
     "snippet_accuracy",
     "t_iou",
+    "touching_rows",
     "video_average_precision",
     "whole_video_detections",
+    "without_videos",
+    "wtalc_classification_map",
+    "wtalc_detection_map",
 ]

@@ -16,7 +16,7 @@ from avloc.errors import InputError, did_you_mean
 from avloc.metrics.overlap import t_iou
 from avloc.types import SnippetGrid, VideoAnnotation
 
-__all__ = ["EventScores", "SnippetScores", "event_f1", "rasterise", "snippet_accuracy"]
+__all__ = ["EventScores", "SnippetScores", "event_f1", "rasterise", "runs", "snippet_accuracy"]
 
 Snippets = Sequence[Int[np.ndarray, " _"]]
 
@@ -129,7 +129,7 @@ def event_f1(predicted: Snippets, true: Snippets, classes: Sequence[str], t_iou_
         for c in np.unique(np.concatenate([p, t])):
             if c == 0:
                 continue
-            claimed, real = _runs(p == c), _runs(t == c)
+            claimed, real = runs(p == c), runs(t == c)
             claims[c - 1] += len(claimed)
             events[c - 1] += len(real)
             hits[c - 1] += sum(1 for _ in _best_pairs(t_iou(claimed, real), t_iou_threshold))
@@ -172,7 +172,7 @@ def _check(predicted: Snippets, true: Snippets, size: int) -> None:
                 )
 
 
-def _runs(active: np.ndarray) -> Int[np.ndarray, "r 2"]:
+def runs(active: np.ndarray) -> Int[np.ndarray, "r 2"]:
     """[first, stop) of the maximal runs of True."""
     padded = np.concatenate([[0], active.astype(np.int64), [0]])
     steps = np.diff(padded)

@@ -1,0 +1,120 @@
+"""The ground truth to score against, from whatever file it is in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from avloc.converting import read_truth
+from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats import read_annotation_columns, read_annotations
+from avloc.formats.annotations import SUBSETS
+from avloc.formats.collection import Interval
+from avloc.formats.labels import read_text
+from avloc.formats.opening import open_collection
+from avloc.metrics import SegmentTable
+from avloc.types import VideoAnnotation
+
+__all__ = ["Reference", "read_blocked", "read_reference"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Ground truth.
+
+    Args:
+        annotations: videos, with the instances that can be.
+        table: all instances, as the file has them: what evaluators count.
+        ambiguous: stretches in which detections are not judged.
+        notes: what was odd.
+    """
+
+    annotations: tuple[VideoAnnotation, ...]
+    table: SegmentTable
+    ambiguous: tuple[Interval, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Its videos."""
+        return tuple(a.video_id for a in self.annotations)
+
+    def only(self, videos: Iterable[str]) -> Reference:
+        """The same for some of its videos."""
+        wanted = set(videos)
+        kept = np.array([name in wanted for name in self.table.videos], dtype=bool)
+        table = self.table.take(kept[self.table.video]) if len(self.table) else self.table
+        return replace(self, annotations=tuple(a for a in self.annotations if a.video_id in wanted), table=table)
+
+    def about(self, videos: Iterable[str]) -> tuple[Reference, list[str]]:
+        """The same for the videos that detections name, when it has any of them; and a note of what is left out."""
+        named = set(videos)
+        left_out = sum(video not in named for video in self.ids)
+        if not left_out or not named & set(self.ids):
+            return self, []
+        note = (
+            f"{left_out} of {len(self.ids)} videos are not in the detections and not scored; --subset scores them all"
+        )
+        return self.only(named), [note]
+
+
+def read_reference(path: Path, subset: str | None = None) -> Reference:
+    """Ground truth from ActivityNet's JSON, a data set of the field, or segments in a tool's format.
+
+    Args:
+        subset: several with a comma between; None for all videos.
+
+    Raises:
+        InputError: no such file, nothing annotated in it, or no video in that subset. FormatError: see the formats.
+    """
+    if path.is_dir():
+        data = open_collection(path)
+        if not data.annotations:
+            raise InputError(f"{path}: expected ground truth, but this data set has no annotated video")
+        table = SegmentTable.from_annotations(data.annotations)
+        notes = (*data.notes, *data.report.notes())
+        whole = Reference(data.annotations, table, data.ambiguous, notes)
+    elif path.suffix.lower() in (".json", ".gz") or not path.exists():
+        annotations, report = read_annotations(path)
+        whole = Reference(annotations, SegmentTable.from_columns(**read_annotation_columns(path)), (), report.notes())
+        if subset is not None:  # the notes of other subsets are of no interest
+            chosen = {a.video_id for a in whole.annotations if a.subset in _wanted(subset)}
+            kept = tuple(issue for issue in report.issues if issue.video_id in chosen)
+            whole = replace(whole, notes=replace(report, issues=kept).notes())
+    else:
+        annotations, notes = read_truth(path)
+        whole = Reference(annotations, SegmentTable.from_annotations(annotations), (), notes)
+    if subset is None:
+        return whole
+    known = {a.subset for a in whole.annotations}
+    missing = [name for name in _wanted(subset) if name not in known]
+    if missing:
+        raise InputError(f"{path}: no video in subset {missing[0]!r}.{did_you_mean(missing[0], known)}")
+    return whole.only(a.video_id for a in whole.annotations if a.subset in _wanted(subset))
+
+
+def read_blocked(path: Path) -> tuple[str, ...]:
+    """Videos to leave out: a JSON list, the keys of a JSON object, or one id a line.
+
+    Raises:
+        InputError: no such file. FormatError: something else.
+    """
+    text = read_text(path)
+    if path.suffix.lower() != ".json":
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise FormatError(f"{path}: expected JSON, but it cannot be read as such ({error})") from error
+    names = [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
+    if not isinstance(value, list | dict) or len(names) < len(value):
+        raise FormatError(f'{path}: expected ["video", ...] or {{"video": ...}}, got {str(value)[:80]}')
+    return tuple(names)
+
+
+def _wanted(subset: str) -> list[str]:
+    return [SUBSETS.get(name.strip(), name.strip()) for name in subset.split(",") if name.strip()]
