@@ -1,0 +1,53 @@
+"""What may be taken out of either side before scoring. Nothing here is done unless asked for.
+
+Evaluators of the field differ in it: the ActivityNet toolkit takes files as they are (after removing the videos that
+YouTube has blocked), OpenTAD removes repeated and empty instances, W-TALC removes what touches THUMOS14's ambiguous
+stretches.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+import numpy as np
+from jaxtyping import Bool
+
+from avloc.metrics.table import SegmentTable
+
+__all__ = ["empty_rows", "repeated_rows", "touching_rows", "without_videos"]
+
+
+def repeated_rows(truth: SegmentTable, tolerance_s: float = 1e-3) -> Bool[np.ndarray, " n"]:
+    """Rows that repeat an earlier one: same video and label, both ends within the tolerance (OpenTAD's rule)."""
+    kept: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
+    repeated = np.zeros(len(truth), dtype=bool)
+    columns = (truth.video.tolist(), truth.label.tolist(), truth.start_s.tolist(), truth.end_s.tolist())
+    for row, (video, label, start_s, end_s) in enumerate(zip(*columns, strict=True)):
+        earlier = kept[video, label]
+        if any(abs(start_s - s) <= tolerance_s and abs(end_s - e) <= tolerance_s for s, e in earlier):
+            repeated[row] = True
+        else:
+            earlier.append((start_s, end_s))
+    return repeated
+
+
+def empty_rows(table: SegmentTable) -> Bool[np.ndarray, " n"]:
+    """Rows that end where they start, or before (OpenTAD leaves such instances out)."""
+    return ~(table.end_s > table.start_s)
+
+
+def touching_rows(table: SegmentTable, stretches: Iterable[tuple[str, float, float]]) -> Bool[np.ndarray, " n"]:
+    """Rows that overlap one of the stretches (video, start, end), in seconds."""
+    index = {name: k for k, name in enumerate(table.videos)}
+    touching = np.zeros(len(table), dtype=bool)
+    for video, start_s, end_s in stretches:
+        overlap = np.minimum(table.end_s, end_s) > np.maximum(table.start_s, start_s)
+        touching |= (table.video == index.get(video, -1)) & overlap
+    return touching
+
+
+def without_videos(table: SegmentTable, videos: Collection[str]) -> SegmentTable:
+    """The rows of other videos."""
+    kept = np.array([name not in videos for name in table.videos], dtype=bool)
+    return table.take(kept[table.video]) if len(table) else table

@@ -1,0 +1,149 @@
+"""W-TALC's two numbers, as its programs compute them: to compare with its papers and with nothing else.
+
+Differences from `detection_scores`, each of them theirs: time is counted in whole snippets, ground truth rounded to
+them; a detection takes the first true instance in the order of the file that it overlaps enough, not the one it
+overlaps most; average precision is not interpolated; a class without any detection makes the whole mAP 0.
+Differences from their programs: equal scores are ranked as they come (theirs: as an unstable sort leaves them), and
+scores are fractions, not percent.
+
+References
+    Paul, Roy, Roy-Chowdhury: "W-TALC: weakly-supervised temporal activity localization and classification", ECCV 2018;
+    detectionMAP.py and classificationMAP.py of sujoyp/wtalc-pytorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from avloc.errors import InputError
+from avloc.metrics.table import Annotations, as_tables
+from avloc.types import DetectionScores
+
+__all__ = ["WTALC_T_IOU", "wtalc_classification_map", "wtalc_detection_map"]
+
+WTALC_T_IOU = (0.1, 0.2, 0.3, 0.4, 0.5)
+TOP_SHARE, THRESHOLD_SHARE, VIDEO_WEIGHT, MIN_SNIPPETS = 8, 0.5, 0.7, 2
+
+
+class _Run(NamedTuple):
+    """A detection in snippets, [first, stop)."""
+
+    video: str
+    first: int
+    stop: int
+    score: float
+
+
+def wtalc_detection_map(
+    logits: Mapping[str, Float[np.ndarray, "_ c"]],
+    annotations: Annotations,
+    classes: Sequence[str],
+    t_iou: Sequence[float] = WTALC_T_IOU,
+    *,
+    snippets_per_s: Fraction = Fraction(25, 16),
+    ambiguous: Sequence[tuple[str, float, float]] = (),
+) -> DetectionScores:
+    """From class activations to W-TALC's detection mAP.
+
+    Args:
+        logits: {video: (L, C) class activations before the softmax}, one row a snippet.
+        annotations: ground truth of the test subset; as a table, in the order of the file. Videos without logits
+            count as misses; those of `logits` without instances are not looked at, as in the original.
+        classes: C names, the columns' order.
+        t_iou: thresholds in (0, 1].
+        snippets_per_s: 25/16 for I3D features, 10/4 for UntrimmedNet's.
+        ambiguous: (video, start, end) in seconds; detections that touch one are left out.
+
+    Returns:
+        Scores in [0, 1] of the classes that have instances, in alphabetical order. All 0 when one of them has no
+        detection.
+
+    Raises:
+        InputError: no instance, an instance of an unknown class, or logits of another number of columns.
+    """
+    _, truth = as_tables({}, annotations)
+    if not len(truth):
+        raise InputError("the ground truth has no instance to score against: expected at least one; check the subset")
+    unknown = sorted({truth.labels[k] for k in np.unique(truth.label)} - set(classes))
+    if unknown:
+        raise InputError(f"the ground truth has the class {unknown[0]!r}, which the columns of the logits do not name")
+    instances: dict[str, list[tuple[str, int, int]]] = {}
+    columns = (truth.video.tolist(), truth.label.tolist(), truth.start_s.tolist(), truth.end_s.tolist())
+    for video, label, start_s, end_s in zip(*columns, strict=True):
+        span = _snippets(start_s, snippets_per_s), _snippets(end_s, snippets_per_s)
+        instances.setdefault(truth.labels[label], []).append((truth.videos[video], *span))
+    videos = [name for name in dict.fromkeys(truth.videos[v] for v in truth.video.tolist()) if name in logits]
+    doubtful = [(v, _snippets(s, snippets_per_s), _snippets(e, snippets_per_s)) for v, s, e in ambiguous]
+    names = sorted(instances)
+    ap = np.zeros((len(t_iou), len(names)))
+    for k, name in enumerate(names):
+        runs = [run for video in videos for run in _runs(video, logits[video], classes.index(name), len(classes))]
+        runs = [run for run in runs if not any(run.video == v and _iou(run, s, e) > 0 for v, s, e in doubtful)]
+        if not runs:
+            return DetectionScores(np.asarray(t_iou, dtype=np.float64), tuple(names), np.zeros_like(ap))
+        runs.sort(key=lambda run: -run.score)
+        ap[:, k] = [_average_precision(runs, instances[name], threshold) for threshold in t_iou]
+    return DetectionScores(np.asarray(t_iou, dtype=np.float64), tuple(names), ap)
+
+
+def wtalc_classification_map(confidence: Num[np.ndarray, "n c"], labels: Num[np.ndarray, "n c"]) -> float:
+    """W-TALC's mAP of classifying videos, in [0, 1].
+
+    Args:
+        confidence: (n videos, C), larger is likelier.
+        labels: (n, C), 1 where the video has the class.
+
+    Raises:
+        InputError: a class that no video has (theirs divides 0 by 0).
+    """
+    positives = (labels == 1).sum(axis=0)
+    if not positives.all():
+        raise InputError(f"no video has class {int(np.flatnonzero(positives == 0)[0])}: its average precision is 0/0")
+    order = np.argsort(-confidence.astype(np.float64), axis=0, kind="stable")
+    hits = np.take_along_axis(labels == 1, order, axis=0)
+    precision = np.cumsum(hits, axis=0) / np.arange(1, len(hits) + 1)[:, None]
+    return float(((precision * hits).sum(axis=0) / positives).mean())
+
+
+def _snippets(time_s: float, per_s: Fraction) -> int:
+    return round(time_s * float(per_s))  # half to even, as theirs
+
+
+def _runs(video: str, logits: Float[np.ndarray, "l c"], column: int, classes: int) -> list[_Run]:
+    if logits.shape[1] != classes:
+        raise InputError(f"{video}: logits have {logits.shape[1]} columns, there are {classes} classes")
+    curve = logits[:, column]
+    top = np.sort(curve)[::-1][: len(curve) // TOP_SHARE]
+    if not len(top) or not (video_score := top.mean()) > 0:
+        return []
+    high = curve > curve.max() - (curve.max() - curve.min()) * THRESHOLD_SHARE
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]])))
+    pairs = list(pairwise(edges.tolist()))[::2]
+    return [
+        _Run(video, first, stop, float(curve[first:stop].max() + VIDEO_WEIGHT * video_score))
+        for first, stop in pairs
+        if stop - first >= MIN_SNIPPETS
+    ]
+
+
+def _iou(run: _Run, first: int, stop: int) -> float:
+    common = max(0, min(run.stop, stop) - max(run.first, first))
+    return common / (run.stop - run.first + max(0, stop - first) - common)
+
+
+def _average_precision(runs: Sequence[_Run], instances: Sequence[tuple[str, int, int]], threshold: float) -> float:
+    left = list(instances)
+    total, found = 0.0, 0
+    for rank, run in enumerate(runs, start=1):
+        match = next((i for i in left if i[0] == run.video and _iou(run, i[1], i[2]) >= threshold), None)
+        if match is not None:
+            left.remove(match)
+            found += 1
+            total += found / rank
+    return total / len(instances)
