@@ -419,3 +419,46 @@ def test_names_that_no_system_takes():
     assert file_name("a/b\\c:d") == "a_b_c_d"
     assert file_name("../..") == "_"
     assert file_name("...") == "_"
+
+
+def test_a_result_saves_itself_in_any_format(uneven, tmp_path):
+    from avloc.pipeline import Localization
+    from page_data import activations
+
+    result = Localization(FOUND, activations("un even", duration_s=3.0), uneven)
+    for name in ("a.csv", "a.json", "a.vtt", "a.srt", "a.eaf", "a.boris", "a.otio", "a.parquet", "a.labelstudio.json"):
+        result.save(tmp_path / name)
+        assert (tmp_path / name).stat().st_size
+    assert rounded(read_eaf(tmp_path / "a.eaf")[0].segments) == EXPECTED
+    with pytest.raises(InputError, match="choose one of"):
+        result.save(tmp_path / "a.what")
+    with pytest.raises(InputError, match="needs the video"):
+        Localization(FOUND, activations("un even")).save(tmp_path / "b.otio")
+
+
+def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
+    """A model of random weights on features of the uneven video: all formats in one folder, the file noted."""
+    from avloc.checkpoint import ModelCard
+    from avloc.config import preset
+    from avloc.formats import save_features
+    from avloc.pipeline import Localizer, localize_all
+    from avloc.types import FeatureSequence, SnippetGrid
+
+    config = preset("demo", {"model.embed_dim": 8, "model.normalize": "none"})
+    card = ModelCard(config=config, classes=("bark", "sing"), audio_size=4, visual_size=5, backbones={})
+    rng = np.random.default_rng(0)
+    grid = SnippetGrid.cover(2.5, Fraction(1, 2))
+    rows = {"visual": rng.normal(size=(5, 5)), "audio": rng.normal(size=(5, 4))}
+    path = tmp_path / "un even.safetensors"
+    save_features(path, FeatureSequence("un even", 2.5, grid, **rows))
+    out = tmp_path / "out"
+    found, failures = localize_all(
+        Localizer(card.build(), card), [path], out, tuple(FORMATS), media={"un even": uneven}
+    )
+    assert failures == ()
+    assert {p.suffix for p in (out / "per-video").iterdir()} == {".vtt", ".srt", ".txt", ".eaf", ".otio"}
+    back = read_boris(out / "segments.boris")[0]
+    assert rounded(back.segments) == rounded(found["un even"].detections)
+    with (out / "videos.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert Path(row["path"]) == uneven.resolve()

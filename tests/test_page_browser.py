@@ -12,6 +12,8 @@ import shutil
 import threading
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from avloc.formats import read_annotations, read_detections
@@ -328,6 +330,41 @@ def test_view_streams_and_saves(browser, world, tmp_path):
         server.close()
     content = json.loads((tmp_path / "corrections.json").read_text(encoding="utf-8"))
     assert set(content["database"]) == {"dog"}
+
+
+def test_corrections_go_on_from_what_was_saved(browser, world, tmp_path):
+    saved = tmp_path / "corrections.json"
+    rows = [{"label": "howl", "segment": [1.0, 2.0]}]
+    saved.write_text(json.dumps({"database": {"dog": {"duration": 12.0, "annotations": rows}}}), encoding="utf-8")
+    build_page(PageSources(world / "ours", corrections=saved), tmp_path / "page")
+    seen = Visit(browser, (tmp_path / "page" / "index.html").as_uri())
+    seen.open("dog")
+    seen.page.locator("#edit").click()
+    assert edited(seen) == [[1, 2, "howl"]]
+    seen.page.locator("#origin").select_option("none")
+    assert edited(seen) == []
+    seen.close()
+
+
+def test_what_browsers_do_not_play_gets_a_proxy_that_they_do(browser, tmp_path):
+    """HEVC: chromium would show a black picture of width 0 and report no error."""
+    (tmp_path / "videos").mkdir()
+    with av.open(str(tmp_path / "videos" / "phone.mp4"), "w") as container:
+        stream = container.add_stream("libx265", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.options = {"x265-params": "log-level=none"}
+        for k in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((96, 128, 3), 8 * k, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    write_run(tmp_path / "det", {"phone": activations("phone", count=6, duration_s=3.0)}, {})
+    built = build_page(PageSources(tmp_path / "det", videos=tmp_path / "videos"), tmp_path / "page")
+    assert built.proxies == 1
+    seen = Visit(browser, (tmp_path / "page" / "index.html").as_uri())
+    seen.page.wait_for_function("() => document.querySelector('#video').readyState >= 2")
+    assert seen.page.evaluate("document.querySelector('#video').videoWidth") == 128
+    assert "proxy of phone.mp4" in seen.page.locator("#facts").inner_text()
+    seen.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -201,6 +201,26 @@ def test_previews_show_the_right_moment(tmp_path):
     assert wave[: 3 * quarter].max() < 0.05
 
 
+def test_long_videos_are_looked_at_by_seeking(tmp_path):
+    """Twelve minutes at one frame per second, a key frame at least every ten: thumbnails are near their moment."""
+    import io
+
+    from PIL import Image
+
+    from avloc.media.encode import write_video
+
+    frames = (np.full((48, 64, 3), k // 4, np.uint8) for k in range(720))
+    write_video(tmp_path / "long.mp4", frames, 1)
+    sheet = make_preview(probe(tmp_path / "long.mp4")).sheet
+    picture = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("L")).astype(int)
+    assert sheet.count == 120
+    seen = [picture[k // COLUMNS * sheet.height + 20, k % COLUMNS * sheet.width + 20] for k in range(120)]
+    expected = [int((k + 0.5) * sheet.step_s) // 4 for k in range(120)]
+    behind = np.array(expected) - seen
+    assert behind.min() >= -4
+    assert behind.max() <= 250 // 4 + 4  # the encoder sets a key frame at least every 250 frames
+
+
 def test_notebooks_show_text_as_text():
     a = activations("<b>name</b>")
     result = Localization((Detection(1, 2, NASTY_LABEL, 0.5),), a)

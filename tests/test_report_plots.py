@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -23,15 +22,6 @@ from avloc.types import ActivationSequence, Detection, DetectionScores, Instance
 from page_data import CLASSES, NASTY_LABEL, activations, make_world
 
 SCORES = DetectionScores(np.array([0.5, 0.75]), ("a", "b"), np.array([[0.5, 0.3], [0.2, 0.0]]))
-
-
-@pytest.fixture(autouse=True)
-def _missing_glyphs_are_no_error():
-    """matplotlib's font has no emoji; it draws a box and says so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support Hebrew")
-        yield
 
 
 def test_map_is_in_percent_and_the_average_is_written():
@@ -79,6 +69,14 @@ def test_timeline_keeps_overlapping_classes_apart(tmp_path):
     assert (tmp_path / "t.png").stat().st_size > 1000
     with pytest.raises(InputError, match="cannot write"):
         timeline(a, found, None, tmp_path / "t.what")
+
+
+def test_dollars_in_names_are_no_mathematics(tmp_path):
+    odd = DetectionScores(SCORES.t_iou, ("a$", r"$\frac{$"), SCORES.ap)
+    save_figure(class_ap_figure({r"$\bad$": odd, "b$$": odd}), tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert r"$\frac{$" in text
+    save_figure(confusion_figure(np.eye(3, dtype=int), odd.classes), tmp_path / "b.svg")
 
 
 def test_vector_files_are_the_same_twice(tmp_path):

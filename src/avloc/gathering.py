@@ -114,7 +114,8 @@ class Modalities:
     ) -> None:
         self.runs = {name: find_run(path) for name, path in (("audio", audio), ("visual", visual)) if path is not None}
         self.features: FeatureStore | None = None
-        run = run or (detections if (detections / "model.safetensors").is_file() else None)
+        places = (detections, detections / "run", detections.resolve().parent / "run")
+        run = run or next((p for p in places if (p / "model.safetensors").is_file()), None)
         if self.runs or run is None:
             return
         near = (run.resolve().parent / "features", run.resolve().parent.parent / "features")

@@ -41,6 +41,7 @@ class PageSources:
         videos: folder with the video files, where the run did not note them.
         compare: further detections, to be seen on the same axis.
         audio, visual: detections of audio-only and visual-only runs, for the rows that say which modality decided.
+        corrections: what people saved earlier; they go on from there.
         run, features: a trained audio-visual run and its features; the modalities are then asked one by one.
     """
 
@@ -52,6 +53,7 @@ class PageSources:
     visual: Path | None = None
     run: Path | None = None
     features: Path | None = None
+    corrections: Path | None = None
     title: str = ""
 
 
@@ -92,6 +94,7 @@ def build_page(
     runs = [find_run(path) for path in (sources.detections, *sources.compare)]
     runs = [replace(run, name=name) for run, name in zip(runs, _names(runs), strict=True)]
     truth, notes = _truth(sources, runs[0])
+    saved = {a.video_id: a for a in read_truth(sources.corrections)[0]} if sources.corrections is not None else {}
     solo = Modalities(sources.detections, sources.audio, sources.visual, sources.run, sources.features)
     ids = runs[0].videos()
     if not ids:
@@ -106,7 +109,7 @@ def build_page(
         name = data_name(number)
         views = [solo.add(_run_view(run, video_id)) for run in runs[:1]]
         views += [_run_view(run, video_id) for run in runs[1:]]
-        video = _video(video_id, item, preview, tuple(views), truth.get(video_id), shelf, name)
+        video = _video(video_id, item, preview, tuple(views), truth.get(video_id), saved.get(video_id), shelf, name)
         write_video(out, name, video)
         entries.append(_entry(name, video))
         classes.update(dict.fromkeys(_labels(video)))
@@ -214,6 +217,7 @@ def _video(
     preview: Preview,
     runs: tuple[RunView, ...],
     truth: VideoAnnotation | None,
+    saved: VideoAnnotation | None,
     shelf: _Shelf,
     name: str,
 ) -> VideoView:
@@ -233,6 +237,7 @@ def _video(
         media_url=url,
         truth=None if truth is None else truth.instances,
         runs=runs,
+        corrections=None if saved is None else saved.instances,
         subset="" if truth is None else truth.subset,
         waveform=preview.waveform,
         sprite=sprite,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +71,7 @@ def report(
     from avloc.reporting import PageSources
 
     talk = make_talk(as_json)
-    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, title)
+    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
     _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
     talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
 
@@ -101,11 +102,13 @@ def view(
     from avloc.serving import PageServer
 
     talk = make_talk()
-    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, title)
+    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
     home = detections if detections.is_dir() else detections.parent
+    saved = corrections or home / "corrections.json"
+    sources = replace(sources, corrections=saved if saved.is_file() else None)
     with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
         built = _build(talk, sources, Path(folder), proxy, "serve", workers)
-        server = PageServer(Path(folder), built.served, corrections or home / "corrections.json", port)
+        server = PageServer(Path(folder), built.served, saved, port)
         talk.say(f"the page is at {server.url} until Ctrl-C; corrections go to {server.corrections}")
         if browser:
             import webbrowser

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from avloc.errors import InputError
-from avloc.report.style import INK, MUTED, make_figure
+from avloc.report.style import INK, MUTED, literal, make_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,5 +63,5 @@ def attention_figure(
     for name in ("top", "right", "bottom", "left"):
         side.spines[name].set_visible(False)
     if title:
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left", color=INK)
+        figure.suptitle(literal(title), fontsize=10, x=0.01, ha="left", color=INK)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from avloc.errors import InputError
-from avloc.report.style import COLOURS, INK, MARKERS, MUTED, make_figure, plain
+from avloc.report.style import COLOURS, INK, MARKERS, MUTED, literal, make_figure, plain
 from avloc.types import DetectionScores
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def mean_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
             marker=MARKERS[k % len(MARKERS)],
             markersize=4,
             linewidth=1.4,
-            label=f"{name} ({100 * one.average_mean_ap:.1f})",
+            label=f"{literal(name)} ({100 * one.average_mean_ap:.1f})",
         )
     axes.set_xlabel("t-IoU", fontsize=9, color=INK)
     axes.set_ylabel("mAP in percent", fontsize=9, color=INK)
@@ -60,9 +60,9 @@ def class_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
             hatch=hatches[k % len(hatches)],
             edgecolor="white",
             linewidth=0.3,
-            label=name,
+            label=literal(name),
         )
-    axes.set_yticks(np.arange(len(names)), names)
+    axes.set_yticks(np.arange(len(names)), [literal(name) for name in names])
     axes.set_xlabel("average precision in percent, mean over t-IoU", fontsize=9, color=INK)
     if len(scores) > 1:
         axes.legend(fontsize=8, frameon=False)
@@ -96,13 +96,13 @@ def training_figure(history: Sequence[Mapping[str, float]], title: str = "") -> 
         plain(axes, "y")
     panels[-1].set_xlabel("step", fontsize=9, color=INK)
     if title:
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left", color=INK)
+        figure.suptitle(literal(title), fontsize=10, x=0.01, ha="left", color=INK)
     return figure
 
 
 def confusion_figure(confusion: Int[np.ndarray, "c1 c1"], classes: Sequence[str]) -> Figure:
     """Snippets by true class (row) and predicted class (column), in percent of the row; background first."""
-    names = ["background", *classes]
+    names = ["background", *map(literal, classes)]
     total = confusion.sum(axis=1, keepdims=True)
     share = 100 * np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
     side = 1.6 + 0.36 * len(names)

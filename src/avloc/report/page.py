@@ -27,7 +27,7 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import InputError
 from avloc.report.views import ListEntry, PageInfo, RunView, VideoView
-from avloc.types import ActivationSequence
+from avloc.types import ActivationSequence, Instance
 
 __all__ = ["ASSETS", "MAX_COLUMNS", "data_name", "script_json", "write_assets", "write_index", "write_video"]
 
@@ -83,7 +83,8 @@ def write_video(page: Path, file: str, video: VideoView) -> None:
         "media": video.media_url,
         "note": video.note,
         "subset": video.subset,
-        "truth": None if video.truth is None else [[i.start_s, i.end_s, i.label] for i in video.truth],
+        "truth": _instances(video.truth),
+        "corrections": _instances(video.corrections),
         "waveform": None if video.waveform is None else _base64(video.waveform),
         "thumbs": None,
         "runs": [_run(run, video) for run in video.runs],
@@ -104,6 +105,10 @@ def script_json(value: Any) -> str:
     """JSON that is safe inside a script, whatever its texts hold: pure ASCII, and no `<`, `>` or `&`."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _instances(instances: Sequence[Instance] | None) -> list[list[Any]] | None:
+    return None if instances is None else [[i.start_s, i.end_s, i.label] for i in instances]
 
 
 def _run(run: RunView, video: VideoView) -> dict[str, Any]:

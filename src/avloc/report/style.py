@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "MARKERS", "MUTED", "make_figure", "plain", "save_figure"]
+__all__ = ["COLOURS", "INK", "MARKERS", "MUTED", "literal", "make_figure", "plain", "save_figure"]
 
 INK, MUTED = "#1d2733", "#8893a0"
 COLOURS = ("#1f5fa8", "#b5541c", "#6b4fa0", "#9a7d0a", "#1b7f86", "#a03a5c", "#4d6b1f", "#5a5a5a")
@@ -44,6 +45,11 @@ def plain(axes: Axes, grid: Literal["", "x", "y"] = "") -> None:
         axes.set_axisbelow(True)
 
 
+def literal(text: str) -> str:
+    """A name as it stands: matplotlib would read what lies between two dollar signs as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write it in the format its suffix names (.pdf and .svg are vectors); the same figure gives the same file.
 
@@ -57,7 +63,11 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # fonts as text that can be searched and edited; ids that do not change
-        with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}):
+        style = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            # an emoji in a name becomes a box; nobody can do anything about it here
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
             figure.savefig(target, dpi=160, metadata=facts)
     except (OSError, ValueError) as error:
         raise InputError(f"{target}: cannot write the figure: {error}") from error

@@ -11,7 +11,7 @@ import numpy as np
 from avloc.report.style import COLOURS as _FOUND
 from avloc.report.style import INK as _INK
 from avloc.report.style import MUTED as _MUTED
-from avloc.report.style import make_figure, save_figure
+from avloc.report.style import literal, make_figure, save_figure
 from avloc.types import ActivationSequence, Detection, Instance
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def timeline(
         _draw_reliability(next(rows), a)
     axes[-1].set_xlabel("seconds")
     axes[-1].set_xlim(0, first.duration_s)
-    figure.suptitle(title or first.video_id, fontsize=11, x=0.01, ha="left", color=_INK)
+    figure.suptitle(literal(title or first.video_id), fontsize=11, x=0.01, ha="left", color=_INK)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -102,7 +102,7 @@ def _draw_segments(axes: Axes, name: str, segments: Sequence[tuple[Any, float | 
         axes.barh(lane, width, left=segment.start_s, height=0.84, color="none", edgecolor=ink, linewidth=0.8)
         text = segment.label if score is None else f"{segment.label} {score:.2f}"
         # cut to its own bar, so that neighbours do not write over each other
-        box = axes.text(segment.start_s, lane, f" {text}", va="center", fontsize=7, clip_on=True, color=_INK)
+        box = axes.text(segment.start_s, lane, f" {literal(text)}", va="center", fontsize=7, clip_on=True, color=_INK)
         box.set_clip_path(Rectangle((segment.start_s, lane - 0.5), width, 1, transform=axes.transData))
     _label(axes, name)
     axes.set_ylim(max(len(lanes), 1) - 0.5, -0.5)
@@ -116,7 +116,7 @@ def _draw_strips(axes: Axes, activations: ActivationSequence, labels: Sequence[s
     strips = activations.probs[:, columns].T
     axes.pcolormesh(edges, np.arange(len(labels) + 1), strips, cmap="Greys", vmin=0, vmax=1, rasterized=True)
     axes.set_ylim(len(labels), 0)
-    axes.set_yticks(np.arange(len(labels)) + 0.5, labels, fontsize=7)
+    axes.set_yticks(np.arange(len(labels)) + 0.5, [literal(label) for label in labels], fontsize=7)
     axes.tick_params(length=0)
     _spines(axes)
 
@@ -132,7 +132,7 @@ def _draw_reliability(axes: Axes, activations: ActivationSequence) -> None:
 
 
 def _label(axes: Axes, name: str) -> None:
-    axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8, color=_INK)
+    axes.set_ylabel(literal(name), rotation=0, ha="right", va="center", fontsize=8, color=_INK)
     _spines(axes)
 
 

@@ -55,6 +55,7 @@ class VideoView:
     Args:
         media_url: where the page finds the file, relative and escaped; empty when there is none.
         truth: None when there is no ground truth for it.
+        corrections: what a person saved of it earlier; None when nobody did.
         waveform: (n,) loudest sample of each of n equal stretches, 255 is full scale; None without sound.
         note: what a person should know about the file ("no video file", "proxy of dog.avi").
     """
@@ -64,6 +65,7 @@ class VideoView:
     media_url: str
     truth: tuple[Instance, ...] | None
     runs: tuple[RunView, ...]
+    corrections: tuple[Instance, ...] | None = None
     subset: str = ""
     waveform: UInt8[np.ndarray, " n"] | None = None
     sprite: Sprite | None = None

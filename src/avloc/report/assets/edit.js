@@ -39,20 +39,24 @@ avlocPage.edit = (() => {
     emit("edits");
   }
 
-  // The first look at a video in this mode copies its detections.
+  // The first look at a video in this mode goes on from what was saved, else copies its detections.
   function begun() {
     const choices = [element("option", { value: "", textContent: "choose" })];
     state.data.runs.forEach((run, i) => choices.push(element("option", { value: String(i), textContent: run.name })));
     if (state.data.truth) choices.push(element("option", { value: "truth", textContent: "ground truth" }));
+    if (state.data.corrections) choices.push(element("option", { value: "saved", textContent: "saved corrections" }));
     choices.push(element("option", { value: "none", textContent: "nothing" }));
     $("origin").replaceChildren(...choices);
-    if (!edits.has(state.file)) put(copy("0"));
+    if (!edits.has(state.file)) put(copy(state.data.corrections ? "saved" : "0"));
     emit("edits");
   }
 
   function copy(origin) {
     if (origin === "none") return [];
-    if (origin === "truth") return state.data.truth.map(([start, end, label]) => ({ start, end, label }));
+    if (origin === "truth" || origin === "saved") {
+      const known = origin === "truth" ? state.data.truth : state.data.corrections;
+      return known.map(([start, end, label]) => ({ start, end, label }));
+    }
     return state.found[Number(origin)].map(({ start, end, label }) => ({ start, end, label }));
   }
 

@@ -1,0 +1,59 @@
+"""The commands that people look through: each does what its help says, and says what it did."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from avloc.cli import app
+from avloc.errors import InputError
+from page_data import make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    home = tmp_path_factory.mktemp("world")
+    make_world(home, count=2)
+    return home
+
+
+def call(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_report(world, tmp_path):
+    words = ("report", world / "ours", "--ground-truth", world / "truth.json", "--compare", world / "other")
+    result = call(*words, "-o", tmp_path / "page", "--copy-media", "--json")
+    facts = json.loads([line for line in result.stdout.splitlines() if line.startswith("{")][-1])
+    assert (facts["videos"], facts["proxies"], facts["problems"]) == (2, 0, {})
+    assert (tmp_path / "page" / "index.html").is_file()
+    assert len(list((tmp_path / "page" / "media").glob("*.mp4"))) == 2
+
+
+def test_review(world, tmp_path):
+    result = call("review", world / "ours", "-o", tmp_path / "clips", "--per-class", 1, "--cut", "copy")
+    assert "2 clips and clips.csv" in result.stdout
+    assert len(list((tmp_path / "clips").glob("*.mp4"))) == 2
+
+
+def test_plot(world, tmp_path):
+    words = ("plot", world / "ours", "--ground-truth", world / "truth.json", "-o", tmp_path / "figures")
+    result = call(*words, "-f", "svg", "--limit", 0)
+    assert "3 files are in" in result.stdout
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"map.svg", "class_ap.svg", "confusion.svg"}
+
+
+@pytest.mark.parametrize("command", ["report", "review", "plot"])
+def test_nothing_to_look_at_is_said(command, tmp_path):
+    with pytest.raises(InputError, match="avloc localize RUN VIDEOS"):
+        call(command, tmp_path, "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize("command", ["report", "view", "review", "plot"])
+def test_help_has_an_example(command):
+    assert f"avloc {command} " in call(command, "--help").stdout
