@@ -19,12 +19,15 @@ from avloc.formats.llp import read_llp
 from avloc.formats.wtalc import read_ambiguous
 from avloc.localize import snippet_labels
 from avloc.metrics import (
+    BINS,
+    Diagnosis,
     EventScores,
     ParsingScores,
     SegmentTable,
     SnippetScores,
     detection_counts,
     detection_scores,
+    diagnose,
     event_f1,
     parsing_scores,
     rasterise,
@@ -35,7 +38,14 @@ from avloc.protocols import find_protocol, prepare
 from avloc.reference import read_blocked, read_reference
 from avloc.types import ActivationSequence, DetectionScores, SnippetGrid, VideoAnnotation
 
-__all__ = ["Evaluation", "SnippetEvaluation", "evaluate_files", "evaluate_parsing", "evaluate_snippets"]
+__all__ = [
+    "Evaluation",
+    "SnippetEvaluation",
+    "diagnose_files",
+    "evaluate_files",
+    "evaluate_parsing",
+    "evaluate_snippets",
+]
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,36 @@ def evaluate_files(
     notes += [*taken, *detection_counts(found, truth).notes()]
     missed = tuple(c for c in scores.classes if c not in claimed)
     return Evaluation(scores, trivial, snippets, tuple(notes), missed, protocol)
+
+
+def diagnose_files(
+    detections: Path,
+    ground_truth: Path,
+    subset: str | None = None,
+    protocol: str = "activitynet",
+    at: float = 0.5,
+) -> tuple[Diagnosis, tuple[str, ...]]:
+    """Where the mAP of detections is lost: see `metrics.diagnosis`. Arguments as in `evaluate_files`.
+
+    Instances without length and repeated ones are left out, whatever the protocol; its thresholds are used, and for
+    "thumos14" DETAD's groups for short instances.
+
+    Returns:
+        The diagnosis, and a sentence for everything that was left out.
+    """
+    rules = find_protocol(protocol)
+    table = _segments_file(detections) if detections.is_dir() else detections
+    reference = read_reference(ground_truth, subset)
+    notes = list(reference.notes)
+    columns, named = read_submission(table, reference.ids)
+    if subset is None and table.suffix != ".csv":
+        reference, note = reference.about(named)
+        notes += note
+    truth = SegmentTable.from_annotations(reference.annotations)
+    found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
+    bins = BINS.get(protocol, BINS["activitynet"])
+    result = diagnose(found, reference.annotations, rules.t_iou, at, bins)
+    return result, (*notes, *taken, *detection_counts(found, truth).notes())
 
 
 def evaluate_parsing(

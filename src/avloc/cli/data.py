@@ -1,4 +1,4 @@
-"""avloc evaluate: scores, and what a data set holds."""
+"""avloc evaluate, diagnose: scores, and where they are lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avloc.errors import ConfigError
 if TYPE_CHECKING:
     from avloc.console import Talk
     from avloc.evaluation import Evaluation
-    from avloc.metrics import ParsingScores
+    from avloc.metrics import Diagnosis, ParsingScores
 
 
 def evaluate(
@@ -55,6 +55,63 @@ def evaluate(
     result = evaluate_files(detections, ground_truth, subset, thresholds, protocol, blocked, ambiguous)
     _say_evaluation(talk, result, per_class)
     _finish(talk, result.to_dict(), out)
+
+
+def diagnose(
+    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
+    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
+    subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
+    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = "activitynet",
+    at: Annotated[float, typer.Option("--t-iou", help="Threshold at which errors are counted.")] = 0.5,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf or .svg.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say where the mAP is lost: kinds of errors, what each costs, which instances suffer.
+
+    avloc diagnose detections ground_truth.json --subset validation --plot diagnosis.png
+    """
+    from avloc.evaluation import diagnose_files
+
+    talk = make_talk(as_json)
+    result, notes = diagnose_files(detections, ground_truth, subset, protocol, at)
+    _say_diagnosis(talk, result)
+    for note in notes:
+        talk.say(f"note: {note}")
+    if plot is not None:
+        from avloc.report import diagnosis_figure, save_figure
+
+        talk.say(f"the picture is {save_figure(diagnosis_figure(result.to_dict()), plot)}")
+    _finish(talk, result.to_dict(), out)
+
+
+def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
+    from avloc.console import percent
+
+    total = max(1, sum(result.counts.values()))
+    rows = [
+        [kind, str(count), percent(count / total), percent(result.cost[kind]) if kind in result.cost else ""]
+        for kind, count in result.counts.items()
+    ]
+    rows.append(["missed instances", "", percent(result.missed), percent(result.cost["missed"])])
+    talk.say(f"average mAP {percent(result.average_mean_ap)}; detections that rank in the first 10 G of their class:")
+    talk.table(f"at t-IoU {result.at:g}", ["kind", "detections", "percent", "average mAP without it +"], rows)
+    units = {"coverage": "share of the video", "length": "seconds", "instances": "of the class in the video"}
+    groups = [
+        [
+            f"{g.characteristic} {g.name}",
+            units[g.characteristic],
+            str(g.instances),
+            percent(g.mean_ap_n),
+            percent(g.missed),
+        ]
+        for g in result.groups
+    ]
+    talk.table(
+        f"by kind of instance; AP_N of all {percent(result.mean_ap_n)}",
+        ["group", "unit", "instances", "AP_N", "missed"],
+        groups,
+    )
 
 
 def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:

@@ -15,6 +15,7 @@ Metrics
     snippet_accuracy         argmax class per snippet against the true one, with both recalls and the confusion matrix
     event_f1                 runs of equal predicted class against true runs
     rasterise                ground truth in seconds -> class index per snippet
+    diagnose                 kinds of errors, what each costs, which instances suffer
     repeated_rows, empty_rows, touching_rows, without_videos
                              what OpenTAD, W-TALC and the ActivityNet toolkit take out beforehand
     wtalc_detection_map      W-TALC's own detection mAP, from activations, in snippets
@@ -36,6 +37,7 @@ from __future__ import annotations
 
 from avloc.metrics.clean import empty_rows, repeated_rows, touching_rows, without_videos
 from avloc.metrics.detection import T_IOU_THRESHOLDS, detection_scores, whole_video_detections
+from avloc.metrics.diagnosis import BINS, ERRORS, Diagnosis, Group, diagnose
 from avloc.metrics.overlap import t_iou
 from avloc.metrics.parsing import LevelScores, ParsingScores, parsing_scores
 from avloc.metrics.snippets import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
@@ -44,10 +46,14 @@ from avloc.metrics.video import VideoScores, video_average_precision
 from avloc.metrics.wtalc import WTALC_T_IOU, wtalc_classification_map, wtalc_detection_map
 
 __all__ = [
+    "BINS",
+    "ERRORS",
     "T_IOU_THRESHOLDS",
     "WTALC_T_IOU",
     "DetectionCounts",
+    "Diagnosis",
     "EventScores",
+    "Group",
     "LevelScores",
     "ParsingScores",
     "SegmentTable",
@@ -55,6 +61,7 @@ __all__ = [
     "VideoScores",
     "detection_counts",
     "detection_scores",
+    "diagnose",
     "empty_rows",
     "event_f1",
     "parsing_scores",

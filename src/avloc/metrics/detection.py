@@ -32,6 +32,8 @@ __all__ = ["T_IOU_THRESHOLDS", "detection_scores", "whole_video_detections"]
 T_IOU_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """ActivityNet's ten thresholds, 0.5:0.05:0.95, to the bit."""
 
+NOBODY = np.iinfo(np.int64).max
+
 
 def detection_scores(
     detections: Detections,
@@ -59,21 +61,21 @@ def detection_scores(
     Detections of equal score are ranked as they come; apart from that the order of the input does not matter. Of
     instances with equal t-IoU the later one is asked first. For what odd input counts as, see `DetectionCounts`.
     """
-    thresholds = _check_thresholds(t_iou)
+    thresholds = check_thresholds(t_iou)
     found, truth = as_tables(detections, annotations)
     if not len(truth):
         raise InputError("the ground truth has no instance to score against: expected at least one; check the subset")
     classes = tuple(sorted({truth.labels[i] for i in np.unique(truth.label)}))
     videos = tuple(sorted({*truth.videos, *found.videos}))
-    truth = _align(truth, videos, classes)
-    found = _align(found, videos, classes)
-    found = found.take(_ranked(found))
+    truth = align(truth, videos, classes)
+    found = align(found, videos, classes)
+    found = found.take(ranked(found))
 
-    pairs = _candidates(found, truth, thresholds.min(), np.inf if as_toolkit else 0.0)
-    hits = [_match(pairs, threshold, len(truth)) for threshold in thresholds]
+    pairs = candidates(found, truth, thresholds.min(), np.inf if as_toolkit else 0.0)
+    hits = [found_rows(match(pairs, threshold, len(truth))) for threshold in thresholds]
     first = np.searchsorted(found.label, np.arange(len(classes) + 1))
     positives = np.bincount(truth.label, minlength=len(classes))
-    ap = np.array([_average_precision(rows, first, positives) for rows in hits])
+    ap = np.array([average_precision(rows, first, positives) for rows in hits])
     return DetectionScores(t_iou=thresholds, classes=classes, ap=ap)
 
 
@@ -111,7 +113,7 @@ def whole_video_detections(
     }
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
     """Detections and the instances they could take; by rank of the detection, then from its highest t-IoU down."""
 
     detection: Int[np.ndarray, " p"]
@@ -119,14 +121,14 @@ class _Pairs(NamedTuple):
     t_iou: Float[np.ndarray, " p"]
 
 
-def _check_thresholds(t_iou: Sequence[float] | Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+def check_thresholds(t_iou: Sequence[float] | Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
     thresholds = np.asarray(t_iou, dtype=np.float64)
     if thresholds.ndim != 1 or not len(thresholds) or not ((thresholds > 0) & (thresholds <= 1)).all():
         raise InputError(f"t-IoU thresholds must lie in (0, 1], got {thresholds.tolist()}")
     return thresholds
 
 
-def _align(table: SegmentTable, videos: tuple[str, ...], classes: tuple[str, ...]) -> SegmentTable:
+def align(table: SegmentTable, videos: tuple[str, ...], classes: tuple[str, ...]) -> SegmentTable:
     """The same rows with common indices; those of other classes are left out, as nobody averages them."""
     video, label = recode(table.videos, videos)[table.video], recode(table.labels, classes)[table.label]
     known = label >= 0
@@ -134,14 +136,14 @@ def _align(table: SegmentTable, videos: tuple[str, ...], classes: tuple[str, ...
     return SegmentTable(videos, classes, video[known], label[known], start_s, end_s, score)
 
 
-def _ranked(table: SegmentTable) -> Int[np.ndarray, " n"]:
+def ranked(table: SegmentTable) -> Int[np.ndarray, " n"]:
     """Rows by class, then from the highest score down; equal scores as they came."""
     order = np.argsort(-np.where(np.isnan(table.score), -np.inf, table.score), kind="stable")
     narrow = table.label.astype(np.min_scalar_type(len(table.labels)))  # numpy sorts small integers by radix
     return order[np.argsort(narrow[order], kind="stable")]
 
 
-def _candidates(found: SegmentTable, truth: SegmentTable, floor: float, empty: float) -> _Pairs:
+def candidates(found: SegmentTable, truth: SegmentTable, floor: float, empty: float) -> Pairs:
     """All pairs of one class and video whose t-IoU reaches `floor`."""
     group_found = found.video * len(truth.labels) + found.label
     group_truth = truth.video * len(truth.labels) + truth.label
@@ -158,16 +160,16 @@ def _candidates(found: SegmentTable, truth: SegmentTable, floor: float, empty: f
     near = overlap >= floor
     detection, instance, overlap = detection[near], instance[near], overlap[near]
     order = np.lexsort((-overlap, detection))
-    return _Pairs(detection[order], instance[order], overlap[order])
+    return Pairs(detection[order], instance[order], overlap[order])
 
 
-def _match(pairs: _Pairs, threshold: float, instances: int) -> Int[np.ndarray, " h"]:
-    """Rows of the detections that are true positives, ascending. Deferred acceptance; see the module's text."""
+def match(pairs: Pairs, threshold: float, instances: int) -> Int[np.ndarray, " m"]:
+    """Row of the detection that takes each instance, NOBODY for those missed. Deferred acceptance; see above."""
     near = pairs.t_iou >= threshold
     detection, instance = pairs.detection[near], pairs.instance[near]
     suitor, choice, choices = np.unique(detection, return_index=True, return_counts=True)
     stop = choice + choices
-    holder = np.full(instances, np.iinfo(np.int64).max)  # the best-ranked that asked; detections are rows by rank
+    holder = np.full(instances, NOBODY)  # the best-ranked that asked; detections are rows by rank
     asking = np.ones(len(suitor), dtype=bool)
     while asking.any():
         np.minimum.at(holder, instance[choice[asking]], suitor[asking])
@@ -175,10 +177,15 @@ def _match(pairs: _Pairs, threshold: float, instances: int) -> Int[np.ndarray, "
         choice = choice + asking
         left = choice < stop
         suitor, choice, stop, asking = suitor[left], choice[left], stop[left], asking[left]
-    return suitor
+    return holder
 
 
-def _average_precision(
+def found_rows(holder: Int[np.ndarray, " m"]) -> Int[np.ndarray, " h"]:
+    """Rows of the true positives, ascending."""
+    return np.sort(holder[holder < NOBODY])
+
+
+def average_precision(
     hits: Int[np.ndarray, " h"], first: Int[np.ndarray, " c1"], positives: Int[np.ndarray, " c"]
 ) -> Float[np.ndarray, " c"]:
     """Area under the precision envelope, per class.

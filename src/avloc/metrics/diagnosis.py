@@ -1,0 +1,327 @@
+"""Where the mAP is lost: what kind of errors there are, what each costs, and which instances suffer.
+
+Every detection is one of
+    true positive   it took an instance
+    double          the instance it overlaps most (t-IoU at least the threshold) is of its class, and was taken
+    wrong label     that instance is of another class
+    localization    it overlaps an instance of its class most, by at least 0.1 but less than the threshold
+    confusion       the same with an instance of another class
+    background      it overlaps nothing by 0.1
+and an instance that no detection took is missed.
+
+An error's cost is the mAP that would be gained were its detections not there (for missed: were the instances not
+there), each threshold by itself, averaged. Costs do not add up.
+
+Sensitivity is told by AP_N: precision at recall r is computed as if each class had N instances (the mean over
+classes), so that groups of different size can be compared; instances of other groups, and what found them, are
+left out.
+
+Differs from DETAD's program: of instances overlapped equally one of the own class is preferred; each threshold
+filters the detections by itself (theirs filters on through the thresholds); costs are in mAP, not in mAP_N.
+
+References
+    Alwassel, Caba Heilbron, Escorcia, Ghanem: "Diagnosing error in temporal action detectors", ECCV 2018.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from avloc.errors import InputError
+from avloc.metrics.detection import (
+    NOBODY,
+    T_IOU_THRESHOLDS,
+    align,
+    average_precision,
+    candidates,
+    check_thresholds,
+    found_rows,
+    match,
+    ranked,
+)
+from avloc.metrics.overlap import paired_t_iou
+from avloc.metrics.table import Detections, SegmentTable, as_tables
+from avloc.types import VideoAnnotation
+
+__all__ = ["BINS", "ERRORS", "Diagnosis", "Group", "diagnose"]
+
+ERRORS = ("double", "wrong label", "localization", "confusion", "background")
+KINDS = ("true positive", *ERRORS)
+FAINT = 0.1
+TOP_GROUPS = 10
+
+BINS: dict[str, dict[str, tuple[float, ...]]] = {
+    "activitynet": {
+        "coverage": (0, 0.2, 0.4, 0.6, 0.8, 1),
+        "length": (0, 30, 60, 120, 180, np.inf),
+        "instances": (0, 1, 4, 8, np.inf),
+    },
+    "thumos14": {
+        "coverage": (0, 0.02, 0.04, 0.06, 0.08, 1),
+        "length": (0, 3, 6, 12, 18, np.inf),
+        "instances": (0, 1, 40, 80, np.inf),
+    },
+}
+"""Upper and lower ends of the groups, DETAD's: share of the video, seconds, instances of the class in the video."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Instances that are alike.
+
+    Args:
+        characteristic: "coverage", "length" or "instances".
+        low, high: above low, up to high.
+        instances: how many.
+        mean_ap_n: AP_N averaged over classes and thresholds; NaN for an empty group.
+        missed: share that no detection took at `Diagnosis.at`; NaN for an empty group.
+    """
+
+    characteristic: str
+    low: float
+    high: float
+    instances: int
+    mean_ap_n: float
+    missed: float
+
+    @property
+    def name(self) -> str:
+        """Its ends in words: "30-60", "over 180"; of whole numbers "1", "2-4"."""
+        if np.isinf(self.high):
+            return f"over {self.low:g}"
+        if self.characteristic == "instances":
+            return f"{self.low + 1:g}-{self.high:g}" if self.high > self.low + 1 else f"{self.high:g}"
+        return f"{self.low:g}-{self.high:g}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a set of detections. Everything is a fraction.
+
+    Args:
+        at: the threshold at which errors are counted.
+        average_mean_ap: of all detections.
+        counts: {kind: detections}, of the best-scored ten times as many a class as it has instances.
+        profile: (10, 6) shares of KINDS among the detections of rank up to G, 2 G, ..., 10 G of their class, each tenth
+            by itself; G is the class's number of instances. NaN where there are none.
+        missed: share of instances that none took.
+        cost: {error or "missed": average mAP that would be gained without it}.
+        mean_ap_n: normalised, over all instances.
+        groups: sensitivity.
+    """
+
+    at: float
+    average_mean_ap: float
+    counts: Mapping[str, int]
+    profile: Float[np.ndarray, "10 6"]
+    missed: float
+    cost: Mapping[str, float]
+    mean_ap_n: float
+    groups: tuple[Group, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; NaN is null."""
+        groups = [{**vars(g), "name": g.name, "high": None if np.isinf(g.high) else g.high} for g in self.groups]
+        facts = {**vars(self), "counts": dict(self.counts), "cost": dict(self.cost), "groups": groups}
+        facts["profile"] = {kind: self.profile[:, k].tolist() for k, kind in enumerate(KINDS)}
+        return _without_nan(facts)
+
+
+def diagnose(
+    detections: Detections,
+    annotations: Sequence[VideoAnnotation],
+    t_iou: Sequence[float] = T_IOU_THRESHOLDS,
+    at: float = 0.5,
+    bins: Mapping[str, Sequence[float]] = BINS["activitynet"],
+) -> Diagnosis:
+    """Count errors, and measure what each costs and which instances suffer.
+
+    Args:
+        detections, t_iou: as in `detection_scores`.
+        annotations: ground truth; lengths of the videos are needed for coverage.
+        at: the threshold at which errors are counted.
+        bins: see BINS.
+
+    Raises:
+        InputError: as `detection_scores`.
+    """
+    thresholds = check_thresholds([*t_iou, at])
+    found, truth = as_tables(detections, annotations)
+    if not len(truth):
+        raise InputError("the ground truth has no instance to score against: expected at least one; check the subset")
+    classes = tuple(sorted({truth.labels[i] for i in np.unique(truth.label)}))
+    videos = tuple(sorted({*truth.videos, *found.videos}))
+    truth, found = align(truth, videos, classes), align(found, videos, classes)
+    found = found.take(ranked(found))
+    pairs = candidates(found, truth, thresholds.min(), 0.0)
+    nearest = _nearest(found, truth)
+    holders = [match(pairs, threshold, len(truth)) for threshold in thresholds]
+    kinds = [_kinds(found, truth, h, t, *nearest) for h, t in zip(holders, thresholds, strict=True)]
+    curve = _Curve(found, truth, len(classes))
+    base = [curve.ap(found_rows(h)) for h in holders[:-1]]
+    values = _characteristics(truth, annotations)
+    groups = [
+        _group(curve, holders, name, low, high, values[name])
+        for name, edges in bins.items()
+        for low, high in pairwise(edges)
+    ]
+    everything = np.ones(len(truth), dtype=bool)
+    return Diagnosis(
+        at=at,
+        average_mean_ap=float(np.mean(base)),
+        counts=_counts(curve, kinds[-1]),
+        profile=_profile(curve, kinds[-1]),
+        missed=float((holders[-1] == NOBODY).mean()),
+        cost=_costs(curve, holders[:-1], kinds[:-1], float(np.mean(base))),
+        mean_ap_n=float(np.mean([curve.normalised(h, everything) for h in holders[:-1]])),
+        groups=tuple(groups),
+    )
+
+
+class _Curve:
+    """Detections by class and rank, and the average precision of some of them."""
+
+    def __init__(self, found: SegmentTable, truth: SegmentTable, classes: int) -> None:
+        self.label, self.truth_label = found.label, truth.label
+        self.first = np.searchsorted(found.label, np.arange(classes + 1))
+        self.positives = np.bincount(truth.label, minlength=classes)
+        self.rank = np.arange(len(found)) - self.first[found.label]  # within the class
+
+    def ap(
+        self,
+        hits: Int[np.ndarray, " h"],
+        kept: Bool[np.ndarray, " n"] | None = None,
+        positives: Int[np.ndarray, " c"] | None = None,
+    ) -> float:
+        """Mean over classes, of the detections `kept` and so many instances of each class."""
+        first = self.first
+        if kept is not None:
+            before = np.concatenate([[0], np.cumsum(kept)])
+            hits, first = before[hits[kept[hits]]], before[first]
+        counts = self.positives if positives is None else positives
+        return float(average_precision(hits, first, np.maximum(counts, 1)).mean())
+
+    def normalised(self, holder: Int[np.ndarray, " m"], members: Bool[np.ndarray, " m"]) -> float:
+        """AP_N of some instances, mean over the classes that have one."""
+        taken = holder[holder < NOBODY]
+        hit = np.zeros(len(self.label), dtype=bool)
+        hit[holder[members & (holder < NOBODY)]] = True
+        other = np.zeros(len(self.label), dtype=bool)
+        other[taken] = True
+        kept = hit | ~other
+        expected = float(self.positives.mean())
+        result = []
+        for c in np.unique(self.truth_label[members]):
+            rows = slice(self.first[c], self.first[c + 1])
+            right = hit[rows][kept[rows]]
+            recall = np.cumsum(right) / int((members & (self.truth_label == c)).sum())
+            weight = recall * expected
+            precision = weight / np.maximum(weight + np.cumsum(~right), 1e-12)
+            envelope = np.maximum.accumulate(precision[::-1])[::-1]
+            result.append(float((np.diff(recall, prepend=0.0) * envelope).sum()))
+        return float(np.mean(result)) if result else float("nan")
+
+
+def _nearest(found: SegmentTable, truth: SegmentTable) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Largest t-IoU of each detection with any instance of its video, and whether that one is of its class."""
+    order = np.argsort(truth.video, kind="stable")
+    start = np.searchsorted(truth.video[order], found.video, side="left")
+    count = np.searchsorted(truth.video[order], found.video, side="right") - start
+    best, own = np.zeros(len(found)), np.zeros(len(found), dtype=bool)
+    for k in range(int(count.max(initial=0))):  # the k-th instance of every video at once
+        rows = np.flatnonzero(count > k)
+        instance = order[start[rows] + k]
+        overlap = paired_t_iou(found.start_s[rows], found.end_s[rows], truth.start_s[instance], truth.end_s[instance])
+        same = truth.label[instance] == found.label[rows]
+        better = (overlap > best[rows]) | ((overlap == best[rows]) & same)
+        best[rows[better]], own[rows[better]] = overlap[better], same[better]
+    return best, own
+
+
+def _kinds(
+    found: SegmentTable,
+    truth: SegmentTable,
+    holder: Int[np.ndarray, " m"],
+    threshold: float,
+    best: Float[np.ndarray, " n"],
+    own: Bool[np.ndarray, " n"],
+) -> Int[np.ndarray, " n"]:
+    """Index into KINDS of each detection."""
+    near = np.where(own, KINDS.index("double"), KINDS.index("wrong label"))
+    faint = np.where(own, KINDS.index("localization"), KINDS.index("confusion"))
+    kinds = np.where(best >= threshold, near, np.where(best >= FAINT, faint, KINDS.index("background")))
+    kinds[found_rows(holder)] = 0
+    return kinds
+
+
+def _counts(curve: _Curve, kinds: Int[np.ndarray, " n"]) -> dict[str, int]:
+    top = curve.rank < TOP_GROUPS * curve.positives[curve.label]
+    counts = np.bincount(kinds[top], minlength=len(KINDS))
+    return dict(zip(KINDS, counts.tolist(), strict=True))
+
+
+def _profile(curve: _Curve, kinds: Int[np.ndarray, " n"]) -> Float[np.ndarray, "10 6"]:
+    tenth = curve.rank // curve.positives[curve.label]
+    shares = np.full((TOP_GROUPS, len(KINDS)), np.nan)
+    for k in range(TOP_GROUPS):
+        counts = np.bincount(kinds[tenth == k], minlength=len(KINDS))
+        if counts.sum():
+            shares[k] = counts / counts.sum()
+    return shares
+
+
+def _costs(curve: _Curve, holders: Sequence[np.ndarray], kinds: Sequence[np.ndarray], base: float) -> dict[str, float]:
+    costs = {}
+    for error in ERRORS:
+        index = KINDS.index(error)
+        without = [curve.ap(found_rows(h), kind != index) for h, kind in zip(holders, kinds, strict=True)]
+        costs[error] = float(np.mean(without)) - base
+    classes = len(curve.positives)
+    found = [np.bincount(curve.truth_label[h < NOBODY], minlength=classes) for h in holders]
+    all_found = [curve.ap(found_rows(h), None, n) for h, n in zip(holders, found, strict=True)]
+    costs["missed"] = float(np.mean(all_found)) - base
+    return costs
+
+
+def _characteristics(truth: SegmentTable, annotations: Sequence[VideoAnnotation]) -> dict[str, Float[np.ndarray, " m"]]:
+    durations = {video.video_id: video.duration_s for video in annotations}
+    length = truth.end_s - truth.start_s
+    whole = np.array([durations[truth.videos[v]] for v in truth.video])
+    groups = truth.video * len(truth.labels) + truth.label
+    times = Counter(groups.tolist())
+    return {
+        "coverage": np.minimum(length / whole, 1.0),
+        "length": length,
+        "instances": np.array([float(times[g]) for g in groups.tolist()]),
+    }
+
+
+def _group(
+    curve: _Curve,
+    holders: Sequence[np.ndarray],
+    name: str,
+    low: float,
+    high: float,
+    values: Float[np.ndarray, " m"],
+) -> Group:
+    members = (values > low) & (values <= high)
+    if not members.any():
+        return Group(name, low, high, 0, float("nan"), float("nan"))
+    ap_n = float(np.mean([curve.normalised(h, members) for h in holders[:-1]]))
+    missed = float((holders[-1][members] == NOBODY).mean())
+    return Group(name, low, high, int(members.sum()), ap_n, missed)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and value != value else value
