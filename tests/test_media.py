@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+import avloc.media.decode
 import odd_media as odd
 from avloc.errors import InputError, MediaError
 from avloc.media.clock import Clock, PictureStamps
@@ -279,3 +280,17 @@ def test_recordings_joined_end_to_end_go_on() -> None:
     assert clock.place(F(1), F(5)) == 5
     assert clock.place(None, F(6)) == 6
     assert clock.jumps == 1
+
+
+def test_frames_that_nobody_wants_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = odd.write_video(tmp_path / "a.mkv", odd.grey_frames(60), rate=30, sound=odd.clicks(2, RATE_HZ, [1]))
+    converted = []
+    convert = avloc.media.decode._Pictures._convert
+    monkeypatch.setattr(
+        avloc.media.decode._Pictures, "_convert", lambda self, frame: converted.append(frame) or convert(self, frame)
+    )
+    assert len(list(frames(probe(path), 4))) == 8
+    assert len(converted) == 8  # of 60
+    converted.clear()
+    extract_features(probe(path), None, Loudness())
+    assert not converted

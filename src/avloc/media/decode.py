@@ -257,7 +257,8 @@ class _Pictures:
         turn_deg = rotation_ccw_deg(frame)
         height, width = (self._width, self._height) if turn_deg in (90, 270) else (self._height, self._width)
         # BILINEAR averages over the source pixels when it shrinks; AREA costs more and looks the same here
-        resized = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR")
+        # planar RGB: ffmpeg's packed one is several times slower for odd widths, and rounds more coarsely for even ones
+        resized = self._reformatter.reformat(frame, width, height, "gbrp", interpolation="BILINEAR")
         rgb = np.ascontiguousarray(np.rot90(resized.to_ndarray(), turn_deg // 90))
         rgb.flags.writeable = False
         return rgb

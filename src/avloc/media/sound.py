@@ -169,5 +169,7 @@ def _mono(frame: av.AudioFrame) -> Float[np.ndarray, " n"]:
         mono = samples.mean(axis=0, dtype=np.float64 if samples.itemsize > 2 else np.float32)
         mono = mono / 2.0 ** (8 * samples.itemsize - 1)
     else:
-        mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
+        mono = samples[0] if channels == 1 else samples.mean(axis=0)
+        if not np.isfinite(mono).all():  # looked for after the mean: one pass less over sound that is sound
+            mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
     return np.clip(mono, -4, 4).astype(np.float32, copy=False)

@@ -86,7 +86,7 @@ def _hub_card(name: str, repository: str = "") -> Card:
 
 
 _CARDS = [
-    Card("appearance", "visual", 300, "6 pictures/s, 96 x 128", "Apache-2.0", _appearance),
+    Card("appearance", "visual", 584, "12 pictures/s, 96 x 128", "Apache-2.0", _appearance),
     Card("logmel", "audio", 256, "the snippet's sound at 16 kHz", "Apache-2.0", _logmel),
     Card("vggish", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, False), (VGGISH,)),
     Card("vggish-pca", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, True), (VGGISH, VGGISH_PCA)),
