@@ -63,7 +63,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # fonts as text that can be searched and edited; ids that do not change
-        style = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
+        style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
         with matplotlib.rc_context(style), warnings.catch_warnings():
             # an emoji in a name becomes a box; nobody can do anything about it here
             warnings.filterwarnings("ignore", message="Glyph .* missing from")

@@ -36,7 +36,7 @@ avlocPage.timeline = (() => {
     const canvas = $("rows");
     const width = $("timeline").clientWidth;
     const narrow = width < NARROW;
-    const gutter = narrow ? 0 : 150;
+    const gutter = narrow ? 0 : 170;
     const caption = (row) => (narrow && row.name && row.kind !== "heading" ? 15 : 0);
     rows = draw.rows();
     let height = 0;

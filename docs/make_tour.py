@@ -1,0 +1,141 @@
+"""The pictures of docs/tour.md, made anew from a finished demo, so that they never go stale.
+
+    avloc demo demo-out
+    python docs/make_tour.py demo-out            needs chromium and the dev extra; a minute
+
+Everything in the pictures is the demo's own made-up world.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from avloc.plotting import PlotSources, plot_all
+from avloc.reporting import PageSources, build_page
+
+IMAGES = Path(__file__).parent / "images"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+PICTURES = {
+    "tour-page.png": "the page, light",
+    "tour-threshold.png": "the threshold moved, dark",
+    "tour-corrections.png": "corrections",
+    "tour-phone.png": "on a phone",
+    "tour-timeline.png": "a timeline for a paper",
+    "tour-map.png": "mAP over t-IoU",
+    "tour-attention.png": "cross-attention",
+}
+
+
+def main(demo: Path) -> None:
+    """Build the page and the figures from a demo folder, and write every picture."""
+    from playwright.sync_api import sync_playwright
+
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as engine:
+        build_page(sources(demo), Path(folder) / "page")
+        figures(demo, Path(folder) / "figures")
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = engine.chromium.launch(executable_path=chromium, args=FLAGS)
+        url = (Path(folder) / "page" / "index.html").as_uri()
+        shoot(browser, url, "tour-page.png", look)
+        shoot(browser, url, "tour-threshold.png", threshold, scheme="dark")
+        shoot(browser, url, "tour-corrections.png", correct)
+        shoot(browser, url, "tour-phone.png", phone, width=390, height=844)
+        browser.close()
+
+
+def sources(demo: Path) -> PageSources:
+    """The demo's best model, its visual-only model beside it, and both uni-modal ones for the modality rows."""
+    return PageSources(
+        demo / "2-stages" / "detections",
+        demo / "ground_truth.json",
+        compare=(demo / "visual-only" / "detections",),
+        audio=demo / "audio-only" / "detections",
+        visual=demo / "visual-only" / "detections",
+        title="avloc demo",
+    )
+
+
+def figures(demo: Path, out: Path) -> None:
+    """The figures that the tour shows."""
+    runs = [demo / name / "detections" for name in ("2-stages", "visual-only", "audio-only", "0-stages")]
+    plot = PlotSources(runs[0], demo / "ground_truth.json", tuple(runs[1:]))
+    plot_all(plot, out, ("png",), limit=1)
+    pair = PlotSources(runs[0], demo / "ground_truth.json", tuple(runs[1:2]))
+    plot_all(pair, out / "pair", ("png",), limit=1)
+    chosen = {
+        "tour-map.png": out / "map.png",
+        "tour-timeline.png": next((out / "pair" / "timelines").glob("*.png")),
+        "tour-attention.png": next((out / "attention").glob("*_stage1.png")),
+    }
+    for name, path in chosen.items():
+        write(name, path.read_bytes())
+
+
+def shoot(
+    browser: Any, url: str, name: str, act: Any, width: int = 1280, height: int = 860, scheme: str = "light"
+) -> None:
+    """Open the page at its best video with several true instances, act, and take the picture."""
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#stage:not([hidden])")
+    best = """() => {
+      const all = avlocPage.state.index.videos.filter(v => v.mean_t_iou !== null && v.count > 1);
+      all.sort((a, b) => b.mean_t_iou - a.mean_t_iou);
+      avlocPage.emit("choose", (all[0] || avlocPage.state.index.videos[0]).file);
+    }"""
+    page.evaluate(best)
+    page.wait_for_timeout(1200)
+    act(page)
+    page.wait_for_timeout(800)
+    write(name, page.screenshot())
+    context.close()
+
+
+def look(page: Any) -> None:
+    page.keyboard.press("n")
+
+
+def threshold(page: Any) -> None:
+    page.keyboard.press("n")
+    page.evaluate(
+        "() => { const s = document.querySelector('#factor'); s.value = 0.75; s.dispatchEvent(new Event('input')); }"
+    )
+
+
+def correct(page: Any) -> None:
+    page.keyboard.press("e")
+    page.evaluate(
+        "() => { const one = avlocPage.edit.segments()[0];"
+        " if (one) avlocPage.timeline.select({kind: 'edit', run: 0, one, label: one.label}); }"
+    )
+    page.locator("#timeline").scroll_into_view_if_needed()
+    page.evaluate("() => document.querySelector('#editor').scrollIntoView()")
+
+
+def phone(page: Any) -> None:
+    page.keyboard.press("n")
+    page.evaluate("() => document.querySelector('#timeline').scrollIntoView()")
+
+
+def write(name: str, png: bytes) -> None:
+    """As a palette picture: a third of the size, no difference to see."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if picture.width > 1400:
+        picture = picture.resize((1400, round(picture.height * 1400 / picture.width)), Image.Resampling.LANCZOS)
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(IMAGES / name, optimize=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python docs/make_tour.py DEMO_FOLDER   (made by: avloc demo DEMO_FOLDER)")
+    main(Path(sys.argv[1]))
