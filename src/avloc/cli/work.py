@@ -125,9 +125,15 @@ def localize(
 def train_run(
     talk: Talk, features: Path, labels: Path, out: Path, settings: RunConfig, resume: bool, overwrite: bool
 ) -> None:
+    from avloc.config import RunConfig, differences
     from avloc.train import fit, read_record
 
-    if not resume and not overwrite and (out / "record.json").exists():
+    if not overwrite and (out / "record.json").exists():
+        differing = differences(RunConfig.model_validate(read_record(out).config), settings)
+        if differing:
+            raise InputError(
+                f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
+            )
         talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
         return
     if not resume and not overwrite and (out / "state.pt").exists():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avloc import losses
 from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_state, save_model, save_state
-from avloc.config import LossConfig, RunConfig
+from avloc.config import LossConfig, RunConfig, differences
 from avloc.dataset import PairSampler, WeakDataset
 from avloc.errors import ConfigError, InputError
 from avloc.model import AudioVisualLocalizer, InputNorm
@@ -249,7 +249,7 @@ class _Trainer:
             raise InputError(f"{self.out}: nothing to resume, no {STATE_FILE} in it; leave --resume out to start")
         state = load_state(path)
         saved = RunConfig.model_validate_json(state["config"])
-        differing = _differences(saved, self.card.config)
+        differing = differences(saved, self.card.config)
         if differing:
             raise ConfigError(f"{self.out} was trained with other settings, cannot resume: {'; '.join(differing)}")
         if state["videos"] != list(self.data.train.ids):
@@ -300,14 +300,3 @@ def _gather_rows(
 def _gathered(fabric: Fabric, tensor: Tensor, sync_grads: bool = False) -> Tensor:
     """The tensors of all processes, stacked; the engine's own signature allows more than tensors."""
     return cast(Tensor, fabric.all_gather(tensor, sync_grads=sync_grads))
-
-
-def _differences(old: RunConfig, new: RunConfig) -> list[str]:
-    a, b = old.model_dump(), new.model_dump()
-    ignored = {("train", "devices"), ("train", "num_nodes"), ("train", "accelerator")}
-    return [
-        f"{section}.{key} was {value!r}, is {b[section][key]!r}"
-        for section in ("model", "loss", "train")
-        for key, value in a[section].items()
-        if (section, key) not in ignored and value != b[section][key]
-    ]

@@ -1,0 +1,250 @@
+"""What must hold for any input: padding is invisible, classes permute, time shifts, scores behave."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avloc import losses
+from avloc.config import LocalizeConfig
+from avloc.localize import detect, events, kept_classes, localize, runs, video_scores
+from avloc.metrics import detection_scores
+from avloc.model import AudioVisualLocalizer
+from avloc.tensors import Batch
+from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
+
+DU, DV, C = 5, 4, 3
+quick = settings(max_examples=25, deadline=None)
+
+
+def make_batch(rng: np.random.Generator, lengths: list[int], present: list[tuple[bool, bool]], pad: int) -> Batch:
+    """Videos whose padding is garbage, so that any peek at it shows."""
+    most = max(lengths) + pad
+    audio, visual = (torch.from_numpy(rng.normal(size=(len(lengths), most, d)) * 100) for d in (DU, DV))
+    mask = torch.zeros(len(lengths), most, dtype=torch.bool)
+    for i, n in enumerate(lengths):
+        audio[i, :n], visual[i, :n] = (torch.from_numpy(rng.normal(size=(n, d))) for d in (DU, DV))
+        mask[i, :n] = True
+    labels = torch.from_numpy((rng.random((len(lengths), C)) < 0.5).astype(float))
+    return Batch(audio, visual, mask, torch.tensor(present), labels)
+
+
+def alone(batch: Batch, i: int) -> Batch:
+    n = int(batch.mask[i].sum())
+    return Batch(
+        batch.audio[i : i + 1, :n],
+        batch.visual[i : i + 1, :n],
+        batch.mask[i : i + 1, :n],
+        batch.present[i : i + 1],
+        batch.labels[i : i + 1],
+    )
+
+
+def terms_of(model: AudioVisualLocalizer, batch: Batch) -> dict[str, torch.Tensor]:
+    output = model(batch)
+    terms, rate = losses.output_terms(output, batch.labels, batch.mask)
+    return {**terms, "rate": rate}
+
+
+@quick
+@given(
+    seed=st.integers(0, 2**16),
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=4),
+    pad=st.integers(0, 9),
+    stages=st.integers(0, 3),
+    head=st.sampled_from(["open-max", "soft-max"]),
+    skip=st.sampled_from(["none", "plain", "dense"]),
+    modality=st.sampled_from(["audio-visual", "audio", "visual"]),
+)
+def test_padding_is_invisible(
+    seed: int, lengths: list[int], pad: int, stages: int, head: str, skip: str, modality: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    choices = [(True, True), (True, False), (False, True)] if modality == "audio-visual" else [(True, True)]
+    present = [choices[k] for k in rng.integers(len(choices), size=len(lengths))]
+    torch.manual_seed(seed)
+    model = AudioVisualLocalizer(
+        DU,
+        DV,
+        C,
+        modality,
+        stages,
+        6,
+        7 if modality == "audio-visual" else None,
+        None,
+        skip,
+        head=head,
+        normalize="none",
+    )
+    model = model.double().eval()
+    batch = make_batch(rng, lengths, present, pad)
+    together = model(batch)
+    total = dict.fromkeys(("mil", "continuity", "pseudo", "rate"), 0.0)
+    for i, n in enumerate(lengths):
+        single = model(alone(batch, i))
+        torch.testing.assert_close(single.probs[0], together.probs[i, :n], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(single.embedding[0], together.embedding[i, :n], rtol=1e-5, atol=1e-5)
+        for name, value in terms_of(model, alone(batch, i)).items():
+            total[name] += value.item() / len(lengths)
+    for name, value in terms_of(model, batch).items():
+        assert value.item() == pytest.approx(total[name], rel=1e-5, abs=1e-8), name
+
+
+@quick
+@given(seed=st.integers(0, 2**16), pad=st.integers(1, 9))
+def test_padding_is_invisible_to_pairs(seed: int, pad: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = [int(n) for n in rng.integers(2, 12, size=4)]
+    results = []
+    for extra in (0, pad):
+        fresh = np.random.default_rng(seed)
+        x, h = (torch.zeros(4, max(lengths) + extra, d, dtype=torch.float64) + 9 for d in (6, C))
+        mask = torch.zeros(4, max(lengths) + extra, dtype=torch.bool)
+        for i, n in enumerate(lengths):
+            x[i, :n], h[i, :n] = (torch.from_numpy(fresh.normal(size=(n, d))) for d in (6, C))
+            mask[i, :n] = True
+        labels = torch.from_numpy(fresh.integers(0, 2, size=(4, C)).astype(float))
+        results.append(losses.coactivity_loss(*losses.coactivity_descriptors(x, h, labels, mask)).item())
+    assert results[0] == pytest.approx(results[1], rel=1e-9)
+
+
+@quick
+@given(seed=st.integers(0, 2**16), order=st.permutations(range(C)))
+def test_classes_permute(seed: int, order: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6, normalize="none").double().eval()
+    batch = make_batch(rng, [7, 5], [(True, True)] * 2, 2)
+    before, terms = model(batch), terms_of(model, batch)
+    model.action_head.weight.data = model.action_head.weight.data[order]
+    batch.labels = batch.labels[:, order]
+    after = model(batch)
+    torch.testing.assert_close(after.probs[:, :, 1:], before.probs[:, :, 1:][:, :, order])
+    torch.testing.assert_close(after.reliability, before.reliability)
+    for name, value in terms_of(model, batch).items():
+        assert value.item() == pytest.approx(terms[name].item(), rel=1e-9), name
+
+
+def test_a_missing_modality_is_not_looked_at() -> None:
+    rng = np.random.default_rng(0)
+    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6, normalize="none").double().eval()
+    batch = make_batch(rng, [6], [(False, True)], 0)
+    before = model(batch).probs
+    batch.audio = batch.audio + 1000
+    assert torch.equal(model(batch).probs, before)
+    batch.visual = batch.visual + 1
+    assert not torch.equal(model(batch).probs, before)
+
+
+probabilities = st.integers(0, 2**16).map(lambda seed: np.random.default_rng(seed))
+
+
+def activations(rng: np.random.Generator, length: int, start_s: int = 0, name: str = "v") -> ActivationSequence:
+    raw = rng.random((length, 1 + C)) ** 4
+    probs = raw / raw.sum(axis=1, keepdims=True)
+    grid = SnippetGrid(Fraction(start_s), Fraction(1), Fraction(1), length)
+    classes = tuple("abc")
+    return ActivationSequence(name, float(start_s + length), grid, classes, probs, video_scores(probs))
+
+
+@quick
+@given(
+    rng=probabilities,
+    length=st.integers(1, 40),
+    shift=st.integers(0, 50),
+    decode=st.sampled_from(["actions", "events"]),
+)
+def test_shifting_time_shifts_segments(rng: np.random.Generator, length: int, shift: int, decode: str) -> None:
+    state = rng.bit_generator.state
+    options = LocalizeConfig(decode=decode)
+    here = localize(activations(rng, length), options)
+    rng.bit_generator.state = state
+    there = localize(activations(rng, length, shift), options)
+    moved = [(d.start_s + shift, d.end_s + shift, d.label, d.score) for d in here]
+    assert [(d.start_s, d.end_s, d.label, d.score) for d in there] == moved
+
+
+@quick
+@given(rng=probabilities, length=st.integers(1, 40))
+def test_detections_lie_on_the_grid_in_kept_classes_and_do_not_overlap(rng: np.random.Generator, length: int) -> None:
+    video = activations(rng, length)
+    found = detect(video, LocalizeConfig())
+    kept = {video.classes[c] for c in kept_classes(video.video_scores)}
+    for d in found:
+        assert d.label in kept
+        assert d.start_s == int(d.start_s)
+        assert 0 <= d.start_s < d.end_s <= length
+        assert d.end_s - d.start_s >= min(2, length)
+        curve = video.probs[int(d.start_s) : int(d.end_s), 1 + video.classes.index(d.label)]
+        expected = curve.max() + 0.7 * video.video_scores[video.classes.index(d.label)]
+        assert d.score == pytest.approx(expected)
+    for label in kept:
+        spans = sorted((d.start_s, d.end_s) for d in found if d.label == label)
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))
+
+
+@quick
+@given(rng=probabilities, length=st.integers(1, 40))
+def test_events_say_again_what_argmax_says(rng: np.random.Generator, length: int) -> None:
+    video = activations(rng, length)
+    rebuilt = np.zeros(length, dtype=int)
+    for d in events(video):
+        rebuilt[int(d.start_s) : int(d.end_s)] = 1 + video.classes.index(d.label)
+    assert rebuilt.tolist() == video.probs.argmax(axis=1).tolist()
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_runs_cover_exactly_what_is_true(values: list[bool]) -> None:
+    above = np.array(values, dtype=bool)
+    rebuilt = np.zeros(len(values), dtype=bool)
+    for first, stop in runs(above):
+        assert not rebuilt[first:stop].any()
+        rebuilt[first:stop] = True
+    assert rebuilt.tolist() == values
+
+
+def truth_of(rng: np.random.Generator, videos: int) -> list[VideoAnnotation]:
+    result = []
+    for v in range(videos):
+        starts = np.cumsum(rng.integers(1, 9, size=3)) * 2.0
+        instances = tuple(Instance(s, s + float(rng.integers(1, 3)), "abc"[rng.integers(3)]) for s in starts)
+        result.append(VideoAnnotation(f"v{v}", 60.0, "validation", instances))
+    return result
+
+
+@quick
+@given(rng=probabilities)
+def test_perfect_detections_score_1_and_map_falls_as_t_iou_rises(rng: np.random.Generator) -> None:
+    truth = truth_of(rng, 5)
+    perfect = {v.video_id: [Detection(i.start_s, i.end_s, i.label, 1.0) for i in v.instances] for v in truth}
+    assert detection_scores(perfect, truth).average_mean_ap == 1.0
+    rough = {
+        video: [
+            Detection(max(0, d.start_s - rng.random()), d.end_s + rng.random(), d.label, rng.random()) for d in found
+        ]
+        for video, found in perfect.items()
+    }
+    curve = detection_scores(rough, truth, np.linspace(0.1, 0.95, 18)).mean_ap
+    assert (np.diff(curve) <= 1e-12).all()
+
+
+def test_merging_and_filtering_are_what_they_say() -> None:
+    probs = np.zeros((10, 2))
+    probs[[1, 2, 4, 5, 8, 9], 1] = (0.9, 0.9, 0.8, 0.8, 0.7, 0.7)
+    probs[:, 0] = 1 - probs[:, 1]
+    grid = SnippetGrid.cover(10, 1)
+    video = ActivationSequence("v", 10.0, grid, ("a",), probs, np.array([0.9]))
+    spans = [(d.start_s, d.end_s) for d in localize(video, LocalizeConfig())]
+    assert spans == [(1, 3), (4, 6), (8, 10)]
+    merged = localize(video, LocalizeConfig(merge_gap_s=1.5))
+    assert [(d.start_s, d.end_s) for d in merged] == [(1, 6), (8, 10)]
+    assert [(d.start_s, d.end_s) for d in localize(video, LocalizeConfig(merge_gap_s=1.5, min_duration_s=3))] == [
+        (1, 6)
+    ]
+    assert len(localize(video, LocalizeConfig(min_score=1.4))) == 2
