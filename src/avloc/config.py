@@ -174,6 +174,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model.embed_dim": 128,
         "loss.mil_background_weight": 1.0,
         "train.steps": 300,
+        "train.weight_decay": 1e-2,
         "train.learning_rate": 1e-3,
         "train.eval_every": 50,
     },
