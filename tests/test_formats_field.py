@@ -450,6 +450,17 @@ def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
         open_collection(make_ave(tmp_path / "ave"), ["x"])
 
 
+def test_the_folder_above_will_do(tmp_path: Path) -> None:
+    make_ave(tmp_path / "AVE" / "data")
+    assert open_collection(tmp_path / "AVE").name == "AVE"
+    make_llp(tmp_path / "AVE" / "llp")
+    with pytest.raises(InputError, match="2 data sets are in it; give one of data, llp"):
+        open_collection(tmp_path / "AVE")
+    np.save(tmp_path / "x.npy", np.eye(2))
+    with pytest.raises(InputError, match=r"a folder, ActivityNet's \.json, or features in \.h5"):
+        open_collection(tmp_path / "x.npy")
+
+
 def annotated(video: str, subset: str, *labels: str) -> VideoAnnotation:
     return VideoAnnotation(video, 9.0, subset, tuple(Instance(k, k + 1, label) for k, label in enumerate(labels)))
 

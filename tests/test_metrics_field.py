@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from avloc.errors import FormatError, InputError
-from avloc.evaluation import evaluate_files, evaluate_parsing
+from avloc.evaluation import diagnose_files, evaluate_files, evaluate_parsing
 from avloc.formats import read_annotation_columns, read_detection_columns, write_segments_csv, write_segments_json
 from avloc.formats.wtalc import read_wtalc
 from avloc.metrics import (
@@ -318,6 +318,17 @@ def test_subsets_together_and_videos_not_spoken_of(tmp_path: Path) -> None:
     assert "3 of 5 videos are not in the detections and not scored; --subset scores them all" in named.notes
     with pytest.raises(InputError, match=r"no video in subset 'testin'. Did you mean 'testing'"):
         evaluate_files(tmp_path / "found.json", root, "validation,testin")
+
+
+def test_another_data_set_is_an_error_and_not_a_score_of_zero(tmp_path: Path) -> None:
+    root = make_ave(tmp_path / "ave")
+    write_segments_json(tmp_path / "found.json", {"zzz": (Detection(2, 5, "Dog", 0.9),)})
+    with pytest.raises(InputError, match=r"have no video in common: detections name e.g. 'zzz', .* e.g. 'bbb'"):
+        evaluate_files(tmp_path / "found.json", root, "validation")
+    with pytest.raises(InputError, match="have no video in common"):
+        diagnose_files(tmp_path / "found.json", root)
+    write_segments_json(tmp_path / "found.json", {})
+    assert evaluate_files(tmp_path / "found.json", root).scores.average_mean_ap == 0
 
 
 def test_ground_truth_in_a_tools_format(tmp_path: Path) -> None:

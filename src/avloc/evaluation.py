@@ -141,6 +141,7 @@ def evaluate_files(
     if subset is None and (table.suffix != ".csv" or detections.is_dir()):
         reference, note = reference.about(named)
         notes += note
+    _check_overlap(table, ground_truth, named, reference.ids)
     stretches = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
     gone = read_blocked(blocked) if blocked is not None else ()
     found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, stretches)
@@ -179,6 +180,7 @@ def diagnose_files(
     if subset is None and table.suffix != ".csv":
         reference, note = reference.about(named)
         notes += note
+    _check_overlap(table, ground_truth, named, reference.ids)
     truth = SegmentTable.from_annotations(reference.annotations)
     found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
     bins = BINS.get(protocol, BINS["activitynet"])
@@ -233,6 +235,14 @@ def _segments_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InputError(f"{folder}: expected segments.json or segments.csv in it, as `avloc localize` writes them")
+
+
+def _check_overlap(detections: Path, ground_truth: Path, named: Sequence[str], ids: Sequence[str]) -> None:
+    if named and ids and not set(named) & set(ids):
+        raise InputError(
+            f"{detections} and {ground_truth} have no video in common: detections name e.g. {named[0]!r}, the ground "
+            f"truth e.g. {ids[0]!r}; are they of the same data set and subset?"
+        )
 
 
 def _claims(path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float) -> Bool[np.ndarray, "n 10 c"]:

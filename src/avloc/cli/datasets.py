@@ -85,6 +85,9 @@ def convert(
         raise InputError(
             f"none of {len(result.failures)} videos could be read; the reasons are in {out / 'failures.csv'}"
         )
+    if data.features is None:
+        talk.say(f"labels and ground truth are in {out}; no features were found: say where they are with --features")
+        return
     where = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
     talk.say(f"it is in {out}; next: " + (f"avloc train {where} -o run" if len(data.labels) else f"avloc doctor {out}"))
     exit_partial(result.failures)

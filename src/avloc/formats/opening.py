@@ -57,11 +57,22 @@ def open_collection(
         return _ours(source)
     if source.is_file() and source.suffix.lower() in (".json", ".gz"):
         return _activitynet(source, given)
-    if source.is_dir() or source.suffix.lower() in SUFFIXES:
+    inner = _known_below(source) if source.is_dir() else []
+    if len(inner) == 1:
+        return open_collection(inner[0], features, audio, clock, audio_clock, tracks)
+    if len(inner) > 1:
+        raise InputError(f"{source}: {len(inner)} data sets are in it; give one of {', '.join(p.name for p in inner)}")
+    if source.is_dir() or source.suffix.lower() in (".h5", ".hdf5"):
         _only_beside(source, features, None)
         given = read_feature_folder(source, clock, tracks) + sound
         return Collection(f"features ({source.name})", (), (), LabelTable(()), features=Tracks(given))
     raise InputError(f"{source}: expected a data set: a folder, ActivityNet's .json, or features in .h5")
+
+
+def _known_below(folder: Path) -> list[Path]:
+    """Data sets one folder down: people name the folder that they unpacked."""
+    children = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [path for path in children if (path / "Annotations.txt").is_file() or is_wtalc(path) or is_llp(path)]
 
 
 class StoredFeatures:
