@@ -15,12 +15,13 @@ import pytest
 import odd_media as odd
 from avloc.config import ExtractConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.extraction import extract_all, load_npy, parse_shard, read_manifest
-from avloc.extraction.layout import target
+from avloc.extraction import extract_all, layout, load_npy, parse_shard, read_manifest
 from avloc.extraction.manifest import Row, manifest_path, write_manifest
 from avloc.formats import load_features
 from avloc.media.backbones import BACKBONES
 from avloc.media.find import find_media
+from avloc.media.weights import digest
+from avloc.types import FeatureSequence, SnippetGrid
 from test_backbones_foreign import install
 
 OPTIONS = ExtractConfig()
@@ -208,9 +209,6 @@ def test_npy_files_for_other_peoples_code(videos: Path, tmp_path: Path) -> None:
 
 
 def test_the_two_halves_of_i3d_are_two_files(tmp_path: Path) -> None:
-    from avloc.extraction import layout
-    from avloc.types import FeatureSequence, SnippetGrid
-
     rows = np.arange(2 * 2048, dtype=np.float32).reshape(2, 2048)
     features = FeatureSequence("a", 2.0, SnippetGrid.cover(2, 1), rows, None, {"visual": "i3d"})
     layout.save(tmp_path, features, "npy", "float32")
@@ -222,4 +220,23 @@ def test_the_two_halves_of_i3d_are_two_files(tmp_path: Path) -> None:
     huge = FeatureSequence("b", 2.0, SnippetGrid.cover(2, 1), rows * 1e4, None, {"visual": "i3d"})
     with pytest.raises(InputError, match="too large for float16"):
         layout.save(tmp_path, huge, "npy", "float16")
-    assert not target(tmp_path, "b", "npy").exists()
+    assert not layout.target(tmp_path, "b", "npy").exists()
+
+
+def test_features_of_other_weights_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVLOC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.pth").write_bytes(b"one")
+    (tmp_path / "b.pth").write_bytes(b"two")
+    rows = np.zeros((1, 128), np.float32)
+    made = f"a.pth sha256:{digest(tmp_path / 'a.pth')}"
+    source = {"audio": "vggish", "audio_weights": made}
+    features = FeatureSequence("v0", 1.0, SnippetGrid.cover(1, 1), None, rows, source)
+    out = tmp_path / "out"
+    layout.save(out, features, "safetensors", "float32")
+    options = ExtractConfig(visual=None, audio="vggish", weights={"vggish": str(tmp_path / "a.pth")})
+    assert extract_all([tmp_path / "v0.mp4"], out, options).skipped == ("v0",)
+    other = options.model_copy(update={"weights": {"vggish": str(tmp_path / "b.pth")}})
+    with pytest.raises(InputError, match=r"was extracted with the weights a\.pth.*now others are asked for"):
+        extract_all([tmp_path / "v0.mp4"], out, other)
+    away = options.model_copy(update={"weights": {}})
+    assert extract_all([tmp_path / "v0.mp4"], out, away).skipped == ("v0",)  # nothing to compare with, nothing to do

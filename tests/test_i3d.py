@@ -11,7 +11,7 @@ import torch
 
 import odd_media as odd
 from avloc.media.backbones import Setup, VisualBackbone, load_backbone
-from avloc.media.backbones.i3d import I3dNet, channels_first, same_padding
+from avloc.media.backbones.i3d import I3dNet, channels_first, same_padding, scale_flow
 from avloc.media.extract import extract_features
 from avloc.media.flow import flow_fields, grey
 from avloc.media.probe import probe
@@ -94,6 +94,11 @@ def test_two_streams_side_by_side(files: Path) -> None:
     with torch.inference_mode():
         plain = net(torch.from_numpy(scaled.transpose(3, 0, 1, 2)[None].copy())).numpy()
     np.testing.assert_allclose(rows[:, 1024:], plain, rtol=1e-4, atol=1e-5)
+
+
+def test_the_originals_clamp_and_scaling() -> None:
+    fields = np.array([[-50, -20], [-10, 0], [5, 30]], np.float32)
+    np.testing.assert_array_equal(scale_flow(fields), np.array([[-1, -1], [-0.5, 0], [0.25, 1]], np.float32))
 
 
 def test_a_blink_of_a_clip_repeats_its_last_picture() -> None:

@@ -27,7 +27,7 @@ from avloc.media.backbones.protocol import Setup
 from avloc.media.backbones.sources import I3D_FLOW, I3D_RGB
 from avloc.media.flow import FlowMethod, flow_fields, grey, need_opencv
 
-__all__ = ["I3d", "I3dNet"]
+__all__ = ["I3d", "I3dNet", "channels_first", "same_padding", "scale_flow"]
 
 CROP = 224
 FLOW_LIMIT_PX = 20.0
@@ -187,8 +187,12 @@ class I3d:
     def _motion(self, snippet: UInt8[np.ndarray, "frames h w 3"]) -> Float32[np.ndarray, "motions 224 224 2"]:
         fields = flow_fields(grey(snippet), self._flow)
         top, left = (fields.shape[1] - CROP) // 2, (fields.shape[2] - CROP) // 2
-        cropped = fields[:, top : top + CROP, left : left + CROP]
-        return np.clip(cropped, -FLOW_LIMIT_PX, FLOW_LIMIT_PX) / np.float32(FLOW_LIMIT_PX)
+        return scale_flow(fields[:, top : top + CROP, left : left + CROP])
+
+
+def scale_flow(fields_px: Float32[np.ndarray, "*lead 2"]) -> Float32[np.ndarray, "*lead 2"]:
+    """The original's clamp and scaling: +-20 pixels become [-1, 1]."""
+    return np.clip(fields_px, -FLOW_LIMIT_PX, FLOW_LIMIT_PX) / np.float32(FLOW_LIMIT_PX)
 
 
 def channels_first(pictures: Float[Tensor, "n t h w c"]) -> Float[Tensor, "n c t2 h w"]:
