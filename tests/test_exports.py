@@ -462,3 +462,28 @@ def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
     with (out / "videos.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert Path(row["path"]) == uneven.resolve()
+
+
+def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
+    """A clip cut without encoding: the packets before its start are there, decoded, and never shown."""
+    with av.open(str(tmp_path / "full.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.options = {"bf": "0", "g": "50"}
+        for k in range(60):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * k, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(tmp_path / "full.mp4")) as source:
+        with av.open(str(tmp_path / "cut.mp4"), "w", container_options=options) as target:
+            output = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    shift = round(Fraction(1, 5) / packet.time_base)
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    packet.stream = output
+                    target.mux(packet)
+    times_s = frame_times(probe(tmp_path / "cut.mp4"))
+    assert len(times_s) == 55
+    assert np.allclose(times_s, np.arange(55) / 25)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from avloc.errors import FormatError, InputError
+from avloc.formats import write_segments_json
 from avloc.gathering import find_run
 from avloc.media.probe import probe
 from avloc.pipeline import Localization
@@ -160,6 +161,22 @@ def test_a_broken_video_costs_its_picture_only(world, tmp_path):
     assert "dog" in built.problems
 
 
+def test_a_detection_of_another_class_is_no_agreement(tmp_path):
+    a = activations("v")
+    folder = tmp_path / "det"
+    write_run(folder, {"v": a}, {})
+    write_segments_json(
+        folder / "segments.json", {"v": [Detection(1, 5, "whistle", 0.9), Detection(6, 7, "bark", 0.1)]}
+    )
+    instances = [{"label": "bark", "segment": [1.0, 5.0]}, {"label": "bark", "segment": [6.0, 7.5]}]
+    content = {"database": {"v": {"duration": 12.0, "annotations": instances}}}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    build_page(PageSources(folder, tmp_path / "truth.json"), tmp_path / "page")
+    (entry,) = data_of(tmp_path / "page", "index")["videos"]
+    assert entry["errors"] == 2  # the whistle is false, one bark is missed
+    assert entry["mean_t_iou"] == pytest.approx((0 + 1 / 1.5) / 2)
+
+
 def test_proxies_for_what_browsers_do_not_play(tmp_path):
     """An avi with MPEG-4 picture becomes H.264 on the same clock; an mp4 stays as it is."""
     source = tmp_path / "old.avi"
@@ -182,19 +199,23 @@ def test_proxies_for_what_browsers_do_not_play(tmp_path):
 
 
 def test_previews_show_the_right_moment(tmp_path):
-    """The clip's brightness tells the second: thumbnail k is of the middle of its stretch."""
+    """The clip's brightness tells the tenth of a second: thumbnail k is of the middle of its stretch."""
     import io
 
     from PIL import Image
 
-    write_clip(tmp_path / "clip.mp4")
+    from avloc.media.encode import write_video
+
+    t = np.arange(12 * 16000) / 16000
+    tone = (0.4 * np.sin(2000 * t) * ((t >= 4) & (t < 8))).astype(np.float32)
+    write_video(tmp_path / "clip.mp4", (np.full((48, 64, 3), 2 * k, np.uint8) for k in range(120)), 10, tone)
     preview = make_preview(probe(tmp_path / "clip.mp4"))
     sheet = preview.sheet
     picture = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("L")).astype(int)
     assert sheet.count == 12
     for k in range(sheet.count):
         top, left = k // COLUMNS * sheet.height, k % COLUMNS * sheet.width
-        assert abs(picture[top + 20, left + 20] - (20 + 18 * k)) <= 6
+        assert abs(picture[top + 20, left + 20] - 2 * (10 * k + 5)) <= 5
     wave = preview.waveform / 255
     quarter = len(wave) // 12
     assert wave[5 * quarter : 7 * quarter].min() > 0.3
