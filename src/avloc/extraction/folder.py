@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from avloc.config import ExtractConfig
 from avloc.errors import FormatError, InputError
 from avloc.extraction import layout as layouts
-from avloc.extraction.layout import LAYOUTS, Layout
+from avloc.extraction.layout import LAYOUTS
 from avloc.extraction.manifest import Failure, Row, manifest_path, read_manifest, write_failures, write_manifest
 from avloc.extraction.spread import spread
 from avloc.extraction.work import Job, check_options, describe, weight_hashes
@@ -81,7 +80,7 @@ def extract_all(
     _check_folder(out)
     part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
     mine = videos if shard is None else videos[shard[0] - 1 :: shard[1]]
-    job = Job(out, options, cast(Layout, layout))
+    job = Job(out, options, layout)
     known = read_manifest(out)
     todo: list[Path] = []
     skipped: dict[str, Row] = {}
@@ -92,7 +91,7 @@ def extract_all(
         else:
             skipped[path.stem] = row
     if todo:
-        check_options(options)
+        check_options(options, load=ray is None)
     made = _collect(_rows(todo, job, workers, ray), len(todo), manifest_path(out, part), skipped, progress)
     failures = tuple(Failure(row.video, row.path, row.reason) for row in made if row.status != "done")
     write_failures(out / f"failures{part}.csv", failures)

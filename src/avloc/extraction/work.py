@@ -49,8 +49,11 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0) -> Feature
     return extract_features(probe(path), visual, audio, options.step, frame_rate=options.fps, threads=threads)
 
 
-def check_options(options: ExtractConfig) -> None:
+def check_options(options: ExtractConfig, load: bool = True) -> None:
     """Find out before the first video what would fail at each: names, modules, weights (fetched once, here).
+
+    Args:
+        load: whether the backbones are also made here; not where other machines do the work, and have the GPUs.
 
     Raises:
         InputError: says what is missing and where to put it.
@@ -73,7 +76,7 @@ def check_options(options: ExtractConfig) -> None:
         names = ", ".join(sorted(known)) or "none"
         raise InputError(f"--weights {unused[0]}: no backbone asked for has weights of that name; they have: {names}")
     for name in (options.visual, options.audio):
-        if name is not None:  # loaded once here: the only way to know that its modules and files are good
+        if load and name is not None:  # loaded once here: the only way to know that its modules and files are good
             _backbone(name, _key(options))
 
 
