@@ -475,15 +475,15 @@ def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(tmp_path / "full.mp4")) as source:
-        with av.open(str(tmp_path / "cut.mp4"), "w", container_options=options) as target:
-            output = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    shift = round(Fraction(1, 5) / packet.time_base)
-                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                    packet.stream = output
-                    target.mux(packet)
+    cut = av.open(str(tmp_path / "cut.mp4"), "w", container_options=options)
+    with av.open(str(tmp_path / "full.mp4")) as source, cut:
+        output = cut.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                shift = round(Fraction(1, 5) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = output
+                cut.mux(packet)
     times_s = frame_times(probe(tmp_path / "cut.mp4"))
     assert len(times_s) == 55
     assert np.allclose(times_s, np.arange(55) / 25)

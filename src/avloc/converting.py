@@ -109,8 +109,7 @@ def convert(
     videos = read_segments(source, notes)
     chosen = target_format(target, name, videos)
     if chosen == "truth":
-        empty = [v.video_id for v in videos if v.length_s <= 0]
-        notes += [f"{v}: left out, it has neither segments nor a known duration" for v in empty]
+        notes += _without_length(videos)
         write_annotations(target, as_annotations(videos))
         files = [target]
     else:
@@ -125,4 +124,12 @@ def convert(
 def read_truth(path: Path) -> tuple[tuple[VideoAnnotation, ...], tuple[str, ...]]:
     """Ground truth in any format that is read, and what in it was odd."""
     notes: list[str] = []
-    return as_annotations(read_segments(path, notes)), tuple(notes)
+    videos = read_segments(path, notes)
+    notes += _without_length(videos)
+    return as_annotations(videos), tuple(notes)
+
+
+def _without_length(videos: Iterable[VideoSegments]) -> list[str]:
+    """A line for every video that cannot be ground truth, because nothing says how long it is."""
+    empty = [v.video_id for v in videos if v.length_s <= 0]
+    return [f"{v}: left out, it has neither segments nor a known duration" for v in empty]

@@ -172,7 +172,7 @@ def localize_inputs(
     bare = [path for path in paths if path.suffix == ".safetensors" and path.stem not in media]
     if counting and bare:  # said before the work, not after it
         raise InputError(
-            f"{', '.join(counting)} count frames, and of {len(bare)} inputs only the features are known "
+            f"-f {','.join(counting)} needs frames, and of {len(bare)} inputs only the features are known "
             f"({bare[0].name}); give --videos FOLDER, or other formats"
         )
     if dry_run:
