@@ -19,6 +19,7 @@ from avloc.formats.labels import LabelTable
 from avloc.formats.opening import open_collection
 from avloc.formats.tracks import EVEN, ArrayFile, Clock, Track, Tracks
 from avloc.importing import import_collection
+from avloc.types import FeatureSequence
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
 
 
@@ -58,6 +59,28 @@ def test_wtalc_in_float16_trains(tmp_path: Path) -> None:
     )
     fit(tmp_path / "out/features", tmp_path / "out/labels.csv", tmp_path / "run", settings, False)
     assert (tmp_path / "run/record.json").is_file()
+
+
+def test_features_beyond_the_cache_are_read_again_and_are_the_same(tmp_path: Path) -> None:
+    from avloc.dataset import WeakDataset
+
+    import_collection(open_collection(make_wtalc(tmp_path)), tmp_path / "out", dtype="float16")
+    store = FeatureStore(tmp_path / "out/features")
+    asked: list[str] = []
+
+    def load(video: str) -> FeatureSequence:
+        asked.append(video)
+        return store.load(video)
+
+    size = store.load("aaaaaaaaaaa").grid.count * 16 * 4
+    labels = np.eye(4, dtype=np.float32)
+    streamed = WeakDataset(store.ids, labels, "abcd", load, 0, 16, cache_bytes=size)
+    whole = WeakDataset(store.ids, labels, "abcd", store.load, 0, 16)
+    for step in range(2):
+        one, other = (data.batch(np.arange(4), 8, (step,)) for data in (streamed, whole))
+        np.testing.assert_array_equal(one.visual, other.visual)
+    assert asked.count("aaaaaaaaaaa") == 1
+    assert asked.count("ccccccccccc") == 2
 
 
 def test_unav_on_a_grid_of_ones_choice(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -292,6 +293,21 @@ def test_ave_as_a_collection(tmp_path: Path) -> None:
         file["avadataset"] = np.zeros((4, 10, 8))
     with pytest.raises(FormatError, match="expected a row for each of 5 videos, got 4"):
         open_collection(tmp_path)
+
+
+def test_a_large_visual_file_is_read_by_row_and_never_as_float64(tmp_path: Path) -> None:
+    make_ave(tmp_path)
+    with h5py.File(tmp_path / "visual_feature.h5", "w") as file:
+        file["avadataset"] = np.ones((5, 10, 7, 7, 512), dtype=np.float32)  # 1 MB a video
+    data = open_collection(tmp_path)
+    assert data.features is not None
+    data.features.load("bbb", 10.0)  # imports and caches
+    tracemalloc.start()
+    for video in ("bbb", "ccc", "ddd"):
+        data.features.load(video, 10.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6e6
 
 
 @needs_shared

@@ -12,6 +12,7 @@ from avloc.formats.annotations import (
 )
 from avloc.formats.atomic import whole_file, write_whole
 from avloc.formats.ave import AVE_BACKGROUND, AveData, read_ave, read_ave_audio
+from avloc.formats.collection import Collection
 from avloc.formats.detections import (
     read_detection_columns,
     read_detections,
@@ -20,13 +21,16 @@ from avloc.formats.detections import (
     write_segments_json,
 )
 from avloc.formats.features import FeatureStore, StoreDescription, load_features, save_features
-from avloc.formats.labels import LabelRow, LabelTable, VideoMatch, match_videos, read_labels
+from avloc.formats.labels import LabelRow, LabelTable, VideoMatch, match_videos, read_labels, write_labels
+from avloc.formats.opening import open_collection
+from avloc.formats.resample import resample
 
 __all__ = [
     "AVE_BACKGROUND",
     "AnnotationIssue",
     "AnnotationReport",
     "AveData",
+    "Collection",
     "FeatureStore",
     "LabelRow",
     "LabelTable",
@@ -35,6 +39,7 @@ __all__ = [
     "VideoMatch",
     "load_features",
     "match_videos",
+    "open_collection",
     "read_annotation_columns",
     "read_annotations",
     "read_ave",
@@ -43,9 +48,11 @@ __all__ = [
     "read_detections",
     "read_labels",
     "read_submission",
+    "resample",
     "save_features",
     "whole_file",
     "write_annotations",
+    "write_labels",
     "write_segments_csv",
     "write_segments_json",
     "write_whole",
