@@ -68,19 +68,18 @@ def make_preview(media: Media) -> Preview:
     step_s = media.duration_s / count
     wave = _Wave(media.duration_s)
     pictures: list[np.ndarray] = []
-    problem = ""
+    sheet, problem = None, ""
     try:
         if media.duration_s > _SEEK_ABOVE_S:
             pictures = _key_frames(media, count, (_HEIGHT, width))
             wave.take_all(media)
         else:
             pictures = _pass(media, step_s, (_HEIGHT, width), wave)
+        if pictures:
+            pictures += [pictures[-1]] * (count - len(pictures))
+            sheet = ThumbnailSheet(_sheet(pictures[:count]), count, width, _HEIGHT, step_s)
     except AvlocError as error:
         problem = str(error)
-    sheet = None
-    if pictures:
-        pictures += [pictures[-1]] * (count - len(pictures))
-        sheet = ThumbnailSheet(_sheet(pictures[:count]), count, width, _HEIGHT, step_s)
     return Preview(wave.bytes() if media.has_audio else None, sheet, problem)
 
 

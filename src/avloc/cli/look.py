@@ -72,7 +72,8 @@ def report(
 
     talk = make_talk(as_json)
     sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
-    _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
+    built = _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
+    talk.summary({"page": str(out), "videos": built.count, "proxies": built.proxies, "problems": dict(built.problems)})
     talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
 
 
@@ -128,8 +129,15 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
     for video, problem in list(built.problems.items())[:20]:
         talk.say(f"note: {video}: {problem}")
     talk.say(f"{built.count} videos, {built.proxies} proxies, {len(built.problems)} without picture or sound")
-    talk.summary({"page": str(out), "videos": built.count, "proxies": built.proxies, "problems": dict(built.problems)})
     return built
+
+
+def page_of(talk: Talk, detections: Path, out: Path, workers: int) -> None:
+    """The page at the end of `avloc run`."""
+    from avloc.reporting import PageSources
+
+    _build(talk, PageSources(detections), out, Proxy.auto, "link", workers)
+    talk.say(f"look at {out / 'index.html'}; correct what is wrong with: avloc view {detections}")
 
 
 def review(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avloc.cli.look import page_of
 from avloc.cli.media import extract_videos
 from avloc.cli.shared import (
     Config,
@@ -55,7 +56,7 @@ def run(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """The whole job: extract, train, localize every video. Run it again to go on where it stopped.
+    """The whole job: extract, train, localize every video, make the page. Run it again to go on where it stopped.
 
     avloc run videos/ --labels labels.csv -o out
     """
@@ -67,7 +68,9 @@ def run(
     failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
     resume = (out / "run" / "state.pt").exists() and not overwrite
     train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
-    localize_inputs(talk, out / "run", [str(out / "features")], out / "detections", "json,csv", {}, [], False)
+    found = out / "detections"
+    localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
+    page_of(talk, found, out / "page", workers)
     exit_partial(failures)
 
 
@@ -158,7 +161,7 @@ def localize_inputs(
     overrides: dict[str, Any],
     sets: list[str],
     dry_run: bool,
-    videos: Path | None = None,
+    videos: Path | list[str] | None = None,
 ) -> tuple[Failure, ...]:
     from avloc.config import parse_overrides
     from avloc.exporting import FORMATS, parse_formats
