@@ -28,6 +28,11 @@ def install(folder: Path, module: str, code: str, entry: str) -> None:
     (info / "entry_points.txt").write_text(f"[avloc.backbones]\n{entry}\n")
 
 
+def search_path(site: Path) -> str:
+    """PYTHONPATH for a subprocess that sees the packages in `site` besides what this process was given."""
+    return os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+
+
 def test_the_pages_example_works(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
@@ -40,7 +45,7 @@ def test_the_pages_example_works(tmp_path: Path) -> None:
     install(site, "loudness", code[1], f"{entry[1]} = {entry[2]}")
     sound = odd.clicks(2, 16000, [1.5])
     path = odd.write_video(tmp_path / "a.mkv", odd.grey_frames(20), sound=sound)
-    environment = os.environ | {"PYTHONPATH": str(site)}
+    environment = os.environ | {"PYTHONPATH": search_path(site)}
     listed = _avloc(["backbones"], environment)
     assert re.search(r"loudness\s+│\s+audio\s+│\s+2\s+│\s+MIT\s+│\s+needs none", listed)
     _avloc(["extract", str(path), "-o", str(tmp_path / "out"), "--audio", "loudness", "--workers", "2"], environment)

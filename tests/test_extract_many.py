@@ -15,14 +15,15 @@ import pytest
 import odd_media as odd
 from avloc.config import ExtractConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.extraction import extract_all, layout, load_npy, parse_shard, read_manifest
+from avloc.extraction import check_options, extract_all, layout, load_npy, parse_shard, read_manifest
+from avloc.extraction.folder import _same_backbone
 from avloc.extraction.manifest import Row, manifest_path, write_manifest
 from avloc.formats import load_features
 from avloc.media.backbones import BACKBONES
 from avloc.media.find import find_media
 from avloc.media.weights import digest
 from avloc.types import FeatureSequence, SnippetGrid
-from test_backbones_foreign import install
+from test_backbones_foreign import install, search_path
 
 OPTIONS = ExtractConfig()
 
@@ -132,7 +133,7 @@ def test_a_video_that_kills_workers_costs_only_itself(videos: Path, tmp_path: Pa
     install(site, "fatal", FATAL, "fatal = fatal:Fatal")
     run = [sys.executable, "-m", "avloc", "extract", str(videos), "-o", str(tmp_path / "out"), "--workers", "2"]
     run += ["--visual", "fatal", "--audio", "none"]
-    done = subprocess.run(run, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(site)})
+    done = subprocess.run(run, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": search_path(site)})
     assert done.returncode == 3, done.stderr
     rows = read_manifest(tmp_path / "out")
     assert [row.video for row in rows.values() if row.status != "done"] == ["v2white"]
@@ -179,7 +180,17 @@ def test_nothing_starts_when_nothing_can_work(videos: Path, tmp_path: Path, monk
     ):
         with pytest.raises(InputError, match=words):
             extract_all(paths, tmp_path / "out", OPTIONS.model_copy(update=change))
+        with pytest.raises(InputError, match=words):  # a cluster's driver finds out as well, without loading anything
+            check_options(OPTIONS.model_copy(update=change), load=False)
     assert not list((tmp_path / "out").glob("*.safetensors"))
+
+
+def test_names_of_backbones_are_compared_whole() -> None:
+    assert _same_backbone("i3d", "i3d")
+    assert not _same_backbone("i3d-rgb", "i3d")
+    assert not _same_backbone("i3d", "i3d-rgb")
+    assert _same_backbone("none: no sound stream", "vggish")
+    assert not _same_backbone("vggish", None)
 
 
 def test_npy_files_for_other_peoples_code(videos: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from avloc.errors import InputError
 from avloc.extraction import read_manifest
 from avloc.extraction.cluster import spread_over_ray
 from avloc.extraction.work import Job
-from test_backbones_foreign import install
+from test_backbones_foreign import install, search_path
 
 SLEEPER = """
 import os, pathlib, time
@@ -61,7 +61,7 @@ def test_a_killed_worker_costs_only_its_video(tmp_path: Path) -> None:
     (videos / "v4broken.mkv").write_bytes(b"not a video")
     run = [sys.executable, "-m", "avloc", "extract", str(videos), "-o", str(out), "--visual", "sleeper"]
     run += ["--audio", "none", "--ray", "local", "--workers", "2"]
-    environment = os.environ | {"PYTHONPATH": str(site), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    environment = os.environ | {"PYTHONPATH": search_path(site), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     killed = 0
     limit = time.monotonic() + 120
