@@ -1,0 +1,67 @@
+"""The demo's table over several training seeds, on features that `avloc demo` has extracted.
+
+    avloc demo demo-out && python benchmarks/demo_seeds.py demo-out --seeds 5
+
+Prints mean and standard deviation over seeds; runs and detections stay in the --work folder, finished ones are reused.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from avloc.config import preset
+from avloc.demo.walk import MODELS
+from avloc.evaluation import evaluate_files
+from avloc.formats import FeatureStore, read_labels
+from avloc.pipeline import load, localize_all
+from avloc.train import fit
+
+COLUMNS = ("mAP@0.5", "average mAP", "accuracy", "background", "foreground", "event F1")
+
+
+def scores(demo: Path, work: Path, name: str, seed: int, preset_name: str, overrides: dict[str, object]) -> list[float]:
+    """One model, one seed: the demo table's numbers, in percent."""
+    home = work / f"{name.replace(' ', '-')}-{seed}"
+    settings = preset(preset_name, {**overrides, **MODELS[name], "train.seed": seed})
+    if not (home / "run" / "record.json").exists():
+        fit(demo / "features", demo / "labels.csv", home / "run", settings)
+    localizer = load(home / "run")
+    store = FeatureStore(demo / "features")
+    needed = {"audio", "visual"} if settings.model.modality == "audio-visual" else {settings.model.modality}
+    tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]
+    usable = [store.path(video) for video in tests if needed & set(store.load(video).modalities)]
+    localize_all(localizer, usable, home / "detections")
+    result = evaluate_files(home / "detections", demo / "ground_truth.json", "validation")
+    assert result.snippets is not None
+    s = result.snippets.snippets
+    values = [result.scores.at(0.5), result.scores.average_mean_ap, s.accuracy, s.background_recall]
+    return [100 * v for v in (*values, s.foreground_recall, result.snippets.events.mean_f1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("demo-seeds"))
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    arguments = parser.parse_args()
+    from avloc.config import parse_overrides
+
+    overrides = parse_overrides(arguments.sets)
+    print(f"{'percent, mean ± sd of ' + str(arguments.seeds):28s}" + "".join(f"{c:>16s}" for c in COLUMNS))
+    for name in arguments.models:
+        rows = [
+            scores(arguments.demo, arguments.work, name, seed, arguments.preset, overrides)
+            for seed in range(arguments.seeds)
+        ]
+        mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
+        print(f"{name:28s}" + "".join(f"{m:9.1f} ± {s:4.1f}" for m, s in zip(mean, spread, strict=True)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
