@@ -117,6 +117,8 @@ def test_perfect_detections_lose_nothing() -> None:
     assert result.mean_ap_n == pytest.approx(1)
     assert set(result.cost.values()) == {0.0}
     assert result.missed == 0
+    found_by_group = [g.mean_ap_n for g in result.groups if g.instances]  # what finds others is no false positive
+    assert found_by_group == pytest.approx([1.0] * len(found_by_group))
     by = {(g.characteristic, g.name): g.instances for g in result.groups}
     assert by["coverage", "0-0.2"] == 3
     assert by["coverage", "0.2-0.4"] == 1
