@@ -249,3 +249,12 @@ def test_notebooks_show_text_as_text():
     assert "<img" not in html
     assert "&lt;b&gt;name" in html
     assert html == result_html(a, result.detections)
+
+
+def test_a_useless_folder_of_videos_that_nobody_named_is_no_error(tmp_path):
+    write_run(tmp_path / "det", {"v": activations("v")}, {})
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "notes.txt").write_text("no video")
+    assert build_page(PageSources(tmp_path / "det"), tmp_path / "page").count == 1
+    with pytest.raises(InputError, match=r"notes|\.txt"):
+        build_page(PageSources(tmp_path / "det", videos=tmp_path / "videos"), tmp_path / "page")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -102,7 +103,8 @@ def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
     home = (run.folder or run.table).resolve()
     for near in (home.parent / "videos", home.parent.parent / "videos"):
         if near.is_dir():
-            return {path.stem: path for path in find_media(near)}
+            with contextlib.suppress(InputError):  # nobody asked for this folder; if it is of no use, there is none
+                return {path.stem: path for path in find_media(near)}
     return {}
 
 
