@@ -39,7 +39,9 @@ __all__ = [
     "frame_times",
     "parse_formats",
     "save_detections",
+    "target_format",
     "with_media",
+    "write_as",
     "write_detections",
     "write_formats",
 ]
