@@ -24,8 +24,9 @@ COMPOSERS = {
     "protocols",
     "reference",
 }
+MODELS = {"model", "model_wtalc", "model_tian"}
 LOOKERS = {"exporting", "converting", "previews", "gathering", "reporting", "plotting", "serving", "reviewing"}
-LEAVES = {"config", "formats", "media", "localize", "metrics", "report", "dataset", "model", "losses", "tensors"}
+LEAVES = MODELS | {"config", "formats", "media", "localize", "metrics", "report", "dataset", "losses", "tensors"}
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -39,8 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     "report": NOUNS | {"config"},
     "dataset": NOUNS | {"tensors"},
     "model": NOUNS | {"tensors"},
+    "model_wtalc": {"model", "tensors"},
+    "model_tian": {"model", "tensors"},
     "losses": NOUNS | {"tensors"},
-    "checkpoint": NOUNS | {"config", "model", "root"},
+    "checkpoint": NOUNS | MODELS | {"config", "root"},
     "train": NOUNS
     | {"config", "formats", "dataset", "model", "losses", "metrics", "localize", "tensors", "checkpoint", "root"},
     "extraction": NOUNS | {"config", "formats", "media"},
@@ -74,9 +77,10 @@ ALLOWED: dict[str, set[str]] = {
         "report",
         "root",
     },
+    "tables": NOUNS | LEAVES | COMPOSERS | {"console"},
     "console": set(),
     "demo": NOUNS | LEAVES | COMPOSERS | {"console"},
-    "cli": NOUNS | LEAVES | COMPOSERS | LOOKERS | {"console", "demo", "root"},
+    "cli": NOUNS | LEAVES | COMPOSERS | LOOKERS | {"console", "demo", "tables", "root"},
     "root": {"errors", "pipeline"},
     "__main__": {"cli"},
 }

@@ -20,10 +20,25 @@ from torch import nn
 
 import avloc
 from avloc.config import RunConfig
-from avloc.errors import FormatError, InputError
+from avloc.errors import ConfigError, FormatError, InputError
 from avloc.model import AudioVisualLocalizer
+from avloc.model_tian import TianLocalizer
+from avloc.model_wtalc import WTALC
 
-__all__ = ["MODEL_FILE", "STATE_FILE", "ModelCard", "load_model", "load_state", "save_model", "save_state"]
+__all__ = [
+    "MODEL_FILE",
+    "STATE_FILE",
+    "Localizing",
+    "ModelCard",
+    "load_model",
+    "load_state",
+    "save_model",
+    "save_state",
+    "take_stages",
+]
+
+Localizing = AudioVisualLocalizer | WTALC | TianLocalizer
+"""Whatever turns a Batch into a SnippetOutput: the paper's model and its rivals."""
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.pt"
@@ -49,11 +64,16 @@ class ModelCard:
     backbones: Mapping[str, str]
     step: int = 0
 
-    def build(self) -> AudioVisualLocalizer:
-        """The network, freshly initialised."""
-        return AudioVisualLocalizer(
-            self.audio_size, self.visual_size, len(self.classes), **self.config.model.model_dump()
-        )
+    def build(self) -> Localizing:
+        """The network that `model.method` names, freshly initialised."""
+        model = self.config.model
+        if model.method == "w-talc":
+            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=model.normalize)
+        if model.method == "tian":
+            sizes = self.audio_size, self.visual_size, len(self.classes)
+            return TianLocalizer(*sizes, grid_cells=model.grid_cells, normalize=model.normalize)
+        fields = model.model_dump(exclude={"method", "grid_cells"})
+        return AudioVisualLocalizer(self.audio_size, self.visual_size, len(self.classes), **fields)
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
@@ -73,7 +93,7 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
     os.replace(partial, path)
 
 
-def load_model(run: Path) -> tuple[AudioVisualLocalizer, ModelCard]:
+def load_model(run: Path) -> tuple[Localizing, ModelCard]:
     """Model and card of a run folder (or of a .safetensors file), on the CPU, in evaluation mode.
 
     Raises:
@@ -108,6 +128,42 @@ def _load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: P
         model.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise FormatError(f"{path}: the weights do not fit the configuration beside them: {error}") from error
+
+
+def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> None:
+    """Copy a run's input norms, embeddings and first `count` stages into `model`, and freeze them (Table 7).
+
+    What comes after them, later stages and the classifier, stays as it was initialised and learns.
+
+    Args:
+        model: as `card.build` made it. run: a finished run on the same features and classes.
+
+    Raises:
+        ConfigError: the run has other features, other fusion settings, or fewer stages than that.
+        InputError, FormatError: as `load_model`.
+    """
+    given, theirs = load_model(run)
+    if not isinstance(model, AudioVisualLocalizer) or not isinstance(given, AudioVisualLocalizer):
+        raise ConfigError("train.frozen_stages is for model.method=avloc: only it has stages of cross-attention")
+    if given.fusion is None or model.fusion is None or min(given.fusion.num_stages, model.fusion.num_stages) < count:
+        raise ConfigError(f"{run}: expected {count} stages to take, into a model of at least as many")
+    same = "embed_dim audio_embed_dim visual_embed_dim skip share_weight leaky_slope correlation_scale normalize"
+    a, b = theirs.config.model, card.config.model
+    other = [f"model.{k} is {getattr(b, k)!r}, there {getattr(a, k)!r}" for k in same.split() if _differ(a, b, k)]
+    if (theirs.audio_size, theirs.visual_size) != (card.audio_size, card.visual_size):
+        other.append("the features have other sizes")
+    if other:
+        raise ConfigError(f"{run}: its stages do not fit this model: {'; '.join(other)}")
+    model.norms.load_state_dict(given.norms.state_dict())
+    model.embeds.load_state_dict(given.embeds.state_dict())
+    model.embeds.requires_grad_(False)
+    for stage in range(1, count + 1):
+        model.fusion.weight(stage).data.copy_(given.fusion.weight(stage).data)
+        model.fusion.weight(stage).requires_grad_(False)
+
+
+def _differ(a: object, b: object, name: str) -> bool:
+    return bool(getattr(a, name) != getattr(b, name))
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -67,6 +67,7 @@ class ExtractConfig(Options):
 class ModelConfig(Options):
     """Eq. 1-5: what is fused, how often, and how it is classified."""
 
+    method: Literal["avloc", "w-talc", "tian"] = "avloc"  # Tables 5-6: the paper's model, or a rival's
     modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"  # Table 1
     num_stages: int = Field(2, ge=0)  # paper §4.3; t_e, 0 is plain concatenation
     embed_dim: int = Field(1024, ge=1)  # paper §4.2; d_x
@@ -80,6 +81,16 @@ class ModelConfig(Options):
     correlation_scale: float = Field(1.0, gt=0)  # Eq. 1 has 1; larger sharpens the attention
     normalize: Literal["none", "l2", "standard"] = "standard"  # ours: paper silent; statistics of the training set
     modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
+    grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
+
+    @model_validator(mode="after")
+    def _possible(self) -> ModelConfig:
+        needed = {"w-talc": "visual", "tian": "audio-visual"}.get(self.method, self.modality)
+        if self.modality != needed:
+            raise ValueError(f"model.method={self.method} needs model.modality={needed}, got {self.modality}")
+        if self.grid_cells > 1 and self.method != "tian":
+            raise ValueError(f"model.grid_cells is for model.method=tian, got model.method={self.method}")
+        return self
 
 
 class LossConfig(Options):
@@ -115,11 +126,19 @@ class TrainConfig(Options):
     eval_every: int = Field(100, ge=1)  # ours: steps between validations
     selection: Literal["last", "video_ap", "mil"] = "video_ap"  # ours: on validation, by video-level labels only
     select_after: float = Field(0.5, ge=0, le=1)  # ours: share of the steps before which nothing is selected
+    init_from: str | None = None  # Table 7: a run whose first stages are taken
+    frozen_stages: int = Field(0, ge=0)  # Table 7: how many of them, with their embeddings; they no longer learn
     seed: int = Field(0, ge=0)
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int | None = Field(None, ge=1)  # processes on this machine; None asks the launcher, else takes one
     num_nodes: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _frozen_come_from_somewhere(self) -> TrainConfig:
+        if (self.init_from is None) != (self.frozen_stages == 0):
+            raise ValueError("train.init_from (a run) and train.frozen_stages (how many of its stages) go together")
+        return self
 
 
 class LocalizeConfig(Options):

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import avloc
-from avloc.checkpoint import ModelCard, load_model
+from avloc.checkpoint import Localizing, ModelCard, load_model
 from avloc.config import LocalizeConfig, preset
 from avloc.dataset import collate
 from avloc.errors import AvlocError, ConfigError, InputError
@@ -28,7 +28,6 @@ from avloc.formats.activations import save_activations
 from avloc.localize import localize
 from avloc.losses import topk_mean
 from avloc.media.find import find_media
-from avloc.model import AudioVisualLocalizer
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
 __all__ = ["Localization", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
@@ -95,7 +94,7 @@ class Localizer:
     """
 
     def __init__(
-        self, model: AudioVisualLocalizer, card: ModelCard, options: LocalizeConfig | None = None, device: str = "cpu"
+        self, model: Localizing, card: ModelCard, options: LocalizeConfig | None = None, device: str = "cpu"
     ) -> None:
         self.model, self.card, self.device = model.to(device).eval(), card, device
         self.options = options or card.config.localize

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avloc import __version__
-from avloc.cli import data, datasets, look, media, work
+from avloc.cli import data, datasets, look, media, tables, work
 from avloc.cli.shared import State
 from avloc.errors import AvlocError
 
@@ -46,6 +46,7 @@ for command in (
     look.view,
     look.review,
     look.plot,
+    tables.tables,
     datasets.convert,
     datasets.doctor,
     media.backbones,

@@ -16,11 +16,20 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from avloc import losses
-from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_state, save_model, save_state
+from avloc.checkpoint import (
+    MODEL_FILE,
+    STATE_FILE,
+    Localizing,
+    ModelCard,
+    load_state,
+    save_model,
+    save_state,
+    take_stages,
+)
 from avloc.config import LossConfig, RunConfig, differences
 from avloc.dataset import PairSampler, WeakDataset
 from avloc.errors import ConfigError, InputError
-from avloc.model import AudioVisualLocalizer, InputNorm
+from avloc.model import InputNorm
 from avloc.tensors import Batch, SnippetOutput
 from avloc.train.data import TrainingData, prepare
 from avloc.train.record import write_record
@@ -107,15 +116,19 @@ class _Trainer:
         torch.manual_seed(self.config.seed)
         module = card.build()
         _fit_norms(module, data.train)
+        if self.config.init_from is not None:
+            take_stages(module, card, Path(self.config.init_from), self.config.frozen_stages)
         self.model, self.optimizer = fabric.setup(module, self._adam(module))
 
     def _adam(self, module: torch.nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(
-            module.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            [p for p in module.parameters() if p.requires_grad],
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
         )
 
     @property
-    def module(self) -> AudioVisualLocalizer:
+    def module(self) -> Localizing:
         """The network without the engine's wrapping."""
         return self.model.module
 
@@ -273,7 +286,7 @@ def _per_video(loss: LossConfig) -> dict[str, Any]:
     return loss.model_dump(exclude=elsewhere)
 
 
-def _fit_norms(module: AudioVisualLocalizer, train: WeakDataset) -> None:
+def _fit_norms(module: Localizing, train: WeakDataset) -> None:
     statistics = train.statistics()
     for name, norm in module.norms.items():
         moments = getattr(statistics, name)

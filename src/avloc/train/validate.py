@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from avloc import losses
+from avloc.checkpoint import Localizing
 from avloc.config import LossConfig
 from avloc.dataset import WeakDataset
 from avloc.metrics import video_average_precision
-from avloc.model import AudioVisualLocalizer
 from avloc.train.data import TrainingData
 from avloc.train.watch import health
 
@@ -35,9 +35,7 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(
-    model: AudioVisualLocalizer, data: TrainingData, loss: LossConfig, device: torch.device | str
-) -> Validation:
+def validate(model: Localizing, data: TrainingData, loss: LossConfig, device: torch.device | str) -> Validation:
     """Health of the model on some training videos; MIL loss and video-level AP on the validation videos."""
     model.eval()
     probed = np.unique(np.linspace(0, len(data.train) - 1, min(_PROBED, len(data.train))).astype(int))
@@ -51,7 +49,7 @@ def validate(
 
 
 def _predict(
-    model: AudioVisualLocalizer, videos: WeakDataset, indices: np.ndarray, loss: LossConfig, device: torch.device | str
+    model: Localizing, videos: WeakDataset, indices: np.ndarray, loss: LossConfig, device: torch.device | str
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """All snippets' probabilities, the video scores, and the mean MIL loss."""
     snippets, scores, mil = [], [], []
