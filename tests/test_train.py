@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from avloc.formats import save_features
 from avloc.train import fit, read_record
 from avloc.train.data import hold_out, prepare
 from avloc.train.watch import health, read_metrics, warnings_of
+from avloc.types import SnippetGrid
 from feature_sets import make_videos, write_set
 
 SMALL = {
@@ -119,13 +121,20 @@ def test_resume_refuses_other_settings_and_other_videos(tmp_path: Path, data: tu
 
 
 def launch(data: tuple[Path, Path], out: Path, processes: int, *sets: str) -> None:
-    sets = (*(f"{key}={value}" for key, value in SMALL.items()), "model.dropout=0", "train.precision=64-true", *sets)
+    sets = (
+        *(f"{key}={value}" for key, value in SMALL.items()),
+        "model.dropout=0",
+        "model.modality_dropout=0",
+        "train.precision=64-true",
+        *sets,
+    )
     arguments = ["train", "--features", str(data[0]), "--labels", str(data[1]), "-o", str(out)]
     arguments += [word for pair in sets for word in ("--set", pair)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    programs = Path(sys.executable).parent
+    launcher = [programs / "fabric", "run", "--accelerator", "cpu", "--strategy", "ddp", "--devices", str(processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        [*launcher, "-m", "avloc", "-q", *arguments],
+        [*launcher, programs / "avloc", "--", "-q", *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -137,7 +146,8 @@ def launch(data: tuple[Path, Path], out: Path, processes: int, *sets: str) -> No
 
 def test_two_processes_give_the_curve_of_one(tmp_path: Path, data: tuple[Path, Path]) -> None:
     launch(data, tmp_path / "two", 2, "train.steps=20")
-    fit(*data, tmp_path / "one", config(model__dropout=0.0, train__steps=20, train__precision="64-true"))
+    exact = config(model__dropout=0.0, model__modality_dropout=0.0, train__steps=20, train__precision="64-true")
+    fit(*data, tmp_path / "one", exact)
     one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for a, b in zip(one, two, strict=True):
@@ -308,3 +318,35 @@ def prepare_one(folder: Path) -> np.ndarray:
     audio = FeatureStore(folder).load("video_000").audio
     assert audio is not None
     return audio
+
+
+def test_a_run_knows_the_step_of_its_features(tmp_path: Path) -> None:
+    videos = []
+    for video, truth in make_videos(count=9):
+        grid = SnippetGrid.cover(video.grid.count / 2, 0.5)
+        videos.append((type(video)(**{**vars(video), "grid": grid, "duration_s": video.grid.count / 2}), truth))
+    features, labels = write_set(tmp_path, videos)
+    fit(features, labels, tmp_path / "run", config(train__steps=2))
+    extract = avloc.load(tmp_path / "run").card.config.extract
+    assert (extract.step, extract.visual, extract.audio) == (Fraction(1, 2), "made", "made")
+    save_features(features / "odd.safetensors", type(video)(**{**vars(make_videos(count=1)[0][0]), "video_id": "odd"}))
+    with pytest.raises(InputError, match=r"one step expected, got features of 0.5, 1 s"):
+        prepare(features, labels, 0.0, 0)
+
+
+def test_features_of_one_kind_ask_for_a_model_of_that_kind(tmp_path: Path) -> None:
+    videos = [(type(v)(**{**vars(v), "audio": None}), t) for v, t in make_videos(count=9)]
+    data = write_set(tmp_path, videos)
+    with pytest.raises(ConfigError, match=r"needs audio features.*the features have visual"):
+        fit(*data, tmp_path / "run", config())
+    fit(*data, tmp_path / "run", config(model__modality="visual", train__steps=2))
+
+
+def test_validation_videos_of_background_only_do_not_stop_a_run(tmp_path: Path) -> None:
+    features, labels = write_set(tmp_path, make_videos(count=8, background_videos=2))
+    rows = [f"video_{i:03d},{('bark', 'drum', 'saw')[i % 3]},train" for i in range(6)]
+    rows += ["video_006,,validation", "video_007,,validation"]
+    labels.write_text("video,labels,subset\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    record = fit(features, labels, tmp_path / "run", config(train__steps=4, train__eval_every=2))
+    assert record.scores["validation_videos"] == 2
+    assert (tmp_path / "run" / MODEL_FILE).exists()

@@ -43,8 +43,6 @@ class Talk:
         root = logging.getLogger("avloc")
         root.handlers[:] = [handler]
         root.setLevel(level)
-        for engine in ("lightning_fabric", "lightning.fabric"):  # its greetings are not ours to pass on
-            logging.getLogger(engine).setLevel(logging.INFO if verbose else logging.ERROR)
 
     def say(self, text: str) -> None:
         """A line for a person; words in brackets stay words."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ class TrainingData:
     Args:
         train, validation: the sets; validation may be empty.
         backbones: {"audio": name, "visual": name} as the features say.
+        step_s: seconds per snippet, the same in all of them.
         notes: sentences on what was left out, merged or held out, for a person.
     """
 
     train: WeakDataset
     validation: WeakDataset
     backbones: dict[str, str]
+    step_s: Fraction
     notes: tuple[str, ...]
 
 
@@ -78,7 +81,10 @@ def prepare(features: Path, labels: Path, holdout: float, seed: int, modality: s
         notes.append(f"{len(validation)} of {len(hot)} training videos held out for selection (train.holdout)")
     sources = {"audio": facts.audio_source, "visual": facts.visual_source}
     backbones = {name: source for name, source in sources.items() if source}
-    return TrainingData(dataset(train), dataset(validation), backbones, tuple(notes))
+    if len(facts.steps_s) > 1:
+        steps = ", ".join(f"{float(step):g}" for step in facts.steps_s)
+        raise InputError(f"{features}: one step expected, got features of {steps} s per snippet; extract them alike")
+    return TrainingData(dataset(train), dataset(validation), backbones, facts.steps_s[0], tuple(notes))
 
 
 def _absent(names: Sequence[str], why: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -68,6 +69,7 @@ def fit(
     """
     fabric = _fabric(config)
     data = prepare(features, labels, config.train.holdout, config.train.seed, config.model.modality)
+    config = _as_extracted(config, data)
     card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
     trainer = _Trainer(fabric, data, card, out)
     if resume:
@@ -77,6 +79,15 @@ def fit(
             _log.warning("%s", note)
         (out / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     return trainer.run(progress)
+
+
+def _as_extracted(config: RunConfig, data: TrainingData) -> RunConfig:
+    """The configuration with the features' own backbones and step, so that videos are later extracted like them."""
+    step = {"step_s": float(data.step_s), "frames_per_snippet": None}
+    if config.extract.step == data.step_s:  # said in other words: keep the words
+        step = {}
+    named = {name: data.backbones.get(name) for name in ("visual", "audio")}
+    return config.model_copy(update={"extract": config.extract.model_copy(update={**named, **step})})
 
 
 def _fabric(config: RunConfig) -> Fabric:
@@ -90,8 +101,11 @@ def _fabric(config: RunConfig) -> Fabric:
         given |= {"devices": train.devices or 1, "num_nodes": train.num_nodes}
     if given["devices"] * given["num_nodes"] > 1:
         given["strategy"] = "ddp"
+    if not _log.isEnabledFor(logging.DEBUG):  # the engine's greetings are for whoever asked with -v
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(**given)
-    fabric.launch()
+    if "LT_CLI_USED" not in os.environ:  # `fabric run` has started the processes already
+        fabric.launch()
     return fabric
 
 
@@ -114,7 +128,7 @@ class _Trainer:
             _make_folder(out)
         fabric.barrier()
         torch.manual_seed(self.config.seed)
-        module = card.build()
+        module = _built(card)
         _fit_norms(module, data.train)
         if self.config.init_from is not None:
             take_stages(module, card, Path(self.config.init_from), self.config.frozen_stages)
@@ -272,6 +286,14 @@ class _Trainer:
         self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
 
 
+def _built(card: ModelCard) -> Localizing:
+    try:
+        return card.build()
+    except ValueError as error:
+        there = [name for name, size in (("audio", card.audio_size), ("visual", card.visual_size)) if size]
+        raise ConfigError(f"{error}; the features have {' and '.join(there)}: --set model.modality=...") from error
+
+
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -312,4 +334,6 @@ def _gather_rows(
 
 def _gathered(fabric: Fabric, tensor: Tensor, sync_grads: bool = False) -> Tensor:
     """The tensors of all processes, stacked; the engine's own signature allows more than tensors."""
-    return cast(Tensor, fabric.all_gather(tensor, sync_grads=sync_grads))
+    with warnings.catch_warnings():  # the engine still calls PyTorch's older name of the same collective
+        warnings.filterwarnings("ignore", message=".*all_gather is deprecated")
+        return cast(Tensor, fabric.all_gather(tensor, sync_grads=sync_grads))

@@ -41,7 +41,7 @@ def validate(model: Localizing, data: TrainingData, loss: LossConfig, device: to
     probed = np.unique(np.linspace(0, len(data.train) - 1, min(_PROBED, len(data.train))).astype(int))
     snippets, _, _ = _predict(model, data.train, probed, loss, device)
     values = health(snippets, data.train.labels[probed].any(axis=0))
-    if len(data.validation):
+    if len(data.validation) and data.validation.labels.any():  # background alone ranks nothing
         _, scores, mil = _predict(model, data.validation, np.arange(len(data.validation)), loss, device)
         values["validation/mil"] = mil
         values["validation/video_ap"] = video_average_precision(scores, data.validation.labels).mean_ap
