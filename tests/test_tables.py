@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,10 +18,13 @@ from avloc.cli.app import app
 from avloc.config import preset
 from avloc.errors import ConfigError, InputError
 from avloc.formats import write_annotations
+from avloc.report.figures_paper import Panel, comparison_figure
 from avloc.tables import PAPER, ROWS, Cell, cell_of, compute_all, needed, open_data, recipes_of
+from avloc.tables.figures import coverage, draw_figures
 from avloc.tables.multiply_adds import multiply_adds
 from avloc.tables.paper import number
 from avloc.train import fit
+from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid
 from feature_sets import make_videos, write_set
 
 SMALL = {"model.embed_dim": 16, "train.steps": 6, "train.eval_every": 6, "train.batch_size": 6}
@@ -235,6 +239,41 @@ def test_several_processes_give_the_same_cells(folder: Path, tmp_path: Path) -> 
     assert compute_all(two, workers=2) == {}
     for a, b in zip(one, two, strict=True):
         assert json.loads(a.path.read_text())["scores"] == json.loads(b.path.read_text())["scores"]
+
+
+def test_figures_2_to_5(folder: Path, tmp_path: Path) -> None:
+    sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    command = ["figures", "--data", f"demo={folder}", "-o", str(tmp_path), "-f", "svg", *sets]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert "figure2" in drawn
+    assert "figure3" in drawn or "note: figure3: no video to draw" in done.output
+    text = (tmp_path / "figures" / "figure2.svg").read_text(encoding="utf-8")
+    assert all(word in text for word in ("(a) ground truth", "(b) without the consistency losses", "(c) with them"))
+    data = open_data(f"demo={folder}")
+    assert cell_of(ROWS["table1"]["visual"], data, 0, SMALL, tmp_path).path.exists()  # runs are the tables' own
+    with pytest.raises(InputError, match="there is no 'figure6'"):
+        draw_figures(["figure6"], data, tmp_path, SMALL)
+
+
+def test_figures_show_one_class_and_nothing_else() -> None:
+    classes, label = ("saw", "drum"), "drum"
+    grid = SnippetGrid.cover(4, 1)
+    probs = np.array([[0.5, 0.1, 0.4], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]])
+    activations = ActivationSequence("v", 4.0, grid, classes, probs, np.array([0.1, 0.8]))
+    found = (Detection(1.0, 4.0, label, 0.9), Detection(0.0, 1.0, "saw", 0.9))
+    truth = (Instance(1.0, 3.0, label), Instance(0.0, 1.0, "saw"))
+    panel = Panel(label, truth, {"m": activations}, {"m": found})
+    assert coverage(panel) == pytest.approx(2 / 3)  # snippets 1, 2 of 1, 2, 3
+    figure = comparison_figure([panel, panel])
+    rows = [axes for sub in figure.subfigs for axes in sub.axes]
+    assert len(rows) == 6
+    spans = [[path.get_extents().x0 for path in axes.collections[0].get_paths()] for axes in rows[:2]]
+    assert spans == [[1.0], [1.0]]
+    np.testing.assert_allclose(rows[2].collections[0].get_array().ravel(), probs[:, 2])
+    with pytest.raises(InputError, match="no video to draw"):
+        comparison_figure([])
 
 
 def test_old_checkpoints_still_load() -> None:

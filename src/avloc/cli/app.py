@@ -47,6 +47,7 @@ for command in (
     look.review,
     look.plot,
     tables.tables,
+    tables.figures,
     datasets.convert,
     datasets.doctor,
     media.backbones,

@@ -1,4 +1,4 @@
-"""avloc tables: the paper's tables, ours beside them."""
+"""avloc tables, figures: the paper's tables with ours beside them, and its figures with our models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ WHERE = (
 )
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="table1 ... table10; none: all.")]
+Figures = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="figure2 ... figure5; none: all.")]
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares this disk: auto, local, ...")]
 
 
@@ -90,3 +91,32 @@ def tables(
     talk.summary({"tables": list(wanted), "runs": len(cells), "computed": missing - len(failed), "failed": failed})
     if failed:
         raise typer.Exit(3)
+
+
+def figures(
+    out: Out,
+    data: Annotated[str, typer.Option(help="PRESET=FOLDER of a data set.")],
+    names: Figures = None,
+    seed: int = 0,
+    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png; with commas.")] = "pdf,png",
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Draw the paper's Figures 2-5 with our models: consistency losses, and visual-only against audio-visual.
+
+    avloc figures figure3 --data demo=demo-out -o tables
+
+    With the -o and --set of `avloc tables`, its runs are used; what is missing is trained.
+    """
+    from avloc.config import parse_overrides
+    from avloc.tables.cells import open_data
+    from avloc.tables.figures import draw_figures
+
+    talk = make_talk(as_json)
+    wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]
+    with talk.progress("figures") as progress:
+        written, notes = draw_figures(names or [], open_data(data), out, parse_overrides(sets), seed, wanted, progress)
+    for note in notes:
+        talk.say(f"note: {note}")
+    talk.say(f"{len(written)} files are in {out / 'figures'}")
+    talk.summary({"files": [str(path) for path in written], "notes": notes})
