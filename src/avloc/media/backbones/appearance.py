@@ -1,4 +1,4 @@
-"""appearance: what moving things look like, wherever they are, how they move, and the colours. No weights.
+"""appearance: what moving things look like, wherever they are, how they move, and their colours. No weights.
 
 Pictures are taken 12 times a second at 96 x 128. Pixel values are in [0, 1]; Y is luma; a "pair" is two consecutive
 pictures of the snippet. A picture is cut into 12 x 16 cells of 8 x 8 pixels; a *patch* is 3 x 3 cells, one at each of
@@ -15,14 +15,16 @@ Channels (584):
             515      mean |change of brightness| of the whole picture, times 8
             516-518  log(1 + 32 x) of motion: mean over the picture, deviation over places, maximum over places
             519      share of pixels that move (difference above 0.06)
-    colour  520-583  square root of the frequency of 4 x 4 x 4 RGB colours (r slowest, b fastest)
+    colour  520-583  of the pixels that move: square root of the frequency of 4 x 4 x 4 RGB colours (r slowest, b
+                     fastest)
 
 Differences are taken after removing the change of overall brightness and a drift of the whole picture (camera) of up
 to 6 pixels, found by matching row and column profiles with a median, which an object that moves alone does not sway.
-Snippets of one picture have no motion: zeros in all but colour.
+Where nothing moves, and in snippets of one picture, all is zero.
 
-Why no grid of places: with a few dozen training videos, channels bound to places taught a classifier where things
-stood in the training videos. docs/decisions.md has the figures.
+Why no grid of places and no colours of the whole picture: with a few dozen training videos such channels teach a
+classifier where each training video was taken; weakly trained, it then called the scene the action and the action
+background. docs/decisions.md has the figures.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 
 __all__ = ["Appearance", "drift_px"]
 
@@ -66,7 +68,7 @@ def _row(frames: UInt8[np.ndarray, "f 96 128 3"]) -> Float32[np.ndarray, " size"
     red, green, blue = (np.float32(weight / 255) for weight in (0.299, 0.587, 0.114))
     luma = red * frames[..., 0] + green * frames[..., 1] + blue * frames[..., 2]
     if len(frames) < 2:
-        return np.concatenate([np.zeros(2 * PARTS + 8, np.float32), _colour(frames)])
+        return np.zeros(Appearance.size, np.float32)
     level = luma.mean(axis=(1, 2), keepdims=True)
     even = luma - level
     drift_y, drift_x = (drift_px(even.mean(axis=axis)[None])[0] for axis in (2, 1))
@@ -74,7 +76,7 @@ def _row(frames: UInt8[np.ndarray, "f 96 128 3"]) -> Float32[np.ndarray, " size"
     energy = _cells(np.maximum(change - STILL, 0))
     parts = _parts(_orientations(luma[1:]), energy)
     motion = _motion(change, level[:, 0, 0], drift_x, drift_y)
-    return np.concatenate([parts, motion, _colour(frames)]).astype(np.float32, copy=False)
+    return np.concatenate([parts, motion, _colour(frames[1:], change > MOVING)]).astype(np.float32, copy=False)
 
 
 def _cells(images: Float32[np.ndarray, "f 96 128"]) -> Float32[np.ndarray, "f 12 16"]:
@@ -82,10 +84,11 @@ def _cells(images: Float32[np.ndarray, "f 96 128"]) -> Float32[np.ndarray, "f 12
     return images.reshape(len(images), HEIGHT // CELL, CELL, WIDTH // CELL, CELL).mean(axis=(2, 4))
 
 
-def _colour(frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, " 64"]:
-    quarter = frames[:, ::2, ::2] >> 6  # every second pixel is enough for a histogram
-    code = quarter[..., 0] * 16 + quarter[..., 1] * 4 + quarter[..., 2]
-    return np.sqrt(np.bincount(code.ravel(), minlength=64) / code.size).astype(np.float32)
+def _colour(frames: UInt8[np.ndarray, "f h w 3"], moves: Bool[np.ndarray, "f h w"]) -> Float32[np.ndarray, " 64"]:
+    quarter = frames[moves] >> 6
+    code = quarter[:, 0] * 16 + quarter[:, 1] * 4 + quarter[:, 2]
+    floor = 1e-4 * moves.size  # a few specks of noise have no colour
+    return np.sqrt(np.bincount(code, minlength=64) / (code.size + floor)).astype(np.float32)
 
 
 def _orientations(luma: Float32[np.ndarray, "f 96 128"]) -> Float32[np.ndarray, "f 12 16 8"]:
