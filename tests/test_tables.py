@@ -170,6 +170,8 @@ def test_a_finished_cell_is_never_computed_again(folder: Path, tmp_path: Path) -
     assert compute_all(cells) == {}
     before = [(cell.path.stat().st_mtime_ns, cell.path.read_text()) for cell in cells]
     facts = json.loads(before[0][1])
+    inside = sum(i.end_s - i.start_s for a in data.tests() for i in a.instances)  # whole seconds, steps of one
+    assert facts["scores"]["trivial accuracy"] == pytest.approx(inside / sum(a.duration_s for a in data.tests()))
     assert {"accuracy", "average mAP", "mAP@0.5", "event F1", "trivial average mAP"} <= set(facts["scores"])
     assert needed(cells) == [] or all(not wave for wave in needed(cells))
     assert compute_all(cells) == {}
@@ -287,6 +289,17 @@ def test_several_processes_give_the_same_cells(folder: Path, tmp_path: Path) -> 
     assert compute_all(two, workers=2) == {}
     for a, b in zip(one, two, strict=True):
         assert json.loads(a.path.read_text())["scores"] == json.loads(b.path.read_text())["scores"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_ray_cluster_gives_the_same_cells(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    data = open_data(str(folder))
+    here, there = (cell_of(ROWS["table3"]["w/ skip connection"], data, 0, SMALL, Path(name)) for name in "ab")
+    assert compute_all([here]) == compute_all([there], workers=2, ray="local") == {}
+    assert json.loads(here.path.read_text())["scores"] == json.loads(there.path.read_text())["scores"]
 
 
 def test_figures_2_to_5(folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tup
     with _cluster(address, workers) as ray:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_attempt)
-        flying = {task.remote(cell): cell for cell in cells}
+        flying = {task.remote(_absolute(cell)): cell for cell in cells}
         while flying:
             ready, _ = ray.wait(list(flying), num_returns=1)
             cell = flying.pop(ready[0])
@@ -139,6 +140,14 @@ def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tup
                 yield cell, ray.get(ready[0])
             except ray.exceptions.RayError as error:
                 yield cell, f"the worker failed: {str(error).splitlines()[0]}"
+
+
+def _absolute(cell: Cell) -> Cell:
+    """The same cell with paths that mean the same wherever a worker stands."""
+    parent = None if cell.parent is None else _absolute(cell.parent)
+    return replace(
+        cell, home=cell.home.resolve(), data=replace(cell.data, folder=cell.data.folder.resolve()), parent=parent
+    )
 
 
 @contextmanager
