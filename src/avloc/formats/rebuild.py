@@ -106,6 +106,8 @@ def _array(raw: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray | Arra
     data = raw.encode("latin-1") if isinstance(raw, str) else raw
     if not isinstance(data, bytes) or len(data) != size:
         raise Refusal(f"an array of {size} bytes, but does not hold them")
+    if not kind.itemsize:  # empty strings: no bytes at all, however many
+        return np.ndarray(shape, kind, buffer=b"")
     return np.frombuffer(bytearray(data), kind).reshape(shape, order="F" if fortran else "C")
 
 
