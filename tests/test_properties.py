@@ -248,3 +248,26 @@ def test_merging_and_filtering_are_what_they_say() -> None:
         (1, 6)
     ]
     assert len(localize(video, LocalizeConfig(min_score=1.4))) == 2
+
+
+def test_classes_below_the_mean_video_score_are_dropped() -> None:
+    assert kept_classes(np.array([0.9, 0.1, 0.2])).tolist() == [0]
+    assert kept_classes(np.array([0.5, 0.1, 0.4])).tolist() == [0, 2]
+    assert kept_classes(np.array([0.3, 0.3, 0.3])).tolist() == [0, 1, 2]
+    probs = np.full((8, 4), 0.02)
+    probs[2:5, 1], probs[5:8, 2] = 0.9, 0.3
+    probs[:, 0] = 1 - probs[:, 1:].sum(axis=1)
+    video = ActivationSequence("v", 8.0, SnippetGrid.cover(8, 1), tuple("abc"), probs, video_scores(probs))
+    assert [(d.label, d.start_s, d.end_s) for d in localize(video, LocalizeConfig())] == [("a", 2, 5)]
+    assert {d.label for d in localize(video, LocalizeConfig(class_gate="none"))} == {"a", "b", "c"}
+
+
+def test_the_temporal_threshold_is_max_minus_a_share_of_the_range() -> None:
+    curve = np.array([0.0, 0.2, 0.45, 0.55, 1.0, 0.5, 0.1])
+    probs = np.stack([1 - curve, curve], axis=1)
+    video = ActivationSequence("v", 7.0, SnippetGrid.cover(7, 1), ("a",), probs, np.array([1.0]))
+    spans = {
+        factor: [(d.start_s, d.end_s) for d in localize(video, LocalizeConfig(threshold_factor=factor))]
+        for factor in (0.5, 0.7)
+    }
+    assert spans == {0.5: [(3, 6)], 0.7: [(2, 6)]}
