@@ -12,12 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.config import preset
-from avloc.demo.walk import MODELS
-from avloc.evaluation import evaluate_files
-from avloc.formats import FeatureStore, read_labels
-from avloc.pipeline import load, localize_all
-from avloc.train import fit
+from avloc.config import parse_overrides, preset
+from avloc.demo.walk import MODELS, train_and_score
 
 COLUMNS = ("mAP@0.5", "average mAP", "accuracy", "background", "foreground", "event F1")
 
@@ -26,15 +22,7 @@ def scores(demo: Path, work: Path, name: str, seed: int, preset_name: str, overr
     """One model, one seed: the demo table's numbers, in percent."""
     home = work / f"{name.replace(' ', '-')}-{seed}"
     settings = preset(preset_name, {**overrides, **MODELS[name], "train.seed": seed})
-    if not (home / "run" / "record.json").exists():
-        fit(demo / "features", demo / "labels.csv", home / "run", settings)
-    localizer = load(home / "run")
-    store = FeatureStore(demo / "features")
-    needed = {"audio", "visual"} if settings.model.modality == "audio-visual" else {settings.model.modality}
-    tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]
-    usable = [store.path(video) for video in tests if needed & set(store.load(video).modalities)]
-    localize_all(localizer, usable, home / "detections")
-    result = evaluate_files(home / "detections", demo / "ground_truth.json", "validation")
+    result, _ = train_and_score(demo, home, settings)
     assert result.snippets is not None
     s = result.snippets.snippets
     values = [result.scores.at(0.5), result.scores.average_mean_ap, s.accuracy, s.background_recall]
@@ -50,8 +38,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--set", dest="sets", action="append", default=[])
     arguments = parser.parse_args()
-    from avloc.config import parse_overrides
-
     overrides = parse_overrides(arguments.sets)
     print(f"{'percent, mean ± sd of ' + str(arguments.seeds):28s}" + "".join(f"{c:>16s}" for c in COLUMNS))
     for name in arguments.models:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from avloc.pipeline import Localization, load, localize_all
 from avloc.report import timeline
 from avloc.train import fit
 
-__all__ = ["MODELS", "walk"]
+__all__ = ["MODELS", "train_and_score", "walk"]
 
 MODELS: dict[str, dict[str, Any]] = {
     "audio only": {"model.modality": "audio"},
@@ -56,7 +57,7 @@ def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
     _said(talk, began, f"extracted {len(summary.done)} videos, {len(summary.skipped)} were done already")
     rows = []
     for name, changes in MODELS.items():
-        rows.append(_model(folder, name, preset("demo", {"train.seed": seed, **changes}), data, talk))
+        rows.append(_model(folder, name, preset("demo", {"train.seed": seed, **changes}), talk))
         _said(talk, began, f"trained and localized with {name}")
     _table(talk, rows)
     scores = {row.name: row.evaluation.to_dict() for row in rows}
@@ -77,19 +78,28 @@ def _render(folder: Path, seed: int, workers: int, talk: Talk) -> DemoSet:
     return data
 
 
-def _model(folder: Path, name: str, config: RunConfig, data: DemoSet, talk: Talk) -> _Row:
-    home = folder / name.replace(" ", "-")
+def _model(folder: Path, name: str, config: RunConfig, talk: Talk) -> _Row:
+    with talk.progress(name) as progress:
+        evaluation, found = train_and_score(folder, folder / name.replace(" ", "-"), config, progress)
+    return _Row(name, evaluation, found)
+
+
+def train_and_score(
+    demo: Path, home: Path, config: RunConfig, progress: Callable[[int, int, str], None] | None = None
+) -> tuple[Evaluation, dict[str, Localization]]:
+    """Train on a demo folder's features into `home`, or take up the run there, and score it on the test videos.
+
+    A video that a uni-modal model cannot see or hear is not localized and counts as missed.
+    """
     if not (home / "run" / "record.json").exists():
-        resume = (home / "run" / "state.pt").exists()
-        with talk.progress(name) as progress:
-            fit(folder / "features", data.labels, home / "run", config, resume, progress)
-    localizer = load(home / "run")
-    tests = [row.video_id for row in read_labels(data.labels).subset("test")]
-    store = FeatureStore(folder / "features")
-    usable = [v for v in tests if localizer.card.config.model.modality in ("audio-visual", *store.load(v).modalities)]
-    found, _ = localize_all(localizer, [store.path(video) for video in usable], home / "detections")
-    # all test videos count, also those that a uni-modal model cannot see or hear
-    return _Row(name, evaluate_files(home / "detections", data.ground_truth, "validation"), found)
+        fit(
+            demo / "features", demo / "labels.csv", home / "run", config, (home / "run" / "state.pt").exists(), progress
+        )
+    store = FeatureStore(demo / "features")
+    tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]
+    usable = [v for v in tests if config.model.modality in ("audio-visual", *store.load(v).modalities)]
+    found, _ = localize_all(load(home / "run"), [store.path(video) for video in usable], home / "detections")
+    return evaluate_files(home / "detections", demo / "ground_truth.json", "validation"), found
 
 
 def _table(talk: Talk, rows: list[_Row]) -> None:

@@ -15,6 +15,7 @@ from avloc.extraction.layout import LAYOUTS
 from avloc.extraction.manifest import Failure, Row, manifest_path, read_manifest, write_failures, write_manifest
 from avloc.extraction.spread import spread
 from avloc.extraction.work import Job, check_options, describe, weight_hashes
+from avloc.formats.atomic import make_folder
 from avloc.types import FeatureSequence, exact
 
 __all__ = ["Summary", "extract_all", "parse_shard"]
@@ -77,7 +78,7 @@ def extract_all(
     """
     if layout not in LAYOUTS:
         raise InputError(f"--layout takes {' or '.join(LAYOUTS)}, got {layout!r}")
-    _check_folder(out)
+    make_folder(out)
     part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
     mine = videos if shard is None else videos[shard[0] - 1 :: shard[1]]
     job = Job(out, options, layout)
@@ -127,15 +128,6 @@ def _collect(
     if made or not manifest.exists():
         write_manifest(manifest, [*skipped.values(), *made])
     return made
-
-
-def _check_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror}); choose another -o") from error
 
 
 def _finished(path: Path, job: Job, row: Row | None) -> Row | None:

@@ -10,7 +10,7 @@ from avloc.formats.annotations import (
     read_annotations,
     write_annotations,
 )
-from avloc.formats.atomic import whole_file, write_whole
+from avloc.formats.atomic import make_folder, whole_file, write_whole
 from avloc.formats.ave import AVE_BACKGROUND, AveData, read_ave, read_ave_audio
 from avloc.formats.collection import Collection
 from avloc.formats.detections import (
@@ -38,6 +38,7 @@ __all__ = [
     "StoreDescription",
     "VideoMatch",
     "load_features",
+    "make_folder",
     "match_videos",
     "open_collection",
     "read_annotation_columns",

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file", "write_whole"]
+from avloc.errors import InputError
+
+__all__ = ["make_folder", "whole_file", "write_whole"]
 
 
 @contextmanager
@@ -34,3 +36,22 @@ def write_whole(path: Path | str, content: bytes | str) -> None:
     """Write all of a file at once; text as UTF-8 with the line ends it has."""
     with whole_file(path) as part:
         part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def make_folder(folder: Path, what: str = "") -> None:
+    """Make a folder for results and see that it can be written to, before hours of work and not after.
+
+    Args:
+        what: what should lie there, for the message.
+
+    Raises:
+        InputError: it cannot be made, or nothing can be written into it.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        words = f"{what} there" if what else "there"
+        raise InputError(f"{folder}: cannot write {words} ({error.strerror}); choose another -o") from error

@@ -30,6 +30,7 @@ from avloc.checkpoint import (
 from avloc.config import LossConfig, RunConfig, differences
 from avloc.dataset import PairSampler, WeakDataset
 from avloc.errors import ConfigError, InputError
+from avloc.formats import make_folder
 from avloc.model import InputNorm
 from avloc.tensors import Batch, SnippetOutput
 from avloc.train.data import TrainingData, prepare
@@ -125,7 +126,7 @@ class _Trainer:
                 f"set train.batch_size to a multiple of {fabric.world_size}, at most {len(data.train)}"
             )
         if fabric.is_global_zero:
-            _make_folder(out)
+            make_folder(out, "the run folder")
         fabric.barrier()
         torch.manual_seed(self.config.seed)
         module = _built(card)
@@ -292,15 +293,6 @@ def _built(card: ModelCard) -> Localizing:
     except ValueError as error:
         there = [name for name, size in (("audio", card.audio_size), ("visual", card.visual_size)) if size]
         raise ConfigError(f"{error}; the features have {' and '.join(there)}: --set model.modality=...") from error
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the run folder there ({error.strerror}); choose another -o") from error
 
 
 def _per_video(loss: LossConfig) -> dict[str, Any]:

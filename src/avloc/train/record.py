@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import avloc
 from avloc.checkpoint import ModelCard
 from avloc.errors import FormatError, InputError
+from avloc.formats import write_whole
 from avloc.train.data import TrainingData
 from avloc.types import RunRecord
 
@@ -46,9 +46,7 @@ def write_record(
         },
     )
     if history:
-        partial = out / (RECORD_FILE + ".part")
-        partial.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-        os.replace(partial, out / RECORD_FILE)
+        write_whole(out / RECORD_FILE, json.dumps(asdict(record), indent=1))
     return record
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from avloc.formats import write_whole
 
 __all__ = ["MetricsLog", "health", "warnings_of"]
 
@@ -28,9 +29,7 @@ class MetricsLog:
     def __init__(self, folder: Path, after_step: int = 0) -> None:
         self.path = folder / "metrics.jsonl"
         self.rows = [row for row in read_metrics(self.path) if row["step"] <= after_step]
-        partial = self.path.with_suffix(".part")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-        os.replace(partial, self.path)
+        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder / "tensorboard", after_step)
 
