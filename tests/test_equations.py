@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from avloc import losses, model
 
@@ -88,6 +89,42 @@ def test_eq1_and_2_attention_columns_and_values(rng: np.random.Generator) -> Non
     want_u, want_v = attended(Xu, Xv, W)
     np.testing.assert_allclose(got_u[0].T, want_u, rtol=1e-10)
     np.testing.assert_allclose(got_v[0].T, want_v, rtol=1e-10)
+
+
+@pytest.mark.parametrize("width", [DU, DV])
+@pytest.mark.parametrize("lengths", [(L, L, L), LENGTHS])
+def test_eq2_of_long_videos_is_the_same_values_and_gradients(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, width: int, lengths: tuple[int, ...]
+) -> None:
+    audio, visual = rng.normal(size=(B, L, width)), rng.normal(size=(B, L, DV))
+    W, mask, both = 3 * rng.normal(size=(width, DV)), mask_of(lengths), torch.tensor([True, True, False])
+    toward = tensor(rng.normal(size=(B, L, width + DV))) * mask[:, :, None]
+
+    def run(longest: int, dtype: torch.dtype) -> list[np.ndarray]:
+        monkeypatch.setattr(model, "_FUSED_FROM", longest)
+        leaves = [tensor(x).to(dtype).requires_grad_() for x in (audio, visual, W)]
+        found = torch.cat(model.cross_attend(*leaves, mask, both, 2.0), dim=2)
+        (found * toward).sum().backward()
+        return [found.detach()[mask].numpy(), *(leaf.grad.numpy() for leaf in leaves)]
+
+    plain, fused, short = run(L, torch.float64), run(0, torch.float64), run(0, torch.float32)
+    for want, exact, single in zip(plain, fused, short, strict=True):
+        np.testing.assert_allclose(exact, want, atol=1e-12)
+        np.testing.assert_allclose(single, want, atol=1e-5)
+    for b, n in enumerate(lengths[:2]):  # the third has one modality only
+        Xu, Xv = attended(audio[b, :n].T, visual[b, :n].T, 2 * W)
+        np.testing.assert_allclose(fused[0][sum(lengths[:b]) :][:n], np.concatenate([Xu, Xv]).T, rtol=1e-9)
+
+
+def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
+    length, width = 3000, 8
+    sound, picture = (torch.randn(1, length, width) for _ in range(2))
+    mask = torch.ones(1, length, dtype=torch.bool)
+    mask[0, -7:] = False
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        model.cross_attend(sound, picture, torch.eye(width), mask, torch.ones(1, dtype=torch.bool))
+    largest = max(event.cpu_memory_usage for event in record.events())
+    assert 0 < largest < length * length  # bytes; one float32 l x l matrix takes four times that
 
 
 @pytest.mark.parametrize("skip", ["dense", "plain", "none"])

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+_FUSED_FROM = 1024
+"""Snippets above which Λ is never written out; below it is cheap, and two products share it."""
+
+
 class Attention(NamedTuple):
     """Eq. 1-2: each column of the paper's A_u and A_v sums to 1; here that is axis 1."""
 
@@ -71,16 +75,49 @@ def cross_attend(
     """X̃_u = X_u A_u and X̃_v = X_v A_v (Eq. 2).
 
     X̃_u's row l is the sound that matches *visual* snippet l, and X̃_v's row l the picture that matches *audio* snippet
-    l: both modalities lie on one grid, so both have the same rows.
+    l: both modalities lie on one grid, so both have the same rows. Long videos take memory for l rows, never for l x l.
 
     Args:
         both: which videos have sound and picture; for the others X̃ = X.
     """
-    weights = attention(audio, visual, weight, mask, mask, scale)
-    attended_audio = weights.audio.transpose(1, 2) @ audio
-    attended_visual = weights.visual.transpose(1, 2) @ visual
+    if mask.shape[1] > _FUSED_FROM:
+        attended_audio, attended_visual = _attend_fused(audio, visual, weight, mask, scale)
+    else:
+        weights = attention(audio, visual, weight, mask, mask, scale)
+        attended_audio = weights.audio.transpose(1, 2) @ audio
+        attended_visual = weights.visual.transpose(1, 2) @ visual
     chosen = both[:, None, None]
     return torch.where(chosen, attended_audio, audio), torch.where(chosen, attended_visual, visual)
+
+
+def _attend_fused(
+    audio: Float[Tensor, "b l d_u"],
+    visual: Float[Tensor, "b l d_v"],
+    weight: Float[Tensor, "d_u d_v"],
+    mask: Bool[Tensor, "b l"],
+    scale: float,
+) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
+    """Eq. 1-2 as dot-product attention: query W x_v, keys x_u, values X_u; and the reverse.
+
+    Query, key and value of one call must be equally wide, or PyTorch falls back to an l x l matrix.
+    """
+    unit_u, unit_v = F.normalize(audio, dim=-1), F.normalize(visual, dim=-1)
+    seen = unit_v @ weight.T  # visual snippets as queries for sound
+    same_width = weight.shape[0] == weight.shape[1]
+    queries, keys = (unit_u, seen) if same_width else (unit_u @ weight, unit_v)
+    inside = None if mask.all() else mask[:, None, None]
+    return _dot_product(seen, unit_u, audio, inside, scale), _dot_product(queries, keys, visual, inside, scale)
+
+
+def _dot_product(
+    queries: Float[Tensor, "b l d"],
+    keys: Float[Tensor, "b l d"],
+    values: Float[Tensor, "b l d"],
+    inside: Bool[Tensor, "b 1 1 l"] | None,
+    scale: float,
+) -> Float[Tensor, "b l d"]:
+    q, k, v = (rows[:, None] for rows in (queries, keys, values))  # one head
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=inside, scale=scale).squeeze(1)
 
 
 class CrossAttentionFusion(nn.Module):
