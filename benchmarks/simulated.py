@@ -30,7 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import read_annotations, read_ave, save_features, write_annotations, write_whole
+from avloc.atomic import write_whole
+from avloc.formats import read_annotations, read_ave, save_features, write_annotations
 from avloc.types import FeatureSequence, SnippetGrid, VideoAnnotation
 
 SUBSETS = {

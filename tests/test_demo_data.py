@@ -314,7 +314,7 @@ def test_arguments_that_cannot_work(tmp_path):
     with pytest.raises(InputError, match="workers not below 1"):
         demo.render(tmp_path, workers=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="choose a folder that is writable"):
+    with pytest.raises(InputError, match="cannot write the videos there"):
         demo.render(tmp_path / "file", workers=1)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from avloc.atomic import whole_file, write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats import (
     FeatureStore,
@@ -28,11 +29,9 @@ from avloc.formats import (
     read_detections,
     read_labels,
     save_features,
-    whole_file,
     write_annotations,
     write_segments_csv,
     write_segments_json,
-    write_whole,
 )
 from avloc.types import Detection, FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 

@@ -6,8 +6,8 @@ RUN/state.pt            what --resume needs beside them (read with weights_only)
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 import avloc
+from avloc.atomic import settled, write_whole
 from avloc.config import RunConfig
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.model import AudioVisualLocalizer
@@ -88,9 +89,8 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
         "backbones": json.dumps(dict(card.backbones)),
         "step": str(card.step),
     }
-    partial = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial, metadata)
-    os.replace(partial, path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_whole(path, settled(save(tensors, metadata)))
 
 
 def load_model(run: Path) -> tuple[Localizing, ModelCard]:
@@ -168,9 +168,9 @@ def _differ(a: object, b: object, name: str) -> bool:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state of tensors, numbers, strings, lists and dicts, whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    torch.save(dict(state), partial)
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any]:

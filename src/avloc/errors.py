@@ -9,7 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["AvlocError", "ConfigError", "FormatError", "InputError", "MediaError", "did_you_mean"]
+__all__ = [
+    "AvlocError",
+    "ConfigError",
+    "FormatError",
+    "InputError",
+    "MediaError",
+    "StorageError",
+    "did_you_mean",
+]
 
 
 class AvlocError(Exception):
@@ -30,6 +38,10 @@ class FormatError(AvlocError):
 
 class MediaError(AvlocError):
     """A video or a sound that cannot be opened or decoded."""
+
+
+class StorageError(AvlocError):
+    """A disk that is full, read-only or gone: no other item of the same job could be written either."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

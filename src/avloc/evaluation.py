@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from avloc.atomic import write_whole
 from avloc.errors import InputError, did_you_mean
-from avloc.formats import read_submission, write_whole
+from avloc.formats import read_submission
 from avloc.formats.activations import load_activations
 from avloc.formats.annotations import SUBSETS
 from avloc.formats.llp import read_llp

@@ -15,9 +15,10 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from avloc.atomic import write_whole
 from avloc.errors import AvlocError, InputError
 from avloc.extraction import Failure, write_failures
-from avloc.formats import save_features, write_annotations, write_whole
+from avloc.formats import save_features, write_annotations
 from avloc.formats.collection import Collection, Features
 from avloc.formats.labels import write_labels
 from avloc.formats.tracks import Tracks

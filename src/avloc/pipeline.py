@@ -14,16 +14,14 @@ import torch
 import yaml
 
 import avloc
+from avloc.atomic import make_folder, write_whole
 from avloc.checkpoint import Localizing, ModelCard, load_model
 from avloc.config import LocalizeConfig, preset
 from avloc.dataset import collate
 from avloc.errors import AvlocError, ConfigError, InputError
 from avloc.exporting import write_detections
 from avloc.extraction import Failure, extract_one, write_failures
-from avloc.formats import (
-    load_features,
-    write_whole,
-)
+from avloc.formats import load_features
 from avloc.formats.activations import save_activations
 from avloc.localize import localize
 from avloc.losses import topk_mean
@@ -216,10 +214,7 @@ def localize_all(
     Args:
         media: {video_id: its file}, where the inputs are features: formats that count frames need it.
     """
-    try:
-        (out / "scores").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror}); choose another -o") from error
+    make_folder(out / "scores", "the detections")
     found: dict[str, Localization] = {}
     failures = []
     for done, path in enumerate(inputs, start=1):

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from avloc.atomic import whole_file
 from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.gathering import Modalities, RunSource, find_run, video_files
@@ -202,7 +203,8 @@ class _Shelf:
             self.served[f"media/{name}{suffix}"] = media.path.resolve()
             return f"media/{name}{suffix}", ""
         if self.mode == "copy":
-            shutil.copyfile(media.path, self.page / "media" / f"{name}{suffix}")
+            with whole_file(self.page / "media" / f"{name}{suffix}") as part:
+                shutil.copyfile(media.path, part)
             return f"media/{name}{suffix}", ""
         try:
             relative = os.path.relpath(media.path.resolve(), self.page.resolve())

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from avloc.atomic import make_folder, write_whole
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.exporting import file_name
-from avloc.formats import write_whole
 from avloc.gathering import RunSource
 from avloc.types import Detection, Media, exact
 
@@ -71,10 +71,7 @@ def review(
         raise InputError(f"{run.table}: there is no detection to review")
     if not any(video in files for video, _ in chosen):
         raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror}); choose another -o") from error
+    make_folder(out, "the clips")
     clips: list[Clip] = []
     failed: dict[str, str] = {}
     for number, (video, detection) in enumerate(chosen, start=1):
@@ -253,7 +250,7 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
     """
     import av
 
-    from avloc.formats import whole_file
+    from avloc.atomic import whole_file
     from avloc.media.clock import stamp
     from avloc.media.container import choose_streams, open_container, packets
 

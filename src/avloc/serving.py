@@ -211,8 +211,5 @@ def save_corrections(content: bytes, path: Path) -> int:
     if path.is_file():
         known = {a.video_id: a for a in read_annotations(path)[0]}
     known |= {a.video_id: a for a in new}
-    try:
-        write_annotations(path, known.values(), version="avloc corrections")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    write_annotations(path, known.values(), version="avloc corrections")
     return len(new)

@@ -116,7 +116,7 @@ def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
 
 def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
     if out is not None:
-        from avloc.formats import write_whole
+        from avloc.atomic import write_whole
 
         write_whole(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         talk.say(f"scores are in {out}")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from avloc.atomic import make_folder, write_whole
 from avloc.demo.beds import sound_track
 from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, plan
 from avloc.demo.stage import Stage
@@ -80,9 +81,9 @@ def render(
     for done, _ in enumerate(_rendered(todo, workers), start=len(jobs) - len(todo) + 1):
         if progress is not None:
             progress(done, len(jobs))
-    _write(found.labels, _labels_csv(script))
-    _write(found.ground_truth, json.dumps(_ground_truth(script), indent=1) + "\n")
-    _write(found.details, json.dumps(_details(script), indent=1) + "\n")
+    write_whole(found.labels, _labels_csv(script))
+    write_whole(found.ground_truth, json.dumps(_ground_truth(script), indent=1) + "\n")
+    write_whole(found.details, json.dumps(_details(script), indent=1) + "\n")
     return found
 
 
@@ -121,10 +122,7 @@ def _cores() -> int:
 
 def _prepare(videos: Path, script: DemoPlan) -> None:
     """Makes the folder. Videos of someone else in it would be taken for the demo's, so they are an error."""
-    try:
-        videos.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make {videos}: {error.strerror}; choose a folder that is writable") from error
+    make_folder(videos, "the videos")
     expected = {f"{video.video_id}.mp4" for video in script.videos}
     others = sorted(p.name for p in videos.glob("[!.]*") if p.name not in expected)
     if others:
@@ -178,12 +176,3 @@ def _details(script: DemoPlan) -> dict[str, Any]:
         for video in script.videos
     }
     return {"seed": script.seed, "classes": script.classes, "videos": videos}
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that is writable") from error

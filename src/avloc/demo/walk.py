@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avloc.atomic import write_whole
 from avloc.config import RunConfig, preset
 from avloc.console import Talk, percent
 from avloc.demo.studio import DemoSet, render
 from avloc.evaluation import Evaluation, evaluate_files
 from avloc.extraction import extract_all
-from avloc.formats import FeatureStore, read_annotations, read_labels, write_whole
+from avloc.formats import FeatureStore, read_annotations, read_labels
 from avloc.media.find import find_media
 from avloc.pipeline import Localization, load, localize_all
 from avloc.report import timeline

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avloc.atomic import make_folder
 from avloc.config import ExtractConfig
 from avloc.errors import FormatError, InputError
 from avloc.extraction import layout as layouts
@@ -15,7 +16,6 @@ from avloc.extraction.layout import LAYOUTS
 from avloc.extraction.manifest import Failure, Row, manifest_path, read_manifest, write_failures, write_manifest
 from avloc.extraction.spread import spread
 from avloc.extraction.work import Job, check_options, describe, weight_hashes
-from avloc.formats.atomic import make_folder
 from avloc.types import FeatureSequence, exact
 
 __all__ = ["Summary", "extract_all", "parse_shard"]

@@ -18,8 +18,9 @@ from typing import Literal
 
 import numpy as np
 
+from avloc.atomic import whole_file, write_whole
 from avloc.errors import FormatError, InputError
-from avloc.formats import load_features, save_features, whole_file, write_whole
+from avloc.formats import load_features, save_features
 from avloc.types import FeatureSequence, SnippetGrid
 
 __all__ = ["LAYOUTS", "Layout", "load", "load_npy", "save", "size_bytes", "target"]

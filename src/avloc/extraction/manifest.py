@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from avloc.atomic import whole_file, write_whole
 from avloc.errors import FormatError
-from avloc.formats import whole_file, write_whole
 
 __all__ = ["Failure", "Row", "manifest_path", "read_manifest", "write_failures", "write_manifest"]
 

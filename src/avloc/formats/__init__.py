@@ -10,7 +10,6 @@ from avloc.formats.annotations import (
     read_annotations,
     write_annotations,
 )
-from avloc.formats.atomic import make_folder, whole_file, write_whole
 from avloc.formats.ave import AVE_BACKGROUND, AveData, read_ave, read_ave_audio
 from avloc.formats.collection import Collection
 from avloc.formats.detections import (
@@ -38,7 +37,6 @@ __all__ = [
     "StoreDescription",
     "VideoMatch",
     "load_features",
-    "make_folder",
     "match_videos",
     "open_collection",
     "read_annotation_columns",
@@ -51,10 +49,8 @@ __all__ = [
     "read_submission",
     "resample",
     "save_features",
-    "whole_file",
     "write_annotations",
     "write_labels",
     "write_segments_csv",
     "write_segments_json",
-    "write_whole",
 ]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from avloc.atomic import settled, write_whole
 from avloc.errors import FormatError, InputError
-from avloc.formats.atomic import write_whole
 from avloc.types import ActivationSequence, SnippetGrid
 
 __all__ = ["load_activations", "save_activations"]
@@ -38,7 +38,7 @@ def save_activations(path: Path | str, activations: ActivationSequence) -> None:
         "probs": np.ascontiguousarray(activations.probs, dtype=np.float32),
         "video_scores": np.ascontiguousarray(activations.video_scores, dtype=np.float32),
     }
-    write_whole(path, save(tensors, metadata=header))
+    write_whole(path, settled(save(tensors, metadata=header)))
 
 
 def load_activations(path: Path | str) -> ActivationSequence:

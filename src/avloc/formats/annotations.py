@@ -22,8 +22,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.atomic import write_whole
 from avloc.types import Instance, VideoAnnotation
 
 __all__ = [

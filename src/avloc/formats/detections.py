@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import SegmentColumns, read_json, segment_columns
-from avloc.formats.atomic import write_whole
 from avloc.formats.labels import read_text
 from avloc.types import Detection
 

@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from avloc.atomic import settled, write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.atomic import write_whole
 from avloc.types import FeatureSequence, SnippetGrid
 
 __all__ = ["FeatureStore", "StoreDescription", "load_features", "save_features"]
@@ -56,7 +56,7 @@ def save_features(
             tensors[name] = np.ascontiguousarray(getattr(features, name), dtype=dtype)
         if not np.isfinite(tensors[name]).all():
             raise InputError(f"{features.video_id}: {name} has values too large for {dtype}; store it as float32")
-    write_whole(target, save(tensors, metadata=_header(features)))
+    write_whole(target, settled(save(tensors, metadata=_header(features))))
 
 
 def load_features(path: Path | str) -> FeatureSequence:

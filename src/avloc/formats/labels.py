@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.atomic import write_whole
 
 __all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
 

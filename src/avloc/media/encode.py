@@ -8,7 +8,6 @@ Conventions
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from avloc.atomic import whole_file
 from avloc.errors import InputError, MediaError
 
 __all__ = ["write_video"]
@@ -35,10 +35,10 @@ def write_video(
     crf: int = 23,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Writes an mp4 under a temporary name in the same folder, then renames: it appears whole or not at all.
+    """Writes an mp4, which appears whole or not at all.
 
     Args:
-        path: the file to make; one that is there is replaced.
+        path: the file to make; one that is there is replaced, a folder that is not there is made.
         frames: RGB pictures, all of one even size; read once, one at a time.
         frame_rate: frames per second, exact.
         audio: (n,) or (n, 1) mono or (n, 2) stereo, in [-1, 1]; beyond that it is clipped by whoever plays it.
@@ -52,42 +52,22 @@ def write_video(
 
     Raises:
         InputError: no frame, odd or changing size, unusable sound, or a folder that cannot be written to.
-        MediaError: the encoder failed.
+        StorageError: the disk is full, read-only or gone. MediaError: the encoder failed.
     """
+    import av
+
     path = Path(path)
     first, pictures = _peek(path, frames)
     sound = None if audio is None else _planar(path, audio, audio_rate_hz)
     if frame_rate <= 0:
         raise InputError(f"{path}: the frame rate must be positive, got {frame_rate}")
-    partial = path.with_name(f".{path.stem}.part.mp4")
-    try:
-        count = _encode(partial, first, pictures, Fraction(frame_rate), sound, audio_rate_hz, crf, metadata or {})
-        os.replace(partial, path)
-    except BaseException as error:
-        _discard(partial)
-        raise _explained(path, error) from error
-    return count
-
-
-def _explained(path: Path, error: BaseException) -> BaseException:
-    """What the person should read; our own errors and interrupts pass as they are."""
-    import av
-
-    if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError):
-        return InputError(f"cannot write {path}: {error.strerror}; choose a folder that exists and is writable")
-    if isinstance(error, av.FFmpegError | av.codec.codec.UnknownCodecError):
-        return MediaError(f"{path}: the encoder failed: {error}; see whether `av` has libx264 and aac")
-    if isinstance(error, OSError):
-        return InputError(f"cannot write {path}: {error.strerror or error}; look at the folder and the disk's space")
-    return error
-
-
-def _discard(partial: Path) -> None:
-    """Removes the half-written file; when even that fails, the first error is the one to tell."""
-    try:
-        partial.unlink(missing_ok=True)
-    except OSError:
-        return
+    with whole_file(path) as part:
+        try:
+            return _encode(part, first, pictures, Fraction(frame_rate), sound, audio_rate_hz, crf, metadata or {})
+        except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:
+            if isinstance(error, OSError):  # of the disk, not of the codec
+                raise
+            raise MediaError(f"{path}: the encoder failed: {error}; see whether `av` has libx264 and aac") from error
 
 
 def _peek(path: Path, frames: Iterable[np.ndarray]) -> tuple[np.ndarray, Iterator[np.ndarray]]:

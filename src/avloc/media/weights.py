@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avloc.atomic import whole_file
 from avloc.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -119,24 +119,18 @@ def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
 
 def _fetch(weights: WeightFile, target: Path) -> Path:
     """Download to the cache; the file appears there whole and checked, or not at all."""
-    part = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
-    try:
-        if os.environ.get("AVLOC_OFFLINE"):
-            raise OSError("AVLOC_OFFLINE is set")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _download(weights.url, part)
-    except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise InputError(
-            f"the weights {weights.file} are not here and cannot be fetched ({reason}). Get {weights.url} on a machine "
-            f"with a network and put it at {target}, or give its path with --weights {weights.name}=PATH"
-        ) from error
-    try:
+    with whole_file(target) as part:
+        try:
+            if os.environ.get("AVLOC_OFFLINE"):
+                raise OSError("AVLOC_OFFLINE is set")
+            _download(weights.url, part)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise InputError(
+                f"the weights {weights.file} are not here and cannot be fetched ({reason}). Get {weights.url} on a "
+                f"machine with a network and put it at {target}, or give its path with --weights {weights.name}=PATH"
+            ) from error
         verify(part, weights)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -25,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from avloc.errors import InputError
+from avloc.atomic import make_folder, write_whole
 from avloc.report.views import ListEntry, PageInfo, RunView, VideoView
 from avloc.types import ActivationSequence, Instance
 
@@ -59,20 +57,17 @@ def write_assets(page: Path) -> None:
         InputError: the folder cannot be written to.
     """
     source = resources.files("avloc.report") / "assets"
-    try:
-        for folder in ("assets", "data", "thumbs", "media"):
-            (page / folder).mkdir(parents=True, exist_ok=True)
-        for name in ASSETS:
-            _write(page / "assets" / name, (source / name).read_bytes())
-        _write(page / "index.html", (source / "index.html").read_bytes())
-    except OSError as error:
-        raise InputError(f"{page}: cannot write the page there ({error.strerror}); choose another -o") from error
+    for folder in ("assets", "data", "thumbs", "media"):
+        make_folder(page / folder, "the page")
+    for name in ASSETS:
+        write_whole(page / "assets" / name, (source / name).read_bytes())
+    write_whole(page / "index.html", (source / "index.html").read_bytes())
 
 
 def write_index(page: Path, info: PageInfo, entries: Sequence[ListEntry]) -> None:
     """Write the list of videos; last, so that a page is only listed when it is whole."""
     content = {**asdict(info), "videos": [asdict(entry) for entry in entries]}
-    _write(page / "data" / "index.js", f"avlocPage.receive('index', {script_json(content)});\n".encode())
+    write_whole(page / "data" / "index.js", f"avlocPage.receive('index', {script_json(content)});\n".encode())
 
 
 def write_video(page: Path, file: str, video: VideoView) -> None:
@@ -90,10 +85,10 @@ def write_video(page: Path, file: str, video: VideoView) -> None:
         "runs": [_run(run, video) for run in video.runs],
     }
     if video.sprite is not None:
-        _write(page / "thumbs" / f"{file}.jpg", video.sprite.jpeg)
+        write_whole(page / "thumbs" / f"{file}.jpg", video.sprite.jpeg)
         facts = {key: value for key, value in asdict(video.sprite).items() if key != "jpeg"}
         content["thumbs"] = {"url": f"thumbs/{file}.jpg", **facts}
-    _write(page / "data" / f"{file}.js", f"avlocPage.receive({file!r}, {script_json(content)});\n".encode())
+    write_whole(page / "data" / f"{file}.js", f"avlocPage.receive({file!r}, {script_json(content)});\n".encode())
 
 
 def data_name(number: int) -> str:
@@ -155,15 +150,6 @@ def _strip(values: Float[np.ndarray, " l"], fold: int = 1) -> str:
 
 def _base64(values: UInt8[np.ndarray, " n"]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def known_options(options: Mapping[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from avloc.atomic import whole_file
 from avloc.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,15 +61,14 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
     target = Path(path)
     facts: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(target.suffix[1:], {})
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # fonts as text that can be searched and edited; ids that do not change
-        style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
-        with matplotlib.rc_context(style), warnings.catch_warnings():
-            # an emoji in a name becomes a box; nobody can do anything about it here
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-            figure.savefig(target, dpi=160, metadata=facts)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{target}: cannot write the figure: {error}") from error
+    # fonts as text that can be searched and edited; ids that do not change
+    style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
+    with whole_file(target) as part, matplotlib.rc_context(style), warnings.catch_warnings():
+        # an emoji in a name becomes a box; nobody can do anything about it here
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        try:
+            figure.savefig(part, format=target.suffix[1:] or "png", dpi=160, metadata=facts)
+        except ValueError as error:
+            raise InputError(f"{target}: cannot write the figure: {error}") from error
     return target

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from avloc.atomic import write_whole
 from avloc.config import PRESETS, RunConfig
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluation import evaluate_snippets
-from avloc.formats import FeatureStore, read_annotations, read_labels, write_whole
+from avloc.formats import FeatureStore, read_annotations, read_labels
 from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
 from avloc.pipeline import Localizer, load

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.formats import write_whole
+from avloc.atomic import write_whole
 from avloc.tables.cells import Cell, DataSet, read_cell
 from avloc.tables.multiply_adds import multiply_adds
 from avloc.tables.paper import ACCURACY, FLOPS, PAPER, PaperTable

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from avloc import losses
+from avloc.atomic import make_folder
 from avloc.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -30,7 +31,6 @@ from avloc.checkpoint import (
 from avloc.config import LossConfig, RunConfig, differences
 from avloc.dataset import PairSampler, WeakDataset
 from avloc.errors import ConfigError, InputError
-from avloc.formats import make_folder
 from avloc.model import InputNorm
 from avloc.tensors import Batch, SnippetOutput
 from avloc.train.data import TrainingData, prepare

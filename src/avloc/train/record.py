@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import avloc
+from avloc.atomic import write_whole
 from avloc.checkpoint import ModelCard
 from avloc.errors import FormatError, InputError
-from avloc.formats import write_whole
 from avloc.train.data import TrainingData
 from avloc.types import RunRecord
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from avloc.formats import write_whole
+from avloc.atomic import write_whole
 
 __all__ = ["MetricsLog", "health", "warnings_of"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import (
     Labelled,
     VideoSegments,

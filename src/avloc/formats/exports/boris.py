@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import Labelled, VideoSegments, frame_at, lanes, milliseconds, segment
 from avloc.types import Detection
 

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import Labelled, VideoSegments, clean, lanes, milliseconds, segment
 from avloc.types import Detection
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avloc.atomic import write_whole
 from avloc.errors import InputError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import Labelled, VideoSegments, frame_span
 from avloc.types import Detection
 

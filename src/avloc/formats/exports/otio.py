@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from avloc.atomic import write_whole
 from avloc.errors import InputError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import Labelled, VideoSegments, frame_span, lanes
 from avloc.types import Detection
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from avloc.atomic import whole_file
 from avloc.errors import InputError
-from avloc.formats.atomic import whole_file
 from avloc.formats.exports.common import VideoSegments
 from avloc.types import Detection
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avloc.formats.atomic import write_whole
+from avloc.atomic import write_whole
 from avloc.formats.exports.common import VideoSegments, clean, milliseconds
 from avloc.types import Detection
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import (
     Labelled,
     VideoSegments,

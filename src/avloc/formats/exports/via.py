@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avloc.atomic import write_whole
 from avloc.errors import FormatError
-from avloc.formats.atomic import write_whole
 from avloc.formats.exports.common import Labelled, VideoSegments, milliseconds, read_lines, segment
 from avloc.types import Detection
 
