@@ -16,6 +16,8 @@ Metrics
     event_f1                 runs of equal predicted class against true runs
     rasterise                ground truth in seconds -> class index per snippet
     diagnose                 kinds of errors, what each costs, which instances suffer
+    draw_videos, resampled_mean_ap, resampled_ratio, paired_difference
+                             whether a difference of two results is more than the luck of the test videos
     repeated_rows, empty_rows, touching_rows, without_videos
                              what OpenTAD, W-TALC and the ActivityNet toolkit take out beforehand
     wtalc_detection_map      W-TALC's own detection mAP, from activations, in snippets
@@ -35,6 +37,13 @@ References
 
 from __future__ import annotations
 
+from avloc.metrics.bootstrap import (
+    Difference,
+    draw_videos,
+    paired_difference,
+    resampled_mean_ap,
+    resampled_ratio,
+)
 from avloc.metrics.clean import empty_rows, repeated_rows, touching_rows, without_videos
 from avloc.metrics.detection import T_IOU_THRESHOLDS, detection_scores, whole_video_detections
 from avloc.metrics.diagnosis import BINS, ERRORS, Diagnosis, Group, diagnose
@@ -52,6 +61,7 @@ __all__ = [
     "WTALC_T_IOU",
     "DetectionCounts",
     "Diagnosis",
+    "Difference",
     "EventScores",
     "Group",
     "LevelScores",
@@ -62,11 +72,15 @@ __all__ = [
     "detection_counts",
     "detection_scores",
     "diagnose",
+    "draw_videos",
     "empty_rows",
     "event_f1",
+    "paired_difference",
     "parsing_scores",
     "rasterise",
     "repeated_rows",
+    "resampled_mean_ap",
+    "resampled_ratio",
     "snippet_accuracy",
     "t_iou",
     "touching_rows",

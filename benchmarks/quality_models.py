@@ -1,0 +1,291 @@
+"""What is compared, and computing it: a model is trained once, and answers once for each way of decoding it.
+
+OUT/runs/KEY/            a training run, and done.json when it is finished
+OUT/answers/KEY/         one way of decoding one run on the test videos: segments.json, facts.json, draws.npz
+
+A key is made of the data and of every setting that matters, so a changed default is a new run; how activations are
+decoded is part of an answer's key only.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import avloc
+from avloc.checkpoint import STATE_FILE
+from avloc.config import LocalizeConfig, RunConfig, preset
+from avloc.evaluation import evaluate_snippets
+from avloc.formats import FeatureStore, read_detection_columns, write_segments_json, write_whole
+from avloc.localize import kept_classes, localize
+from avloc.metrics import (
+    T_IOU_THRESHOLDS,
+    SegmentTable,
+    detection_scores,
+    draw_videos,
+    rasterise,
+    resampled_mean_ap,
+    resampled_ratio,
+    whole_video_detections,
+)
+from avloc.pipeline import Localizer, load
+from avloc.tables import ROWS, DataSet
+from avloc.train import fit
+from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
+
+__all__ = ["DRAWS", "METHODS", "Answer", "Model", "config_of", "decoder", "work"]
+
+DRAWS = 2000
+T_IOU = (0.1, 0.2, 0.3, 0.4, *T_IOU_THRESHOLDS)
+AVERAGES = {
+    "average mAP": np.isin(np.round(T_IOU, 2), np.round(T_IOU_THRESHOLDS, 2)),
+    "average mAP 0.1:0.7": np.isin(np.round(T_IOU, 2), np.round(np.arange(0.1, 0.71, 0.1), 2)),
+}
+SHARED = {
+    "model": ("normalize", "dropout", "modality_dropout"),
+    "loss": ("mil_background", "mil_background_weight", "neighbors", "threshold", "warmup"),
+    "train": ("batch_size", "weight_decay", "grad_clip", "snippets", "pair_fraction", "holdout", "selection"),
+}
+"""What rivals take over from the `default` preset, beside steps, learning rate and size: nothing of it is our model."""
+
+METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "audio only": ("default", {"model.modality": "audio"}),
+    "visual only": ("default", {"model.modality": "visual"}),
+    "naive fusion": ("shared", ROWS["table6"]["Naive fusion (0-stage)"].changes),
+    "naive fusion + CL": ("shared", ROWS["table6"]["Naive fusion (0-stage) + CL"].changes),
+    "W-TALC": ("shared", ROWS["table6"]["Paul et al. (2018)"].changes),
+    "Tian et al.": ("shared", ROWS["table6"]["Tian et al. (2018)"].changes),
+    **{f"paper, {t} stages": ("paper", {"model.num_stages": t}) for t in range(4)},
+    "default": ("default", {}),
+}
+"""name -> (where it starts from, what it changes)."""
+
+
+def config_of(start: str, changes: Mapping[str, Any], overrides: Mapping[str, Any], seed: int) -> RunConfig:
+    """The configuration of a method.
+
+    Args:
+        start: a preset, or "shared": the `paper` preset with SHARED of the `default` one.
+        overrides: what holds for all methods; it wins over `changes`.
+
+    Raises:
+        ConfigError: an unknown key or a value out of range.
+    """
+    shared: dict[str, Any] = {}
+    if start == "shared":
+        ours = preset("default").model_dump()
+        shared = {f"{part}.{name}": ours[part][name] for part, names in SHARED.items() for name in names}
+    base = "paper" if start == "shared" else start
+    return preset(base, {**shared, **changes, **overrides, "train.seed": seed})
+
+
+def decoder(name: str) -> LocalizeConfig:
+    """How activations become segments: "paper's", or "ours", the `default` preset's."""
+    return preset("paper" if name == "paper's" else "default").localize
+
+
+@dataclass(frozen=True)
+class Model:
+    """A training run to make.
+
+    Args:
+        home: the output folder.
+    """
+
+    data: DataSet
+    config: RunConfig
+    home: Path
+
+    @property
+    def key(self) -> str:
+        elsewhere = {"extract": True, "localize": True, "train": {"accelerator", "devices", "num_nodes"}}
+        return _digest([self.config.model_dump(exclude=elsewhere), self.data.fingerprint])
+
+    @property
+    def run(self) -> Path:
+        return self.home / "runs" / self.key
+
+    @property
+    def done(self) -> Path:
+        return self.run / "done.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model, or no model, says about the test videos.
+
+    Args:
+        data: whose test videos. model: None for the true classes over whole videos.
+        options: how to decode; None for whole videos.
+        without: "audio" or "visual", taken away before the model sees the video; or "".
+    """
+
+    data: DataSet
+    model: Model | None
+    options: LocalizeConfig | None
+    home: Path
+    without: str = ""
+
+    @property
+    def folder(self) -> Path:
+        options = self.options.model_dump() if self.options else None
+        model = self.model.key if self.model else None
+        return self.home / "answers" / _digest([self.data.fingerprint, model, options, self.without, DRAWS])
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """Scores and their circumstances; None when there are none yet."""
+        path = self.folder / "facts.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @property
+    def draws(self) -> dict[str, np.ndarray]:
+        """The bootstrap's scores, (1 + DRAWS,) each: the averages of mAP and accuracy."""
+        with np.load(self.folder / "draws.npz") as arrays:
+            return dict(arrays)
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code() -> str:
+    """Changes when the code that trains or answers does; comments and docstrings do not count."""
+    root = Path(avloc.__file__).parent
+    files = [root / f"{name}.py" for name in ("dataset", "localize", "losses", "model", "model_tian", "model_wtalc")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in [*files, *sorted((root / "train").glob("*.py"))]]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            body[0].value = ast.Constant("")
+    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:12]
+
+
+def work(model: Model | None, answers: Sequence[Answer]) -> float:
+    """Train the model unless it is trained, give the answers that are not given; returns the seconds it took.
+
+    Raises:
+        AvlocError: in words for a person. FloatingPointError: training diverged.
+    """
+    began = time.monotonic()
+    if model is not None and not model.done.exists():
+        if not (model.run / "record.json").exists():
+            resume = (model.run / STATE_FILE).exists()
+            fit(model.data.features, model.data.labels, model.run, model.config, resume)
+        spent = {"train_s": time.monotonic() - began, "code": code()}
+        write_whole(model.done, json.dumps(spent) + "\n")
+        (model.run / STATE_FILE).unlink(missing_ok=True)
+    missing = [answer for answer in answers if answer.facts is None]
+    localizer = load(model.run) if model is not None and missing else None
+    for answer in missing:
+        _give(answer, localizer)
+    return time.monotonic() - began
+
+
+def _give(answer: Answer, localizer: Localizer | None) -> None:
+    tests = answer.data.tests()
+    found, activations = _truth(answer, tests) if localizer is None else _answer(answer, localizer, tests)
+    write_segments_json(answer.folder / "segments.json", found)
+    scores, draws = _score(answer.folder / "segments.json", activations, tests)
+    np.savez(answer.folder / "draws.npz", **draws)
+    spent = json.loads(answer.model.done.read_text(encoding="utf-8")) if answer.model else {}
+    write_whole(answer.folder / "facts.json", json.dumps({"scores": scores, **spent}, indent=1) + "\n")
+
+
+Found = tuple[dict[str, tuple[Detection, ...]], list[ActivationSequence]]
+
+
+def _answer(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotation]) -> Found:
+    """Detections and activations; a video that the model cannot use counts, with nothing found in it."""
+    store = FeatureStore(answer.data.features)
+    found: dict[str, tuple[Detection, ...]] = {}
+    activations = []
+    for truth in tests:
+        features = _take(store.load(truth.video_id), answer.without) if truth.video_id in store else None
+        needed = localizer.card.config.model.modality
+        if features is None or (needed != "audio-visual" and needed not in features.modalities):
+            continue
+        seen = localizer.activations(features)
+        if answer.options is None:
+            found[truth.video_id], seen = _whole(seen)
+        else:
+            found[truth.video_id] = localize(seen, answer.options)
+        activations.append(seen)
+    return found, activations
+
+
+def _take(features: FeatureSequence, without: str) -> FeatureSequence | None:
+    """The video without one track; None when nothing is left."""
+    if without not in features.modalities:
+        return features
+    return replace(features, **{without: None}) if len(features.modalities) == 2 else None
+
+
+def _whole(seen: ActivationSequence) -> tuple[tuple[Detection, ...], ActivationSequence]:
+    """The classes that a model finds in a video, over all of it; the likeliest one for every snippet."""
+    kept = kept_classes(seen.video_scores)
+    found = tuple(Detection(0.0, seen.duration_s, seen.classes[c], float(seen.video_scores[c])) for c in kept)
+    return found, _constant(seen, int(seen.video_scores.argmax()))
+
+
+def _truth(answer: Answer, tests: Sequence[VideoAnnotation]) -> Found:
+    """The true classes over whole videos; the commonest one for every snippet."""
+    store = FeatureStore(answer.data.features)
+    classes = tuple(sorted({i.label for truth in tests for i in truth.instances}))
+    activations = []
+    for truth in tests:
+        grid = store.load(truth.video_id).grid
+        empty = np.zeros((grid.count, 1 + len(classes)))
+        blank = ActivationSequence(truth.video_id, truth.duration_s, grid, classes, empty, np.zeros(len(classes)))
+        counts = np.bincount(rasterise(truth, grid, classes), minlength=1 + len(classes))[1:]
+        activations.append(_constant(blank, int(counts.argmax()) if counts.any() else -1))
+    return whole_video_detections(tests), activations
+
+
+def _constant(seen: ActivationSequence, label: int) -> ActivationSequence:
+    """The same class (-1: background) from start to end."""
+    probs = np.zeros_like(seen.probs)
+    probs[:, 1 + label] = 1.0
+    return replace(seen, probs=probs)
+
+
+def _score(
+    segments: Path, activations: Sequence[ActivationSequence], tests: Sequence[VideoAnnotation]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Numbers in [0, 1], and those that are compared for every draw of test videos."""
+    found = SegmentTable.from_columns(**read_detection_columns(segments))
+    names = [truth.video_id for truth in tests]
+    times = draw_videos(len(names), DRAWS)
+    mean_ap = detection_scores(found, tests, T_IOU).mean_ap
+    drawn = resampled_mean_ap(found, tests, names, times, T_IOU)
+    scores = {name: float(mean_ap[rows].mean()) for name, rows in AVERAGES.items()}
+    draws = {name: drawn[:, rows].mean(axis=1) for name, rows in AVERAGES.items()}
+    scores |= {f"mAP@{t:g}": float(m) for t, m in zip(np.round(T_IOU, 2), mean_ap, strict=True)}
+    right, total = np.zeros(len(names)), np.zeros(len(names))
+    for seen in activations:
+        k = names.index(seen.video_id)
+        one = evaluate_snippets([seen], [tests[k]])
+        assert one is not None
+        right[k], total[k] = np.trace(one.snippets.confusion), one.snippets.confusion.sum()
+    draws["accuracy"] = resampled_ratio(right, total, times)
+    whole = evaluate_snippets(activations, tests)
+    if whole is not None:
+        scores["accuracy"] = whole.snippets.accuracy
+        scores["background recall"] = whole.snippets.background_recall
+        scores["foreground recall"] = whole.snippets.foreground_recall
+        scores["event F1"] = whole.events.mean_f1
+        scores["finite"] = float(all(np.isfinite(seen.probs).all() for seen in activations))
+    return scores, draws

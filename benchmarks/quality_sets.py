@@ -1,0 +1,86 @@
+"""Feature sets in avloc's own layout: as they are, converted from npz, or with tracks taken away."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from avloc.errors import InputError
+from avloc.formats import (
+    FeatureStore,
+    read_annotations,
+    read_labels,
+    save_features,
+    write_labels,
+)
+from avloc.tables import DataSet, open_data
+from avloc.types import FeatureSequence, SnippetGrid
+
+__all__ = ["GAPS", "open_set", "with_gaps"]
+
+GAPS = 0.3
+"""Share of the training videos that lack a track in `with_gaps`; half of them sound, half picture."""
+
+
+def open_set(folder: Path, out: Path) -> DataSet:
+    """A set under its folder's name; npz features are converted to OUT/sets/NAME, once.
+
+    Raises:
+        InputError: the folder is in neither layout.
+    """
+    home = folder
+    if not (folder / "features").is_dir() or any((folder / "features").glob("*.npz")):
+        home = out / "sets" / folder.name
+        if not (home / "ground_truth.json").exists():
+            _convert(folder, home)
+    return replace(open_data(str(home)), name=folder.name)
+
+
+def _convert(folder: Path, home: Path) -> None:
+    """features/VIDEO.npz (visual, audio, snippet_s), labels.csv and ActivityNet's ground_truth.json; that last."""
+    source = folder / "ground_truth.json"
+    if not source.exists() or not any(folder.glob("features/*.npz")):
+        raise InputError(f"{folder}: expected labels.csv, ground_truth.json and features/ with .safetensors or .npz")
+    for truth in read_annotations(source)[0]:
+        path = folder / "features" / f"{truth.video_id}.npz"
+        if path.exists():
+            save_features(
+                home / "features" / f"{truth.video_id}.safetensors",
+                _from_npz(path, truth.video_id, truth.duration_s),
+                "float16",
+            )
+    write_labels(home / "labels.csv", read_labels(folder / "labels.csv"))
+    shutil.copyfile(source, home / "ground_truth.json")
+
+
+def _from_npz(path: Path, video_id: str, duration_s: float) -> FeatureSequence:
+    with np.load(path) as arrays:
+        step = Fraction(str(float(arrays["snippet_s"])))
+        tracks = {name: arrays[name].astype(np.float32) for name in ("visual", "audio") if name in arrays}
+    count = len(next(iter(tracks.values())))
+    grid = replace(SnippetGrid.cover(duration_s, step), count=count)  # theirs may count a short tail otherwise
+    names = dict.fromkeys(tracks, "npz")
+    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), names)
+
+
+def with_gaps(data: DataSet, out: Path) -> DataSet:
+    """The same set, but of GAPS of its training videos one track is gone; made once, the same each time."""
+    home = out / "sets" / f"{data.name}-gaps"
+    if not (home / "ground_truth.json").exists():
+        rows = read_labels(data.labels)
+        train = [row.video_id for row in rows.rows if row.subset == "train"]
+        lacking = np.random.default_rng(0).permutation(train)[: round(GAPS * len(train))].tolist()
+        gone = {video: ("audio", "visual")[k % 2] for k, video in enumerate(lacking)}
+        store = FeatureStore(data.features)
+        for video in store.ids:
+            features = store.load(video)
+            if video in gone and len(features.modalities) == 2:
+                features = replace(features, **{gone[video]: None})
+            save_features(home / "features" / f"{video}.safetensors", features, "float16")
+        shutil.copyfile(data.labels, home / "labels.csv")
+        shutil.copyfile(data.folder / "ground_truth.json", home / "ground_truth.json")
+    return replace(open_data(str(home)), name=data.name)

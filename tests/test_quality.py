@@ -1,0 +1,168 @@
+"""The table of all methods: what is trained, what is kept, what its lines say; on sets of a few videos."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quality
+import quality_models
+from avloc.config import LocalizeConfig, preset
+from avloc.formats import FeatureStore, load_features, write_annotations
+from avloc.metrics import detection_scores
+from feature_sets import make_videos, write_set
+from quality_models import METHODS, Answer, Model, config_of
+from quality_report import differences, markdown, missing_tracks, scores_of
+from quality_sets import open_set
+
+SMALL = {"model.embed_dim": 8, "train.steps": 4, "train.learning_rate": 1e-3, "train.batch_size": 6}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set as `avloc convert` leaves it; the last eight videos are for testing."""
+    home = tmp_path_factory.mktemp("little")
+    videos = make_videos(count=24)
+    _, labels = write_set(home, videos)
+    lines = labels.read_text(encoding="utf-8").splitlines()
+    subsets = ["split", *(["train"] * 16), *(["test"] * 8)]
+    labels.write_text("".join(f"{a},{b}\n" for a, b in zip(lines, subsets, strict=True)), encoding="utf-8")
+    write_annotations(home / "ground_truth.json", [truth for _, truth in videos])
+    return home
+
+
+def as_npz(folder: Path, target: Path) -> Path:
+    """The same set as arrays without our header."""
+    (target / "features").mkdir(parents=True)
+    store = FeatureStore(folder / "features")
+    for video in store.ids:
+        features = store.load(video)
+        assert features.visual is not None
+        assert features.audio is not None
+        arrays = {"visual": features.visual.astype(np.float16), "audio": features.audio.astype(np.float16)}
+        np.savez(target / "features" / f"{video}.npz", snippet_s=1.0, **arrays)
+    for name in ("labels.csv", "ground_truth.json"):
+        (target / name).write_bytes((folder / name).read_bytes())
+    return target
+
+
+def test_the_command_trains_once_and_says_what_is_better(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = as_npz(folder, tmp_path / "npz" / "little")
+    out = tmp_path / "out"
+    command = ["quality.py", "--sets", str(sets), "-o", str(out), "--seeds", "2", "--steps", "4", "--embed-dim", "8"]
+    command += ["--only", "whole video, true classes", "visual only", "default"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="0"):
+        quality.main()
+    first = capsys.readouterr().out
+    assert "5 models to train or ask" in first
+    assert len(list((out / "runs").iterdir())) == 4
+    page = (out / "quality.md").read_text(encoding="utf-8")
+    assert "| whole video, true classes |" in page
+    assert "| visual only | ours |" in page
+    with (out / "quality.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    means = {(r["method"], r["decode"]): r for r in rows if r["metric"] == "average mAP"}
+    assert set(means) == {
+        ("whole video, true classes", ""),
+        *((name, decode) for name in ("visual only", "default") for decode in ("paper's", "ours")),
+    }
+    ours, seen = means["default", "ours"], means["visual only", "ours"]
+    assert float(seen["minus_default"]) == pytest.approx(float(seen["mean"]) - float(ours["mean"]), abs=1e-5)
+    assert len(ours["values"].split()) == 2
+
+    trained = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/done.json")}
+    with pytest.raises(SystemExit, match="0"):
+        quality.main()
+    assert "0 models to train or ask" in capsys.readouterr().out
+    assert trained == {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/done.json")}
+    facts = json.loads((out / "quality.json").read_text(encoding="utf-8"))
+    assert [line["method"] for line in facts["sets"]["little"]].count("default") == 2
+
+
+def test_scores_are_those_of_the_written_segments(folder: Path, tmp_path: Path) -> None:
+    data = open_set(folder, tmp_path)
+    answer = Answer(data, None, None, tmp_path)
+    quality_models.work(None, [answer])
+    facts = answer.facts
+    assert facts is not None
+    tests = data.tests()
+    whole = {t.video_id: quality_models.whole_video_detections([t])[t.video_id] for t in tests}
+    assert facts["scores"]["average mAP"] == pytest.approx(detection_scores(whole, tests).average_mean_ap)
+    assert answer.draws["average mAP"][0] == pytest.approx(facts["scores"]["average mAP"])
+    assert answer.draws["accuracy"][0] == pytest.approx(facts["scores"]["accuracy"])
+    assert facts["scores"]["foreground recall"] == 1.0  # one class a video, and it is said from start to end
+    assert facts["scores"]["background recall"] == 0.0
+
+
+def test_a_key_is_what_matters(folder: Path, tmp_path: Path) -> None:
+    data = open_set(folder, tmp_path)
+
+    def model(**changes: object) -> Model:
+        settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
+        return Model(data, config_of("default", {}, settings, 0), tmp_path)
+
+    assert model().key == model(localize__min_snippets=5).key == model(train__accelerator="cpu").key
+    assert model().key != model(loss__neighbors=2).key
+    assert model().key != Model(data, config_of("default", {}, SMALL, 1), tmp_path).key
+    one, other = (Answer(data, model(), LocalizeConfig(min_snippets=k), tmp_path).folder for k in (1, 2))
+    assert one != other
+    assert Answer(data, model(), LocalizeConfig(), tmp_path, "audio").folder not in (one, other)
+
+
+def test_rivals_are_trained_with_the_same_care() -> None:
+    ours = preset("default", SMALL)
+    for name, (start, changes) in METHODS.items():
+        config = config_of(start, changes, SMALL, 3)
+        assert config.train.seed == 3
+        assert (config.train.steps, config.train.learning_rate) == (4, 1e-3), name
+        if not name.startswith("paper"):
+            assert config.model.normalize == ours.model.normalize, name
+            assert config.model.dropout == ours.model.dropout, name
+    assert config_of(*METHODS["default"], {}, 0) == preset("default")
+    assert config_of(*METHODS["paper, 2 stages"], {}, 0) == preset("paper", {"model.num_stages": 2})
+    assert config_of(*METHODS["naive fusion"], {}, 0).loss.pseudo_weight == 0
+
+
+def test_tracks_are_taken_away_where_it_is_said(folder: Path, tmp_path: Path) -> None:
+    data = open_set(folder, tmp_path)
+    rows = quality.rows_of(data, 1, SMALL, tmp_path, [quality.MISSING])
+    gaps = FeatureStore(tmp_path / "sets" / f"{data.name}-gaps" / "features").describe()
+    test = {truth.video_id for truth in data.tests()}
+    lacking = {*gaps.without_audio, *gaps.without_visual}
+    assert len(lacking) == round(0.3 * 16)
+    assert not lacking & test
+    removed = next(row for row in rows if row.name == "default, audio removed").answers[0]
+    assert removed.without == "audio"
+    features = load_features(data.features / "video_020.safetensors")
+    left = quality_models._take(features, "audio")
+    assert left is not None
+    assert left.modalities == ("visual",)
+    assert quality_models._take(left, "visual") is None
+
+
+def test_what_a_missing_track_costs_is_a_share(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = quality.rows_of(open_set(folder, tmp_path), 1, SMALL, tmp_path, [quality.MISSING])
+    values = {"default, audio removed": 0.18, "visual only": 0.2, "default, visual removed": 0.3, "audio only": 0.2}
+    monkeypatch.setattr(
+        "quality_report.scores_of", lambda row: {"average mAP": (values[row.name],)} if row.name in values else {}
+    )
+    assert [line[-1] for line in missing_tracks(rows)] == ["0.90", "1.50"]
+
+
+def test_nothing_computed_is_an_empty_page(folder: Path, tmp_path: Path) -> None:
+    rows = quality.rows_of(open_set(folder, tmp_path), 1, SMALL, tmp_path, ["default"])
+    assert [scores_of(row) for row in rows] == [{}, {}]
+    assert differences(rows, rows[0]) == {}
+    note = quality._note(
+        argparse.Namespace(seeds=1, embed_dim=8, steps=4, lr=1e-3, selection="preset", more=[]), {"a": rows}
+    )
+    assert markdown({"a": rows}, note).count("|") == 0
