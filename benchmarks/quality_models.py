@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 import avloc
+from avloc.atomic import write_whole
 from avloc.checkpoint import STATE_FILE
 from avloc.config import LocalizeConfig, RunConfig, preset
 from avloc.evaluation import evaluate_snippets
-from avloc.formats import FeatureStore, read_detection_columns, write_segments_json, write_whole
+from avloc.formats import FeatureStore, read_detection_columns, write_segments_json
 from avloc.localize import kept_classes, localize
 from avloc.metrics import (
     T_IOU_THRESHOLDS,

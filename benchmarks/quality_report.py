@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from avloc.formats import write_whole
+from avloc.atomic import write_whole
 from avloc.metrics import Difference, paired_difference
 from quality_models import Answer
 
