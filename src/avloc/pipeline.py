@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 import avloc
 from avloc.atomic import make_folder, write_whole
 from avloc.checkpoint import Localizing, ModelCard, load_model
-from avloc.config import LocalizeConfig, preset
+from avloc.config import ExtractConfig, LocalizeConfig, preset
 from avloc.dataset import collate
 from avloc.errors import AvlocError, ConfigError, InputError
 from avloc.exporting import write_detections
@@ -26,6 +27,7 @@ from avloc.formats.activations import save_activations
 from avloc.localize import localize
 from avloc.losses import topk_mean
 from avloc.media.find import find_media
+from avloc.media.guard import guarded
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
 __all__ = ["Localization", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
@@ -116,10 +118,15 @@ class Localizer:
         """Features of a file: as they are for .safetensors, extracted as in training for a video."""
         if path.suffix == ".safetensors":
             return load_features(path)
-        wanted = {name: self.card.backbones.get(name) for name in ("visual", "audio")}
         if not path.exists():
             raise InputError(f"{path}: no such file")
-        return extract_one(path, self.card.config.extract.model_copy(update=wanted))
+        return extract_one(path, self.extraction)
+
+    @property
+    def extraction(self) -> ExtractConfig:
+        """How features are made of a video: as those of training."""
+        wanted = {name: self.card.backbones.get(name) for name in ("visual", "audio")}
+        return self.card.config.extract.model_copy(update=wanted)
 
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
@@ -217,9 +224,13 @@ def localize_all(
     make_folder(out / "scores", "the detections")
     found: dict[str, Localization] = {}
     failures = []
-    for done, path in enumerate(inputs, start=1):
+    for done, (path, given) in enumerate(_extracted(localizer, inputs), start=1):
         try:
-            result = localizer.localize(path)
+            if isinstance(given, AvlocError):
+                raise given
+            result = localizer.localize(given)
+            if isinstance(given, FeatureSequence):
+                result = replace(result, path=path)
             save_activations(out / "scores" / f"{result.video_id}.safetensors", result.activations)
             found[result.video_id] = result
         except AvlocError as error:
@@ -232,6 +243,19 @@ def localize_all(
     write_whole(out / "run.yaml", _run_card(localizer))
     write_failures(out / "failures.csv", failures)
     return found, tuple(failures)
+
+
+def _extracted(
+    localizer: Localizer, inputs: Sequence[Path]
+) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
+    """Inputs in their order. Several videos are decoded in a process that may die, one ahead of the model."""
+    videos = [path for path in inputs if path.suffix != ".safetensors"]
+    if len(videos) < 2:
+        yield from ((path, path) for path in inputs)
+        return
+    extracted = guarded(partial(extract_one, options=localizer.extraction), videos, in_order=True)
+    for path in inputs:
+        yield (path, path) if path.suffix == ".safetensors" else next(extracted)
 
 
 def _videos_table(found: dict[str, Localization], files: Mapping[str, Path | None]) -> str:

@@ -127,6 +127,7 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
     import av
 
     from avloc.media.container import choose_streams, first_frame, open_container
+    from avloc.media.guarded import alive
     from avloc.media.probe import rotation_ccw_deg
 
     pictures: list[np.ndarray] = []
@@ -135,6 +136,7 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
         base = Fraction(stream.time_base or 1)
         origin = stream.start_time or 0
         for k in range(count):
+            alive()
             at = origin + int(Fraction(media.duration_s) * (2 * k + 1) / (2 * count) / base)
             try:
                 container.seek(at, stream=stream, backward=True)

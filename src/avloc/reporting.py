@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from avloc.atomic import whole_file
 from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.gathering import Modalities, RunSource, find_run, video_files
+from avloc.media.guard import alone, guarded
 from avloc.metrics import detection_scores, t_iou
 from avloc.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
 from avloc.report.page import data_name, known_options, write_assets, write_index, write_video
@@ -150,8 +152,9 @@ def _run_view(run: RunSource, video_id: str) -> RunView:
     return RunView(run.name, tuple(run.detections.get(video_id, ())), run.activations(video_id))
 
 
-def _look(path: Path | None) -> tuple[Media | None, Preview]:
-    """A file, probed and previewed; in a process of its own when there are several."""
+def _look(video: tuple[str, Path | None]) -> tuple[Media | None, Preview]:
+    """A file, probed and previewed."""
+    _, path = video
     if path is None:
         return None, Preview(problem="no video file is known; give --videos FOLDER")
     from avloc.media.probe import probe
@@ -164,18 +167,12 @@ def _look(path: Path | None) -> tuple[Media | None, Preview]:
 
 
 def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterator[tuple[str, Media | None, Preview]]:
-    paths = [path for _, path in videos]
-    if workers > 1 and len(videos) > 1:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for (video, _), (media, preview) in zip(videos, pool.map(_look, paths), strict=True):
-                yield video, media, preview
+    """In order. When there are several files, they are decoded in processes that may die."""
+    if sum(path is not None for _, path in videos) < 2:
+        yield from ((video, *_look((video, path))) for video, path in videos)
         return
-    for video, path in videos:
-        media, preview = _look(path)
-        yield video, media, preview
+    for (video, _), answer in guarded(_look, videos, workers, in_order=True):
+        yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
 
 
 class _Shelf:
@@ -192,7 +189,7 @@ class _Shelf:
         needed = self.proxy == "always" or (self.proxy == "auto" and not plays_in_browsers(media))
         if needed:
             try:
-                make_proxy(media, self.page / "media" / f"{name}.mp4")
+                alone(partial(make_proxy, path=self.page / "media" / f"{name}.mp4"), media)
                 self.proxies += 1
                 return f"media/{name}.mp4", f"shown as a proxy of {media.path.name} ({media.codec})"
             except AvlocError as error:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ from avloc.atomic import make_folder, write_whole
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.exporting import file_name
 from avloc.gathering import RunSource
+from avloc.media.guard import guarded
+from avloc.media.guarded import alive
 from avloc.types import Detection, Media, exact
 
 __all__ = ["Clip", "Order", "choose", "copy_clip", "encode_clip", "review"]
@@ -74,11 +77,14 @@ def review(
     make_folder(out, "the clips")
     clips: list[Clip] = []
     failed: dict[str, str] = {}
-    for number, (video, detection) in enumerate(chosen, start=1):
-        try:
-            clips.append(_cut(number, video, detection, files.get(video), out, margin_s, cut))
-        except AvlocError as error:
-            failed[video] = str(error)
+    items = [(number, video, d, files.get(video)) for number, (video, d) in enumerate(chosen, start=1)]
+    for (number, video, *_), answer in guarded(
+        partial(_cut, out=out, margin_s=margin_s, cut=cut), items, in_order=True
+    ):
+        if isinstance(answer, AvlocError):
+            failed[video] = str(answer)
+        else:
+            clips.append(answer)
         if progress is not None:
             progress(number, len(chosen), video)
     write_whole(out / "clips.csv", _table(clips))
@@ -114,9 +120,11 @@ def choose(
     return result
 
 
-def _cut(number: int, video: str, d: Detection, path: Path | None, out: Path, margin_s: float, cut: str) -> Clip:
+def _cut(item: tuple[int, str, Detection, Path | None], out: Path, margin_s: float, cut: str) -> Clip:
+    """One clip: of (number, video, detection, file)."""
     from avloc.media.probe import probe
 
+    number, video, d, path = item
     if path is None:
         raise InputError(f"{video}: its file is not known; give --videos FOLDER")
     media = probe(path, video)
@@ -185,6 +193,7 @@ def _frames(media: Media, start_s: Fraction, end_s: Fraction, rate: Fraction) ->
         origin_s = _open_at(media, container, stream, start_s)
         ignore = lambda error: None  # noqa: E731
         for packet in [*_until(packets(container, [stream], ignore), origin_s + end_s), None]:
+            alive()
             for frame in decoded(stream, packet, ignore):
                 if not isinstance(frame, av.VideoFrame):
                     continue

@@ -41,6 +41,8 @@ def extract(
     workers: Workers = 1,
     shard: Annotated[str | None, typer.Option(help="part/parts, such as 3/16: this machine's share.")] = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or local.")] = None,
+    silence_s: Annotated[float, typer.Option(help="Give a video up after so many seconds without progress.")] = 300,
+    memory_gb: Annotated[float | None, typer.Option(help="Most memory of a process; absent: a fair share.")] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -51,6 +53,7 @@ def extract(
     """
     from avloc.config import preset
     from avloc.extraction import parse_shard
+    from avloc.media.guard import Limits
 
     talk = make_talk(as_json)
     if step_s is not None and frames_per_snippet is not None:
@@ -69,7 +72,8 @@ def extract(
         "compile": compiled,
     }
     options = preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
-    spread = {"layout": layout, "shard": parse_shard(shard), "ray": ray}
+    limits = Limits(silence_s, memory_gb)
+    spread = {"layout": layout, "shard": parse_shard(shard), "ray": ray, "limits": limits}
     failures = extract_videos(talk, videos, out, options, workers, overwrite, dry_run, spread)
     if not dry_run and layout == "safetensors":
         talk.say(f"features are in {out}; next: avloc train --features {out} --labels labels.csv -o run")
@@ -137,7 +141,7 @@ def extract_videos(
     dry_run: bool,
     spread: dict[str, Any] | None = None,
 ) -> tuple[Failure, ...]:
-    """What `extract` and `run` share. `spread`: layout, shard and ray of `extract_all`."""
+    """What `extract` and `run` share. `spread`: layout, shard, ray and limits of `extract_all`."""
     from avloc.extraction import extract_all
     from avloc.media.find import find_media
 

@@ -16,6 +16,7 @@ from avloc.extraction.layout import LAYOUTS
 from avloc.extraction.manifest import Failure, Row, manifest_path, read_manifest, write_failures, write_manifest
 from avloc.extraction.spread import spread
 from avloc.extraction.work import Job, check_options, describe, weight_hashes
+from avloc.media.guard import Limits
 from avloc.types import FeatureSequence, exact
 
 __all__ = ["Summary", "extract_all", "parse_shard"]
@@ -60,6 +61,7 @@ def extract_all(
     layout: str = "safetensors",
     shard: tuple[int, int] | None = None,
     ray: str | None = None,
+    limits: Limits | None = None,
 ) -> Summary:
     """Extract every video to `out/<video_id>.safetensors`, and list them all in the manifest.
 
@@ -67,11 +69,12 @@ def extract_all(
         videos: files with different stems, as `find_media` gives them.
         options: backbones, grid, dtype, weights. A video already done with the same options is skipped; one done with
             others is an error, unless `overwrite`.
-        workers: processes; 1 works in this one.
+        workers: processes that decode; a video that crashes one, hangs it or fills its memory costs itself only.
         progress: called with (videos done, videos, name of the last).
         layout: "npy" writes the field's .npy files instead; see layout.py.
         shard: (part, parts): only every parts-th video, for machines that share a disk and nothing else.
         ray: address of a Ray cluster, or "local".
+        limits: of time without progress and of memory, for one video; not on a cluster.
 
     Raises:
         InputError: `out` cannot be written or holds features made with other options; weights are missing.
@@ -93,7 +96,7 @@ def extract_all(
             skipped[path.stem] = row
     if todo:
         check_options(options, load=ray is None)
-    made = _collect(_rows(todo, job, workers, ray), len(todo), manifest_path(out, part), skipped, progress)
+    made = _collect(_rows(todo, job, workers, ray, limits), len(todo), manifest_path(out, part), skipped, progress)
     failures = tuple(Failure(row.video, row.path, row.reason) for row in made if row.status != "done")
     write_failures(out / f"failures{part}.csv", failures)
     return Summary(
@@ -104,9 +107,9 @@ def extract_all(
     )
 
 
-def _rows(todo: Sequence[Path], job: Job, workers: int, ray: str | None) -> Iterator[Row]:
+def _rows(todo: Sequence[Path], job: Job, workers: int, ray: str | None, limits: Limits | None) -> Iterator[Row]:
     if ray is None or not todo:
-        return spread(todo, job, workers)
+        return spread(todo, job, workers, limits)
     from avloc.extraction.cluster import spread_over_ray
 
     return spread_over_ray(todo, job, ray, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,8 @@ from avloc.media.weights import digest, find, resolve
 from avloc.types import FeatureSequence
 
 __all__ = ["Job", "check_options", "describe", "extract_one", "weight_hashes", "work"]
+
+_log = logging.getLogger("avloc.extract")
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,13 @@ def work(path: Path, job: Job) -> Row:
         features = extract_one(path, job.options, job.threads)
         layouts.save(job.out, features, job.layout, job.options.dtype)
     except AvlocError as error:
-        return Row(path.stem, str(path), "failed", str(error), seconds=round(time.perf_counter() - began, 3))
-    return describe(path, features, job, round(time.perf_counter() - began, 3))
+        reason = str(error)
+    except Exception as error:  # ours to mend, and yet no reason to lose the other videos
+        _log.exception("%s", path)
+        reason = f"{path}: our own error, please report it: {type(error).__name__}: {error}".splitlines()[0]
+    else:
+        return describe(path, features, job, round(time.perf_counter() - began, 3))
+    return Row(path.stem, str(path), "failed", reason, seconds=round(time.perf_counter() - began, 3))
 
 
 def describe(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:

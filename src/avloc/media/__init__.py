@@ -7,6 +7,7 @@
     sound.py      any sound stream -> mono blocks at one rate, sample n at time n / rate
     backbones/    snippets -> vectors
     extract.py    Media -> FeatureSequence
+    guard.py      work on files in processes that may die (guarded.py is what runs there)
 
 Import from the modules (`from avloc.media.probe import probe`): importing this package loads no decoder.
 """

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.stream
@@ -26,6 +27,7 @@ from jaxtyping import Float, UInt8
 from avloc.errors import MediaError
 from avloc.media.clock import Clock, PictureStamps, stamp
 from avloc.media.container import choose_streams, decoded, first_frame, open_container, packets
+from avloc.media.guarded import alive
 from avloc.media.probe import rotation_ccw_deg
 from avloc.media.sound import Sound, SoundTrack
 from avloc.types import Media
@@ -135,15 +137,22 @@ def decode(
         wanted: list[av.stream.Stream] = [video, audio] if audio is not None and track is not None else [video]
         for packet in packets(container, wanted, lambda error: report.count("file", error)):
             if packet.stream_index == video.index:
-                yield from pictures.take(video, packet)
+                yield from _lively(pictures.take(video, packet))
             elif track is not None and audio is not None:
-                yield from _take_sound(track, audio, packet, report)
-        yield from pictures.finish(video)
+                yield from _lively(_take_sound(track, audio, packet, report))
+        yield from _lively(pictures.finish(video))
         if track is not None and audio is not None:
             yield from _take_sound(track, audio, None, report)
             yield from track.finish()
             report.jumps += track.clock.jumps
     _check_length(media, report)
+
+
+def _lively(items: Iterator[Any]) -> Iterator[Any]:
+    """The same items; whoever guards this process is told that they come."""
+    for item in items:
+        alive()
+        yield item
 
 
 def frames(

@@ -1,0 +1,47 @@
+"""What a hostile file can make a process do; functions of a module, so that guarded processes find them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from avloc.errors import MediaError
+from avloc.media.guarded import alive
+
+
+def act(path: Path) -> str:
+    """Does what the file's name says."""
+    kind = path.stem.partition("_")[0]
+    if kind == "abort":
+        os.abort()
+    elif kind == "segfault":
+        ctypes.string_at(1)
+    elif kind == "once":  # dies the first time only
+        if not path.exists():
+            path.touch()
+            os._exit(3)
+    elif kind == "hang":
+        time.sleep(600)
+    elif kind == "slow":  # longer than the limit, but it says that it lives
+        for _ in range(6):
+            time.sleep(1.1)
+            alive()
+    elif kind == "late":
+        time.sleep(0.5)
+    elif kind == "eat":
+        kept = []
+        for _ in range(200):
+            kept.append(np.ones(1 << 22))
+            alive()
+            time.sleep(0.02)
+    elif kind == "broken":
+        raise MediaError(f"{path}: broken")
+    elif kind == "bug":
+        raise ZeroDivisionError("ours")
+    elif kind == "print":
+        os.write(1, b"a library says hello")
+    return f"{path.stem} done"
