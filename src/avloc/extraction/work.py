@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from avloc.config import ExtractConfig
-from avloc.errors import AvlocError, InputError
+from avloc.errors import AvlocError, InputError, StorageError
 from avloc.extraction import layout as layouts
 from avloc.extraction.layout import Layout
 from avloc.extraction.manifest import Row
@@ -110,11 +110,17 @@ def _backbone(name: str, key: tuple[tuple[tuple[str, str], ...], str, str, bool]
 
 
 def work(path: Path, job: Job) -> Row:
-    """Extract and save one video. Never raises for what is wrong with the video: the row says so."""
+    """Extract and save one video. Never raises for what is wrong with the video: the row says so.
+
+    Raises:
+        StorageError: nothing can be written.
+    """
     began = time.perf_counter()
     try:
         features = extract_one(path, job.options, job.threads)
         layouts.save(job.out, features, job.layout, job.options.dtype)
+    except StorageError:  # the next video could not be written either
+        raise
     except AvlocError as error:
         reason = str(error)
     except Exception as error:  # ours to mend, and yet no reason to lose the other videos
