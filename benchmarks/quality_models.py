@@ -181,12 +181,12 @@ def work(model: Model | None, answers: Sequence[Answer]) -> float:
     Raises:
         AvlocError: in words for a person. FloatingPointError: training diverged.
     """
-    began = time.monotonic()
+    began, cpu = time.monotonic(), time.process_time()
     if model is not None and not model.done.exists():
         if not (model.run / "record.json").exists():
             resume = (model.run / STATE_FILE).exists()
             fit(model.data.features, model.data.labels, model.run, model.config, resume)
-        spent = {"train_s": time.monotonic() - began, "code": code()}
+        spent = {"train_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "code": code()}
         write_whole(model.done, json.dumps(spent) + "\n")
         (model.run / STATE_FILE).unlink(missing_ok=True)
     missing = [answer for answer in answers if answer.facts is None]

@@ -181,7 +181,10 @@ def facts_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "decode": row.decode,
             "scores": scores_of(row),
             "minus_default": {metric: vars(found) for metric, found in differences(rows, row).items()},
-            "train_s": [facts["train_s"] for a in row.answers if (facts := a.facts) and "train_s" in facts],
+            **{
+                key: [facts[key] for a in row.answers if (facts := a.facts) and key in facts]
+                for key in ("train_s", "cpu_s")
+            },
         }
         for row in rows
         if scores_of(row)

@@ -50,7 +50,7 @@ def compute_missing(answers: Mapping[str, Answer], jobs: int, talk: Talk) -> lis
         answers: {what it is called in words: an answer}.
     """
     todo: dict[str, tuple[Model | None, list[Answer], str]] = {}
-    for name, answer in answers.items():
+    for name, answer in {answer.folder: (name, answer) for name, answer in answers.items()}.values():
         if answer.facts is None:
             key = answer.model.key if answer.model else answer.folder.name
             todo.setdefault(key, (answer.model, [], name))[1].append(answer)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import collapse
 import quality
 import quality_models
 from avloc.config import LocalizeConfig, preset
@@ -166,3 +167,28 @@ def test_nothing_computed_is_an_empty_page(folder: Path, tmp_path: Path) -> None
         argparse.Namespace(seeds=1, embed_dim=8, steps=4, lr=1e-3, selection="preset", more=[]), {"a": rows}
     )
     assert markdown({"a": rows}, note).count("|") == 0
+
+
+def test_a_collapse_is_seen_and_ends_badly(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["collapse.py", "--sets", str(folder), "-o", str(tmp_path), "--seeds", "1", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", [*command, "--embed-dim", "4", "--only", "default", "activitynet"])
+    made = {"background recall": 0.6, "foreground recall": 0.3, "finite": 1.0}
+
+    def work(model: Model, answers: list[Answer]) -> float:
+        for answer in answers:
+            answer.folder.mkdir(parents=True)
+            (answer.folder / "facts.json").write_text(json.dumps({"scores": made}), encoding="utf-8")
+        return 0.1
+
+    monkeypatch.setattr("quality_run.work", work)
+    with pytest.raises(SystemExit, match="0"):
+        collapse.main()
+    assert "1 models" in capsys.readouterr().out  # the two presets are one run at these sizes
+    for wrong in ({"background recall": 0.049}, {"foreground recall": 0.0}, {"finite": 0.0}):
+        for path in tmp_path.glob("answers/*/facts.json"):
+            path.write_text(json.dumps({"scores": {**made, **wrong}}), encoding="utf-8")
+        with pytest.raises(SystemExit, match="1"):
+            collapse.main()
+    assert "NaN" in capsys.readouterr().err
