@@ -153,6 +153,7 @@ class LocalizeConfig(Options):
     min_score: float = 0.0  # ours: nothing is dropped unless asked
     min_duration_s: float = Field(0.0, ge=0)  # ours
     merge_gap_s: float = Field(0.0, ge=0)  # ours: same-class segments closer than this become one
+    window_snippets: int | None = Field(1024, ge=8)  # ours: longer videos go in overlapping windows; None never cuts
 
 
 class RunConfig(Options):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from avloc.tensors import Batch
 from avloc.types import FeatureSequence, WeakVideo
 
-__all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "bin_sample", "collate"]
+__all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "Window", "bin_sample", "collate", "windows"]
 
 
 def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
@@ -25,6 +26,29 @@ def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[
         return np.arange(length)
     edges = np.linspace(0, length, count + 1)
     return np.floor(edges[:-1] + rng.random(count) * np.diff(edges)).astype(np.int64)
+
+
+class Window(NamedTuple):
+    """Snippets first..stop of a video, and which of them count: those nearer to this window's middle than to
+    another's."""
+
+    first: int
+    stop: int
+    keep_first: int
+    keep_stop: int
+
+
+def windows(length: int, size: int | None) -> list[Window]:
+    """A long video as evenly spread windows of `size` snippets that share at least a quarter with their neighbours.
+
+    What the windows keep tiles the video. One window holds all of it when it is no longer than `size`.
+    """
+    if size is None or length <= size:
+        return [Window(0, length, 0, length)]
+    count = 1 + -(-(length - size) // (size - size // 4))
+    first = np.linspace(0, length - size, count).astype(np.int64)
+    edges = [0, *((first[1:] + first[:-1] + size) // 2).tolist(), length]
+    return [Window(s, s + size, a, b) for s, a, b in zip(first.tolist(), edges[:-1], edges[1:], strict=True)]
 
 
 def collate(

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 
 import avloc
 from avloc.atomic import make_folder, write_whole
 from avloc.checkpoint import Localizing, ModelCard, load_model
 from avloc.config import ExtractConfig, LocalizeConfig, preset
-from avloc.dataset import collate
+from avloc.dataset import Window, collate, windows
 from avloc.errors import AvlocError, ConfigError, InputError
 from avloc.exporting import write_detections
 from avloc.extraction import Failure, extract_one, write_failures
@@ -130,27 +132,32 @@ class Localizer:
 
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
-        """Class activation sequence of one video (Eq. 5)."""
+        """Class activation sequence of one video (Eq. 5); a long one in windows (`localize.window_snippets`)."""
         self._check(features)
-        rows = np.arange(features.grid.count)
-        nobody = np.zeros((1, len(self.classes)))
+        cuts = windows(features.grid.count, self.options.window_snippets)
+        probs = torch.cat([self._probs(features, cut) for cut in cuts])
+        everywhere = torch.ones(1, len(probs), dtype=torch.bool, device=probs.device)
+        scores = topk_mean(probs[None], everywhere, self.card.config.loss.topk_divisor)[0, 1:]
+        return ActivationSequence(
+            features.video_id,
+            features.duration_s,
+            features.grid,
+            self.classes,
+            probs.double().cpu().numpy(),
+            scores.double().cpu().numpy(),
+            tuple(name for name in features.modalities if name in self.model.embeds),
+        )
+
+    def _probs(self, features: FeatureSequence, cut: Window) -> Float[Tensor, "l c1"]:
+        """p of the snippets that a window keeps."""
+        rows, nobody = np.arange(cut.first, cut.stop), np.zeros((1, len(self.classes)))
         batch = collate([(features, rows)], nobody, self.card.audio_size, self.card.visual_size).to(self.device)
         if not self.model.usable(batch.present).all():
             raise InputError(
                 f"{features.video_id}: has {' and '.join(features.modalities)} only, and this is a model of "
                 f"{self.card.config.model.modality}"
             )
-        output = self.model(batch)
-        scores = topk_mean(output.probs, batch.mask, self.card.config.loss.topk_divisor)[0, 1:]
-        return ActivationSequence(
-            features.video_id,
-            features.duration_s,
-            features.grid,
-            self.classes,
-            output.probs[0].double().cpu().numpy(),
-            scores.double().cpu().numpy(),
-            tuple(name for name in features.modalities if name in self.model.embeds),
-        )
+        return self.model(batch).probs[0, cut.keep_first - cut.first : cut.keep_stop - cut.first]
 
     def _check(self, features: FeatureSequence) -> None:
         """Features of another backbone, size or step give confident nonsense; refuse them."""

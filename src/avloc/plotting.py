@@ -202,13 +202,15 @@ def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[
     import torch
     from torch.nn import functional as F
 
+    from avloc.pipeline import with_options
+
     fusion = localizer.model.fusion
     if fusion is None or features.audio is None or features.visual is None:
         raise InputError(f"{features.video_id}: cross-attention needs sound and picture, and a model that takes both")
     seen: list[Any] = []
     hook = fusion.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     try:
-        localizer.activations(features)
+        with_options(localizer, {"localize.window_snippets": None}).activations(features)
     finally:
         hook.remove()
     audio, visual, mask, both = seen[0]
