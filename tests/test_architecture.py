@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "avloc"
 
 NOUNS = {"types", "errors"}
-FLOOR = NOUNS | {"atomic"}
+FLOOR = NOUNS | {"atomic", "locks"}
 """What every room that touches the disk stands on."""
 COMPOSERS = {
     "train",
@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "atomic": {"errors"},
+    "locks": {"errors", "atomic"},
     "tensors": set(),
     "config": {"errors"},
     "formats": FLOOR,

@@ -1,13 +1,17 @@
 """A run folder's weights: one safetensors file that holds all a person needs to use the model, and nothing executable.
 
-RUN/model.safetensors   weights; metadata: classes, feature sizes and backbones, the whole configuration
-RUN/state.pt            what --resume needs beside them (read with weights_only)
+RUN/model.safetensors   weights; metadata: classes, feature sizes and backbones, the whole configuration, a checksum
+RUN/state.pt            all that --resume needs: a line with a checksum, then what torch.save writes, read with
+                        weights_only
+RUN/state.previous.pt   the state before that one
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +23,7 @@ from safetensors.torch import save
 from torch import nn
 
 import avloc
-from avloc.atomic import settled, write_whole
+from avloc.atomic import settled, whole_file, write_whole
 from avloc.config import RunConfig
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.model import AudioVisualLocalizer
@@ -28,9 +32,14 @@ from avloc.model_wtalc import WTALC
 
 __all__ = [
     "MODEL_FILE",
+    "PREVIOUS_FILE",
     "STATE_FILE",
     "Localizing",
     "ModelCard",
+    "drop_states",
+    "has_state",
+    "is_whole",
+    "latest_state",
     "load_model",
     "load_state",
     "save_model",
@@ -43,7 +52,10 @@ Localizing = AudioVisualLocalizer | WTALC | TianLocalizer
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.pt"
+PREVIOUS_FILE = "state.previous.pt"
 _SCHEMA = "1"
+_STATE_LINE = b"avloc training state, sha256 "
+_log = logging.getLogger("avloc.train")
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,7 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
         "step": str(card.step),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    metadata["sha256"] = _checksum(tensors, metadata)
     write_whole(path, settled(save(tensors, metadata)))
 
 
@@ -110,6 +123,11 @@ def load_model(run: Path) -> tuple[Localizing, ModelCard]:
         raise FormatError(f"{path}: expected safetensors weights: {error}") from error
     if metadata.get("schema") != _SCHEMA:
         raise FormatError(f"{path}: expected weights saved by avloc (schema {_SCHEMA}), got {metadata.get('schema')!r}")
+    if metadata.pop("sha256", None) not in (None, _checksum(weights, metadata)):  # earlier files have none
+        raise FormatError(
+            f"{path}: damaged, its checksum does not agree with its content; `avloc train ... --resume` on that run "
+            "writes it anew"
+        )
     card = ModelCard(
         config=RunConfig.model_validate_json(metadata["config"]),
         classes=tuple(json.loads(metadata["classes"])),
@@ -166,19 +184,82 @@ def _differ(a: object, b: object, name: str) -> bool:
     return bool(getattr(a, name) != getattr(b, name))
 
 
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a training state of tensors, numbers, strings, lists and dicts, whole or not at all."""
+def save_state(run: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state of tensors, numbers, strings, lists and dicts, with its checksum; keep the one before."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write_whole(path, buffer.getvalue())
+    content = buffer.getbuffer()
+    with whole_file(run / STATE_FILE, keep=run / PREVIOUS_FILE) as part, part.open("wb") as file:
+        file.write(_STATE_LINE + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(content)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote; nothing in the file is executed."""
+    """Read what `save_state` wrote; nothing in the file is executed.
+
+    Raises:
+        FormatError: it is damaged, or something else.
+    """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise FormatError(f"{path}: expected the training state of a run: {error}") from error
+        line, _, content = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise FormatError(f"{path}: expected the training state of a run, cannot read it: {error.strerror}") from error
+    if line != _STATE_LINE + hashlib.sha256(content).hexdigest().encode():
+        raise FormatError(f"{path}: expected the training state of a run, its checksum does not agree with its content")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle.UnpicklingError for anything that is not plain data
         raise FormatError(f"{path}: refused, it holds more than plain training state: {error}") from error
     return state
+
+
+def has_state(run: Path) -> bool:
+    """Whether there is something to resume: a state, or the one before it."""
+    return (run / STATE_FILE).exists() or (run / PREVIOUS_FILE).exists()
+
+
+def latest_state(run: Path) -> dict[str, Any]:
+    """The newest state of a run that is whole; says so when that is not the last one written.
+
+    Raises:
+        InputError: there is none. FormatError: all that are there are damaged.
+    """
+    if not has_state(run):
+        raise InputError(f"{run}: nothing to resume, no {STATE_FILE} in it; leave --resume out to start")
+    damage = []
+    if not (run / STATE_FILE).exists():
+        damage.append(f"{run / STATE_FILE}: not there, perhaps the run was killed while it was being replaced")
+    for name in (STATE_FILE, PREVIOUS_FILE)[len(damage) :]:
+        try:
+            state = load_state(run / name)
+        except FormatError as error:
+            damage.append(str(error))
+            continue
+        if damage:
+            _log.warning("%s; going on from the checkpoint before it, step %d", damage[0], state["step"])
+        return state
+    raise FormatError(f"{'; '.join(damage)}; there is nothing to go on from: start anew with --overwrite")
+
+
+def is_whole(run: Path) -> bool:
+    """Whether a run's model is there and undamaged."""
+    try:
+        load_model(run)
+    except (InputError, FormatError):
+        return False
+    return True
+
+
+def drop_states(run: Path) -> None:
+    """Remove what only --resume needs."""
+    for name in (PREVIOUS_FILE, STATE_FILE):
+        (run / name).unlink(missing_ok=True)
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a model's file says: its words, and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

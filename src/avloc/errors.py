@@ -16,6 +16,7 @@ __all__ = [
     "InputError",
     "MediaError",
     "StorageError",
+    "TrainingError",
     "did_you_mean",
 ]
 
@@ -42,6 +43,10 @@ class MediaError(AvlocError):
 
 class StorageError(AvlocError):
     """A disk that is full, read-only or gone: no other item of the same job could be written either."""
+
+
+class TrainingError(AvlocError):
+    """Training that cannot go on: its numbers are no longer numbers."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

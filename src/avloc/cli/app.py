@@ -10,7 +10,7 @@ import typer
 from avloc import __version__
 from avloc.cli import data, datasets, look, media, tables, work
 from avloc.cli.shared import State
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, StorageError, TrainingError
 
 app = typer.Typer(
     name="avloc",
@@ -56,9 +56,12 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: bad input is one line and exit code 2; Ctrl-C is 1; only our own bugs show a traceback."""
+    """Entry point: bad input is one line and exit code 2, failed work or Ctrl-C 1; only our bugs show a traceback."""
     try:
         app()
+    except (StorageError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except AvlocError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

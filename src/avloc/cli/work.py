@@ -60,13 +60,14 @@ def run(
 
     avloc run videos/ --labels labels.csv -o out
     """
+    from avloc.checkpoint import has_state
     from avloc.formats import read_labels
 
     talk = make_talk(as_json)
     read_labels(labels)  # a broken table is said before hours of decoding, not after
     settings = make_config(preset, config, sets)
     failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
-    resume = (out / "run" / "state.pt").exists() and not overwrite
+    resume = has_state(out / "run") and not overwrite
     train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
     found = out / "detections"
     localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
@@ -128,6 +129,7 @@ def localize(
 def train_run(
     talk: Talk, features: Path, labels: Path, out: Path, settings: RunConfig, resume: bool, overwrite: bool
 ) -> None:
+    from avloc.checkpoint import has_state, is_whole
     from avloc.config import RunConfig, differences
     from avloc.train import fit, read_record
 
@@ -137,9 +139,10 @@ def train_run(
             raise InputError(
                 f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
             )
-        talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
-        return
-    if not resume and not overwrite and (out / "state.pt").exists():
+        if not resume or is_whole(out):
+            talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
+            return
+    if not resume and not overwrite and has_state(out):
         raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
     with talk.progress("train") as progress:
         fit(features, labels, out, settings, resume, progress)

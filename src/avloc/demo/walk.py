@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.atomic import write_whole
+from avloc.checkpoint import has_state
 from avloc.config import RunConfig, preset
 from avloc.console import Talk, percent
 from avloc.demo.studio import DemoSet, render
@@ -93,9 +94,7 @@ def train_and_score(
     A video that a uni-modal model cannot see or hear is not localized and counts as missed.
     """
     if not (home / "run" / "record.json").exists():
-        fit(
-            demo / "features", demo / "labels.csv", home / "run", config, (home / "run" / "state.pt").exists(), progress
-        )
+        fit(demo / "features", demo / "labels.csv", home / "run", config, has_state(home / "run"), progress)
     store = FeatureStore(demo / "features")
     tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]
     usable = [v for v in tests if config.model.modality in ("audio-visual", *store.load(v).modalities)]

@@ -129,9 +129,9 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
     """Train, localize the test videos, score, and write the cell. A run that was interrupted goes on.
 
     Raises:
-        AvlocError: in words for a person. FloatingPointError: training diverged.
+        AvlocError: in words for a person.
     """
-    from avloc.checkpoint import STATE_FILE
+    from avloc.checkpoint import drop_states, has_state
     from avloc.train import fit
 
     began = time.monotonic()
@@ -139,7 +139,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
     if cell.parent is not None:
         train = config.train.model_dump() | {"init_from": str(cell.parent.run)}
         config = RunConfig.model_validate(config.model_dump() | {"train": train})
-    resume = (cell.run / STATE_FILE).exists()
+    resume = has_state(cell.run)
     if not (cell.run / "record.json").exists():
         fit(cell.data.features, cell.data.labels, cell.run, config, resume, progress)
     trained = time.monotonic()
@@ -153,7 +153,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         "config": cell.config.model_dump(exclude={"extract"}),
     }
     write_whole(cell.path, json.dumps(facts, indent=1) + "\n")
-    (cell.run / STATE_FILE).unlink(missing_ok=True)
+    drop_states(cell.run)
 
 
 def score(localizer: Localizer, data: DataSet) -> dict[str, float]:

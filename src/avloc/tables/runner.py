@@ -102,7 +102,7 @@ def _attempt(cell: Cell, progress: Progress | None = None) -> str:
     """Compute; "" when all went well, else the reason."""
     try:
         compute(cell, progress)
-    except (AvlocError, FloatingPointError, ValueError) as error:
+    except (AvlocError, ValueError) as error:
         return str(error)
     return ""
 

@@ -17,13 +17,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from avloc import losses
-from avloc.atomic import make_folder
+from avloc.atomic import write_whole
 from avloc.checkpoint import (
     MODEL_FILE,
-    STATE_FILE,
     Localizing,
     ModelCard,
-    load_state,
+    latest_state,
     save_model,
     save_state,
     take_stages,
@@ -34,6 +33,7 @@ from avloc.errors import ConfigError, InputError
 from avloc.model import InputNorm
 from avloc.tensors import Batch, SnippetOutput
 from avloc.train.data import TrainingData, prepare
+from avloc.train.guard import alone, clear, require_finite, require_finite_weights, silent_rows
 from avloc.train.record import write_record
 from avloc.train.validate import Validation, validate
 from avloc.train.watch import MetricsLog, warnings_of
@@ -67,19 +67,23 @@ def fit(
 
     Raises:
         InputError, FormatError, ConfigError: in words for a person.
+        TrainingError: the loss is no longer a number. StorageError: the disk is full or gone. What was saved stays.
     """
     fabric = _fabric(config)
     data = prepare(features, labels, config.train.holdout, config.train.seed, config.model.modality)
     config = _as_extracted(config, data)
     card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
-    trainer = _Trainer(fabric, data, card, out)
-    if resume:
-        trainer.restore()
-    if fabric.is_global_zero:
-        for note in data.notes:
-            _log.warning("%s", note)
-        (out / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    return trainer.run(progress)
+    with alone(fabric, out):
+        trainer = _Trainer(fabric, data, card, out)
+        if resume:
+            trainer.restore()
+        elif fabric.is_global_zero:
+            clear(out)
+        if fabric.is_global_zero:
+            for note in data.notes:
+                _log.warning("%s", note)
+            write_whole(out / "config.yaml", config.to_yaml())
+        return trainer.run(progress)
 
 
 def _as_extracted(config: RunConfig, data: TrainingData) -> RunConfig:
@@ -117,6 +121,7 @@ class _Trainer:
         self.fabric, self.data, self.card, self.out = fabric, data, card, out
         self.config, self.loss = card.config.train, card.config.loss
         self.step, self.best, self.best_step = 0, -np.inf, 0
+        self.kept: dict[str, Tensor] = {}  # weights of the best step: a damaged MODEL_FILE is written anew from them
         self.sampler = PairSampler(
             data.train.labels, self.config.batch_size, self.config.pair_fraction, self.config.seed
         )
@@ -125,9 +130,6 @@ class _Trainer:
                 f"a batch of {self.sampler.size} videos cannot be split over {fabric.world_size} processes evenly; "
                 f"set train.batch_size to a multiple of {fabric.world_size}, at most {len(data.train)}"
             )
-        if fabric.is_global_zero:
-            make_folder(out, "the run folder")
-        fabric.barrier()
         torch.manual_seed(self.config.seed)
         module = _built(card)
         _fit_norms(module, data.train)
@@ -182,13 +184,14 @@ class _Trainer:
         total = losses.total_loss(terms, self._weights(step))
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
-        norm = _gradient_norm(self.module)
+        row = self._row(terms, total, output, batch, rate, _gradient_norm(self.module))
+        names, rows = ([self.data.train.ids[i] for i in of] for of in (indices, mine))
+        scaled = self.config.precision == "16-mixed"
+        require_finite(row, step + 1, scaled, self.out, names, lambda: silent_rows(output, rows))
         if self.config.grad_clip:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.grad_clip)
         self.optimizer.step()
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"step {step + 1}: the gradient is not finite; see {self.out / 'metrics.jsonl'}")
-        return self._row(terms, total, output, batch, rate, norm)
+        return row
 
     def _row(
         self,
@@ -239,6 +242,7 @@ class _Trainer:
 
     def _pause(self, log: MetricsLog | None, terms: dict[str, float], seconds_per_step: float) -> None:
         """Validate, keep the best, save the state. Only the first process works; the others wait."""
+        require_finite_weights(self.module, self.out)
         if log is not None:
             found = validate(self.module, self.data, self.loss, self.fabric.device)
             log.write(self.step, {**terms, **found.values, "train/step_s": seconds_per_step})
@@ -246,7 +250,8 @@ class _Trainer:
                 for sentence in warnings_of(found.values):
                     _log.warning("step %d: %s", self.step, sentence)
             self._keep(found)
-            save_state(self.out / STATE_FILE, self._state())
+            log.flush()
+            save_state(self.out, self._state())
         self.fabric.barrier()
 
     def _keep(self, found: Validation) -> None:
@@ -256,14 +261,18 @@ class _Trainer:
         score = found.score(self.config.selection)
         if score is None or score >= self.best:
             self.best, self.best_step = (-np.inf if score is None else score), self.step
-            card = ModelCard(**{**vars(self.card), "step": self.step})
-            save_model(self.out / MODEL_FILE, card, self.module.state_dict())
+            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
+            self._save_kept()
+
+    def _save_kept(self) -> None:
+        save_model(self.out / MODEL_FILE, ModelCard(**{**vars(self.card), "step": self.best_step}), self.kept)
 
     def _state(self) -> dict[str, Any]:
         return {
             "step": self.step,
             "best": float(self.best),
             "best_step": self.best_step,
+            "kept": self.kept,
             "model": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "config": self.card.config.model_dump_json(),
@@ -272,10 +281,7 @@ class _Trainer:
 
     def restore(self) -> None:
         """Take up a run where its last validation left it."""
-        path = self.out / STATE_FILE
-        if not path.exists():
-            raise InputError(f"{self.out}: nothing to resume, no {STATE_FILE} in it; leave --resume out to start")
-        state = load_state(path)
+        state = latest_state(self.out)
         saved = RunConfig.model_validate_json(state["config"])
         differing = differences(saved, self.card.config)
         if differing:
@@ -285,6 +291,9 @@ class _Trainer:
         self.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        self.kept = state["kept"]
+        if self.kept and self.fabric.is_global_zero:
+            self._save_kept()
 
 
 def _built(card: ModelCard) -> Localizing:

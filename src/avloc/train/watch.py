@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from avloc.atomic import write_whole
+from avloc.atomic import storing, write_whole
 
 __all__ = ["MetricsLog", "health", "warnings_of"]
 
@@ -34,17 +36,28 @@ class MetricsLog:
         self._board = _tensorboard(folder / "tensorboard", after_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Record one row."""
+        """Record one row.
+
+        Raises:
+            StorageError: the disk is full, read-only or gone.
+        """
         row = {"step": step, **{name: float(value) for name, value in values.items()}}
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with storing(self.path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
+    def flush(self) -> None:
+        """See that all rows are on the disk, before a checkpoint that counts on them."""
+        with storing(self.path):
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # a full disk has been reported by `write`
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

@@ -1,0 +1,63 @@
+"""Processes that die on purpose: killed after some time, or just before the n-th time they flush or rename a file.
+
+A fork server that has the heavy modules loaded makes a new process in milliseconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from typing import Any
+
+PRELOAD = ["avloc.train", "avloc.pipeline", "avloc.extraction", "avloc.tables", "avloc.reporting"]
+_TIMEOUT_S = 120
+
+
+def run(work: Callable[..., Any], *args: object, kill_after_s: float | None = None, kill_at: int | None = None) -> int:
+    """Call `work(*args)` in a new process; its exit code, -SIGKILL when it was killed.
+
+    Args:
+        kill_after_s: SIGKILL from outside after so many seconds.
+        kill_at: SIGKILL itself just before its n-th call of os.fsync or os.replace; before an fsync the file is cut to
+            half, as a crash of the machine may leave it. These calls are all that stands between an old file and a new.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=_child, args=(work, args, kill_at))
+    process.start()
+    process.join(_TIMEOUT_S if kill_after_s is None else kill_after_s)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        assert kill_after_s is not None, f"{work} hangs"
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def limit_file_size(size: int) -> None:
+    """From here on, in this process, writing past `size` bytes of any file fails as on a full disk (EFBIG)."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def _child(work: Callable[..., Any], args: tuple[object, ...], kill_at: int | None) -> None:
+    if kill_at is not None:
+        calls = itertools.count(1)
+        for name in ("fsync", "replace"):
+            setattr(os, name, _mined(getattr(os, name), calls, kill_at))
+    work(*args)
+
+
+def _mined(real: Callable[..., Any], calls: itertools.count[int], kill_at: int) -> Callable[..., Any]:
+    def call(first: Any, *rest: Any, **named: Any) -> Any:
+        if next(calls) == kill_at:
+            if isinstance(first, int):
+                os.truncate(first, os.fstat(first).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(first, *rest, **named)
+
+    return call
