@@ -5,7 +5,6 @@ A fork server that has the heavy modules loaded makes a new process in milliseco
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import resource
@@ -22,8 +21,9 @@ def run(work: Callable[..., Any], *args: object, kill_after_s: float | None = No
 
     Args:
         kill_after_s: SIGKILL from outside after so many seconds.
-        kill_at: SIGKILL itself just before its n-th call of os.fsync or os.replace; before an fsync the file is cut to
-            half, as a crash of the machine may leave it. These calls are all that stands between an old file and a new.
+        kill_at: SIGKILL itself just before its n-th call of os.fsync or os.replace; before an fsync, half of what was
+            written since the last one is cut off, as a crash of the machine may leave it. These calls are all that
+            stands between an old file and a new one.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -46,18 +46,27 @@ def limit_file_size(size: int) -> None:
 
 def _child(work: Callable[..., Any], args: tuple[object, ...], kill_at: int | None) -> None:
     if kill_at is not None:
-        calls = itertools.count(1)
+        mine = _Mine(kill_at)
         for name in ("fsync", "replace"):
-            setattr(os, name, _mined(getattr(os, name), calls, kill_at))
+            setattr(os, name, mine.around(getattr(os, name)))
     work(*args)
 
 
-def _mined(real: Callable[..., Any], calls: itertools.count[int], kill_at: int) -> Callable[..., Any]:
-    def call(first: Any, *rest: Any, **named: Any) -> Any:
-        if next(calls) == kill_at:
-            if isinstance(first, int):
-                os.truncate(first, os.fstat(first).st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(first, *rest, **named)
+class _Mine:
+    def __init__(self, kill_at: int) -> None:
+        self.left = kill_at
+        self.flushed: dict[int, int] = {}  # inode -> bytes that the disk has for sure
 
-    return call
+    def around(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(first: Any, *rest: Any, **named: Any) -> Any:
+            self.left -= 1
+            facts = os.fstat(first) if isinstance(first, int) else None
+            if self.left == 0:
+                if facts is not None:
+                    os.truncate(first, (self.flushed.get(facts.st_ino, 0) + facts.st_size) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            if facts is not None:
+                self.flushed[facts.st_ino] = facts.st_size
+            return real(first, *rest, **named)
+
+        return call
