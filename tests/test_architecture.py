@@ -27,7 +27,17 @@ COMPOSERS = {
     "reference",
 }
 MODELS = {"model", "model_wtalc", "model_tian"}
-LOOKERS = {"exporting", "converting", "previews", "gathering", "reporting", "plotting", "serving", "reviewing"}
+LOOKERS = {
+    "comparing",
+    "exporting",
+    "converting",
+    "previews",
+    "gathering",
+    "reporting",
+    "plotting",
+    "serving",
+    "reviewing",
+}
 LEAVES = MODELS | {"config", "formats", "media", "localize", "metrics", "report", "dataset", "losses", "tensors"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -54,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": NOUNS | {"formats", "metrics"},
     "reference": NOUNS | {"formats", "metrics", "converting"},
     "evaluation": FLOOR | {"formats", "metrics", "localize", "protocols", "reference"},
+    "comparing": NOUNS | {"formats", "metrics", "protocols", "reference", "evaluation"},
     "importing": FLOOR | {"formats", "extraction"},
     "doctor": NOUNS | {"formats"},
     "exporting": NOUNS | {"formats", "media"},

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from avloc.cli.app import app
+from avloc.comparing import compare_files
 from avloc.errors import InputError
+from avloc.evaluation import evaluate_files
+from avloc.formats import write_annotations, write_segments_json
+from avloc.formats.activations import save_activations
 from avloc.metrics import (
     detection_scores,
     draw_videos,
@@ -13,7 +22,7 @@ from avloc.metrics import (
     resampled_mean_ap,
     resampled_ratio,
 )
-from avloc.types import Detection, Instance, VideoAnnotation
+from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 
 T_IOU = (0.1, 0.5, 0.75)
 
@@ -113,6 +122,71 @@ def test_the_luck_of_the_seeds_widens_the_interval() -> None:
     assert not paired_difference(lucky[[1, 2]] + 0.01, lucky).real
     assert not paired_difference(lucky, base).real
     assert paired_difference(lucky, base).observed == pytest.approx(0.02)
+
+
+def written(folder: Path) -> tuple[Path, Path, Path]:
+    """A result, a worse one that lacks a video, and the ground truth."""
+    found, truth = made(2, 30)
+    worse = {
+        video: tuple(Detection(d.start_s + 3, d.end_s + 3, d.label, d.score) for d in detections)
+        for video, detections in found.items()
+        if video != "v7"
+    }
+    write_segments_json(folder / "a.json", found)
+    write_segments_json(folder / "b.json", worse)
+    other = VideoAnnotation("not in them", 9.0, "training", (Instance(0, 1, "a"),))
+    write_annotations(folder / "truth.json", [*truth, other])
+    return folder / "a.json", folder / "b.json", folder / "truth.json"
+
+
+def test_two_files_are_compared_as_they_are_evaluated(tmp_path: Path) -> None:
+    a, b, truth = written(tmp_path)
+    result = compare_files(a, b, truth, draws=300)
+    assert result.videos == 30
+    assert any("1 of 31 videos" in note for note in result.notes)
+    for path, scores in ((a, result.first), (b, result.second)):
+        expected = evaluate_files(path, truth, "testing").scores
+        assert scores["average mAP"] == pytest.approx(expected.average_mean_ap)
+        assert scores["mAP@0.50"] == pytest.approx(expected.at(0.5))
+    gap = result.differences["average mAP"]
+    assert gap.observed == pytest.approx(result.first["average mAP"] - result.second["average mAP"])
+    assert gap.real
+    assert not compare_files(a, a, truth, draws=100).differences["average mAP"].real
+    assert "accuracy" not in result.first
+
+
+def test_accuracy_is_compared_where_both_have_activations(tmp_path: Path) -> None:
+    a, b, truth = written(tmp_path)
+    for path in (a, b):
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        (folder / "segments.json").write_bytes(path.read_bytes())
+        for k in range(30):
+            grid = SnippetGrid.cover(60, 1)
+            probs = np.zeros((60, 4))
+            probs[:, 0 if path is a else 1] = 1  # mostly background: a is right
+            seen = ActivationSequence(f"v{k}", 60.0, grid, ("a", "b", "c"), probs, np.zeros(3))
+            (folder / "scores").mkdir(exist_ok=True)
+            save_activations(folder / "scores" / f"v{k}.safetensors", seen)
+    result = compare_files(tmp_path / "a", tmp_path / "b", truth, draws=100)
+    expected = evaluate_files(tmp_path / "a", truth, "testing").snippets
+    assert expected is not None
+    assert result.first["accuracy"] == pytest.approx(expected.snippets.accuracy)
+    assert result.differences["accuracy"].real
+
+
+def test_the_command_says_it_in_words(tmp_path: Path) -> None:
+    a, b, truth = written(tmp_path)
+    command = ["compare", str(a), str(b), str(truth), "--draws", "200", "-o", str(tmp_path / "gap.json")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "yes" in done.output
+    facts = json.loads((tmp_path / "gap.json").read_text(encoding="utf-8"))
+    assert facts["first_minus_second"]["average mAP"]["low"] > 0
+    elsewhere = {"elsewhere": (Detection(0, 1, "a", 1.0),)}
+    write_segments_json(b, elsewhere)
+    with pytest.raises(InputError, match="no video in common"):
+        compare_files(a, b, truth)
 
 
 def test_too_little_to_compare() -> None:

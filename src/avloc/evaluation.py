@@ -46,6 +46,8 @@ __all__ = [
     "evaluate_files",
     "evaluate_parsing",
     "evaluate_snippets",
+    "read_activations",
+    "segments_file",
 ]
 
 
@@ -133,7 +135,7 @@ def evaluate_files(
     """
     rules = find_protocol(protocol)
     thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
-    table = _segments_file(detections) if detections.is_dir() else detections
+    table = segments_file(detections)
     reference = read_reference(ground_truth, subset)
     notes = list(reference.notes)
     columns, named = read_submission(table, [a.video_id for a in reference.annotations])
@@ -152,7 +154,7 @@ def evaluate_files(
     claimed = {found.labels[i] for i in np.unique(found.label)}
     snippets = None
     if detections.is_dir() and (detections / "scores").is_dir():
-        snippets = evaluate_snippets(_activations(detections / "scores", set(reference.ids)), annotations)
+        snippets = evaluate_snippets(read_activations(detections / "scores", set(reference.ids)), annotations)
     notes += [*taken, *detection_counts(found, truth).notes()]
     missed = tuple(c for c in scores.classes if c not in claimed)
     return Evaluation(scores, trivial, snippets, tuple(notes), missed, protocol)
@@ -174,7 +176,7 @@ def diagnose_files(
         The diagnosis, and a sentence for everything that was left out.
     """
     rules = find_protocol(protocol)
-    table = _segments_file(detections) if detections.is_dir() else detections
+    table = segments_file(detections)
     reference = read_reference(ground_truth, subset)
     notes = list(reference.notes)
     columns, named = read_submission(table, reference.ids)
@@ -231,7 +233,10 @@ def evaluate_snippets(
     return SnippetEvaluation(snippet_accuracy(predicted, true, classes), event_f1(predicted, true, classes))
 
 
-def _segments_file(folder: Path) -> Path:
+def segments_file(folder: Path) -> Path:
+    """The file itself, or the table in a folder that `avloc localize` wrote. Raises InputError: there is none."""
+    if not folder.is_dir():
+        return folder
     for name in ("segments.json", "segments.csv"):
         if (folder / name).is_file():
             return folder / name
@@ -281,5 +286,6 @@ def _raster(
     return result
 
 
-def _activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:
+def read_activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:
+    """Activations of the chosen videos, from the scores/ of a folder that `avloc localize` wrote."""
     return [load_activations(path) for path in sorted(folder.glob("*.safetensors")) if path.stem in chosen]

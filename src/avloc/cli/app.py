@@ -41,6 +41,7 @@ for command in (
     work.train,
     work.localize,
     data.evaluate,
+    data.compare,
     data.diagnose,
     look.report,
     look.view,

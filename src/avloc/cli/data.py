@@ -1,4 +1,4 @@
-"""avloc evaluate, diagnose: scores, and where they are lost."""
+"""avloc evaluate, compare, diagnose: scores, what separates two results, and where scores are lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avloc.errors import ConfigError
 if TYPE_CHECKING:
     from avloc.console import Talk
     from avloc.evaluation import Evaluation
-    from avloc.metrics import Diagnosis, ParsingScores
+    from avloc.metrics import Diagnosis, Difference, ParsingScores
 
 
 def evaluate(
@@ -55,6 +55,41 @@ def evaluate(
     result = evaluate_files(detections, ground_truth, subset, thresholds, protocol, blocked, ambiguous)
     _say_evaluation(talk, result, per_class)
     _finish(talk, result.to_dict(), out)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
+    second: Annotated[Path, typer.Argument(help="The other one.")],
+    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
+    subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
+    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = "activitynet",
+    draws: Annotated[int, typer.Option(min=100, help="How often test videos are drawn.")] = 2000,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which of two results is better, and whether it is more than luck: a paired bootstrap over test videos.
+
+    avloc compare run-a/detections run-b/detections ground_truth.json --subset validation
+    """
+    from avloc.comparing import compare_files
+    from avloc.console import percent
+
+    talk = make_talk(as_json)
+    result = compare_files(first, second, ground_truth, subset, protocol, draws)
+    rows = [
+        [name, percent(result.first[name]), percent(result.second[name]), *_gap(gap)]
+        for name, gap in result.differences.items()
+    ]
+    columns = ["percent", "first", "second", "difference", "95 % of draws", "p", "real"]
+    talk.table(f"{result.videos} videos, {draws} draws of them", columns, rows)
+    for note in result.notes:
+        talk.say(f"note: {note}")
+    _finish(talk, result.to_dict(), out)
+
+
+def _gap(gap: Difference) -> list[str]:
+    interval = f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
+    return [f"{100 * gap.observed:+.1f}", interval, f"{gap.p:.1g}", "yes" if gap.real else "no"]
 
 
 def diagnose(
