@@ -116,6 +116,20 @@ def test_eq2_of_long_videos_is_the_same_values_and_gradients(
         np.testing.assert_allclose(fused[0][sum(lengths[:b]) :][:n], np.concatenate([Xu, Xv]).T, rtol=1e-9)
 
 
+@pytest.mark.parametrize("longest", [0, L])
+def test_eq2_without_a_video_that_has_both(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    monkeypatch.setattr(model, "_FUSED_FROM", longest)
+    audio, visual, W = (tensor(rng.normal(size=s)).requires_grad_() for s in ((B, L, DU), (B, L, DV), (DU, DV)))
+    got_u, got_v = model.cross_attend(audio, visual, W, mask_of(), torch.zeros(B, dtype=torch.bool))
+    assert torch.equal(got_u, audio)
+    assert torch.equal(got_v, visual)
+    (got_u.sum() + got_v.sum()).backward()
+    assert W.grad is not None  # or processes that share gradients would wait for it
+    assert not W.grad.any()
+
+
 def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
     length, width = 3000, 8
     sound, picture = (torch.randn(1, length, width) for _ in range(2))

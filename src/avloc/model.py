@@ -55,9 +55,11 @@ def attention(
     """Cross-correlation Λ = X_uᵀ W X_v of l2-normalised snippets, and its soft-max over either axis (Eq. 1).
 
     A_u = soft-max over the audio axis of each column of Λ; A_v = soft-max over the visual axis of each column of Λᵀ.
-    Padded snippets get weight 0 in both.
+    Padded snippets get weight 0 in both. Lengths are divided out of Λ, not of the snippets: the same
+    number, and less to compute. (In float16, lengths whose product passes 65,504 would overflow.)
     """
-    correlation = scale * F.normalize(audio, dim=-1) @ weight @ F.normalize(visual, dim=-1).transpose(1, 2)
+    lengths = audio.norm(dim=-1).clamp_min(1e-12)[:, :, None] * visual.norm(dim=-1).clamp_min(1e-12)[:, None, :]
+    correlation = scale * (audio @ weight @ visual.transpose(1, 2)) / lengths
     lowest = torch.finfo(correlation.dtype).min
     over_audio = correlation.masked_fill(~audio_mask[:, :, None], lowest).softmax(dim=1)
     over_visual = correlation.transpose(1, 2).masked_fill(~visual_mask[:, :, None], lowest).softmax(dim=1)
@@ -80,14 +82,17 @@ def cross_attend(
     Args:
         both: which videos have sound and picture; for the others X̃ = X.
     """
+    some = both.nonzero().squeeze(1)  # nothing is computed for the rest
+    u, v, inside = (audio, visual, mask) if both.all() else (audio[some], visual[some], mask[some])
     if mask.shape[1] > _FUSED_FROM:
-        attended_audio, attended_visual = _attend_fused(audio, visual, weight, mask, scale)
+        attended_audio, attended_visual = _attend_fused(u, v, weight, inside, scale)
     else:
-        weights = attention(audio, visual, weight, mask, mask, scale)
-        attended_audio = weights.audio.transpose(1, 2) @ audio
-        attended_visual = weights.visual.transpose(1, 2) @ visual
-    chosen = both[:, None, None]
-    return torch.where(chosen, attended_audio, audio), torch.where(chosen, attended_visual, visual)
+        weights = attention(u, v, weight, inside, inside, scale)
+        attended_audio = weights.audio.transpose(1, 2) @ u
+        attended_visual = weights.visual.transpose(1, 2) @ v
+    if len(u) == len(audio):
+        return attended_audio, attended_visual
+    return audio.index_copy(0, some, attended_audio), visual.index_copy(0, some, attended_visual)
 
 
 def _attend_fused(
@@ -168,7 +173,7 @@ class CrossAttentionFusion(nn.Module):
     def _skipped(self, stages: list[Tensor]) -> Tensor:
         """What Eq. 3 adds to X̃^(t): Σ_{i<t} X_att^(i), the last one, or nothing."""
         if self.skip == "dense":
-            return torch.stack(stages).sum(dim=0)
+            return sum(stages[1:], start=stages[0])
         return stages[-1] if self.skip == "plain" else torch.zeros_like(stages[-1])
 
 
@@ -213,7 +218,7 @@ class InputNorm(nn.Module):
 
     def forward(self, rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         if self.mode == "standard":
-            return (rows - self.mean) / self.deviation
+            return (rows - self.mean).div_(self.deviation)
         return F.normalize(rows, dim=-1) if self.mode == "l2" else rows
 
 
@@ -299,7 +304,7 @@ class AudioVisualLocalizer(nn.Module):
     def _embed(self, name: str, rows: Float[Tensor, "b l d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b l d_x"]:
         """x = LeakyReLU(FC(·)) (§3.1, Appendix C); zero where the modality is missing."""
         embedded = F.leaky_relu(self.embeds[name](self.norms[name](rows)), self.leaky_slope)
-        return torch.where(present[:, None, None], embedded, torch.zeros_like(embedded))
+        return embedded.masked_fill(~present[:, None, None], 0.0)
 
     def _hidden(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, "b 2"]:
         """Modality dropout: of some videos that have both, one is hidden, sound or picture with equal chance."""
