@@ -22,7 +22,7 @@ import numpy as np
 
 import avloc
 from avloc.atomic import write_whole
-from avloc.checkpoint import STATE_FILE
+from avloc.checkpoint import drop_states, has_state
 from avloc.config import LocalizeConfig, RunConfig, preset
 from avloc.evaluation import evaluate_snippets
 from avloc.formats import FeatureStore, read_detection_columns, write_segments_json
@@ -179,16 +179,15 @@ def work(model: Model | None, answers: Sequence[Answer]) -> float:
     """Train the model unless it is trained, give the answers that are not given; returns the seconds it took.
 
     Raises:
-        AvlocError: in words for a person. FloatingPointError: training diverged.
+        AvlocError: in words for a person.
     """
     began, cpu = time.monotonic(), time.process_time()
     if model is not None and not model.done.exists():
         if not (model.run / "record.json").exists():
-            resume = (model.run / STATE_FILE).exists()
-            fit(model.data.features, model.data.labels, model.run, model.config, resume)
+            fit(model.data.features, model.data.labels, model.run, model.config, has_state(model.run))
         spent = {"train_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "code": code()}
         write_whole(model.done, json.dumps(spent) + "\n")
-        (model.run / STATE_FILE).unlink(missing_ok=True)
+        drop_states(model.run)
     missing = [answer for answer in answers if answer.facts is None]
     localizer = load(model.run) if model is not None and missing else None
     for answer in missing:

@@ -89,5 +89,5 @@ def _attempt(model: Model | None, answers: Sequence[Answer]) -> float | str:
     """Seconds, or the reason why not."""
     try:
         return work(model, answers)
-    except (AvlocError, FloatingPointError) as error:
+    except AvlocError as error:
         return str(error)
