@@ -10,7 +10,7 @@ Methods. Each has the same data, d_x, steps, learning rate (the options below) a
 by the paper's thresholds and by the `default` preset's decoder.
 
     whole video, true classes        the labels, from start to end: what a localizer has to beat
-    whole video, predicted classes   the same with the classes that the `default` model finds
+    whole video, predicted classes   every class from start to end, with the video score of the `default` model
     audio only, visual only          the `default` recipe with one modality
     naive fusion, + CL               soft-max over concatenated embeddings, without and with L_pseu (Table 6)
     W-TALC, Tian et al.              their models, losses, batches and decay, otherwise as below

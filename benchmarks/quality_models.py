@@ -26,7 +26,7 @@ from avloc.checkpoint import drop_states, has_state
 from avloc.config import LocalizeConfig, RunConfig, preset
 from avloc.evaluation import evaluate_snippets
 from avloc.formats import FeatureStore, read_detection_columns, write_segments_json
-from avloc.localize import kept_classes, localize
+from avloc.localize import localize
 from avloc.metrics import (
     T_IOU_THRESHOLDS,
     SegmentTable,
@@ -161,8 +161,9 @@ def _digest(facts: Any) -> str:
 def code() -> str:
     """Changes when the code that trains or answers does; comments and docstrings do not count."""
     root = Path(avloc.__file__).parent
-    files = [root / f"{name}.py" for name in ("dataset", "localize", "losses", "model", "model_tian", "model_wtalc")]
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in [*files, *sorted((root / "train").glob("*.py"))]]
+    rooms = ("dataset", "localize", "losses", "model*", "train")
+    files = sorted(path for room in rooms for end in (".py", "/**/*.py") for path in root.glob(room + end))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     for node in (node for tree in trees for node in ast.walk(tree)):
         body = getattr(node, "body", None)
         if (
@@ -235,9 +236,9 @@ def _take(features: FeatureSequence, without: str) -> FeatureSequence | None:
 
 
 def _whole(seen: ActivationSequence) -> tuple[tuple[Detection, ...], ActivationSequence]:
-    """The classes that a model finds in a video, over all of it; the likeliest one for every snippet."""
-    kept = kept_classes(seen.video_scores)
-    found = tuple(Detection(0.0, seen.duration_s, seen.classes[c], float(seen.video_scores[c])) for c in kept)
+    """Every class over all of the video, as likely as the model finds it; the likeliest one for every snippet."""
+    pairs = zip(seen.classes, seen.video_scores.tolist(), strict=True)
+    found = tuple(Detection(0.0, seen.duration_s, label, score) for label, score in pairs)
     return found, _constant(seen, int(seen.video_scores.argmax()))
 
 
