@@ -149,13 +149,19 @@ def window_mean(
     values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], weights: Float[Tensor, " w"]
 ) -> Float[Tensor, "b l *c"]:
     """Weighted mean around each snippet over an odd window; weights outside the video go to those inside."""
-    b, length = mask.shape
-    inside = mask.to(values.dtype)
-    columns = (values.reshape(b, length, -1) * inside[:, :, None]).transpose(1, 2).reshape(-1, 1, length)
-    half, kernel = len(weights) // 2, weights.to(values)[None, None]
-    total = F.conv1d(columns, kernel, padding=half).reshape(b, -1, length).transpose(1, 2)
-    weight = F.conv1d(inside[:, None], kernel, padding=half).transpose(1, 2).clamp_min(_TINY)
-    return (total / weight).reshape(values.shape)
+    inside = mask.to(values.dtype).reshape(*mask.shape, *(1,) * (values.dim() - 2))
+    total, weight = (_window_sum(rows, weights.tolist()) for rows in (values * inside, inside))
+    return total / weight.clamp_min(_TINY)
+
+
+def _window_sum(rows: Float[Tensor, "b l *c"], weights: list[float]) -> Float[Tensor, "b l *c"]:
+    """Σ_i weights[i] · rows[:, l + i - half]: for so few weights, shifted sums beat a general convolution."""
+    length, half = rows.shape[1], len(weights) // 2
+    padded = F.pad(rows, (0, 0) * (rows.dim() - 2) + (half, half))
+    total = weights[0] * padded[:, :length]
+    for i, weight in enumerate(weights[1:], start=1):
+        total = torch.add(total, padded[:, i : i + length], alpha=weight)
+    return total
 
 
 def gaussian_smooth(
@@ -183,13 +189,13 @@ def continuity_loss(
     detach: bool = False,
 ) -> Float[Tensor, ""]:
     """L_cont = mean_l |μ - μ_ag| + |μ - μ_sp| (Eq. 6-8); μ_sp is the smoothed p(ĉ), ĉ each true label."""
+    videos, classes = labels.nonzero(as_tuple=True)
     agnostic = gaussian_smooth(reliability, mask, width, sigma)
-    specific = gaussian_smooth(probs[:, :, 1:], mask, width, sigma)
+    specific = gaussian_smooth(probs[videos, :, 1 + classes], mask[videos], width, sigma)
     if detach:
         agnostic, specific = agnostic.detach(), specific.detach()
-    count = labels.sum(dim=1).clamp_min(1)
-    gap = (reliability[:, :, None] - specific).abs()
-    per_class = (gap * labels[:, None, :]).sum(dim=2) / count[:, None]
+    gap = (reliability[videos] - specific).abs() / labels.sum(dim=1)[videos, None]
+    per_class = torch.zeros_like(reliability).index_add(0, videos, gap)
     return video_mean((reliability - agnostic).abs() + per_class, mask)
 
 
