@@ -126,7 +126,7 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
     """The key frame before the middle of every step: a seek each, whatever the video's length."""
     import av
 
-    from avloc.media.container import choose_streams, first_frame, open_container
+    from avloc.media.container import choose_streams, convertible, first_frame, open_container
     from avloc.media.guarded import alive
     from avloc.media.probe import rotation_ccw_deg
 
@@ -141,12 +141,13 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
             try:
                 container.seek(at, stream=stream, backward=True)
                 frame = first_frame(container, stream)
-            except av.FFmpegError:
+            except (av.FFmpegError, OverflowError):
                 frame = None
             if frame is not None:
                 turn = rotation_ccw_deg(frame)
                 height, width = size if turn % 180 == 0 else size[::-1]
-                small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+                with convertible(media.path, frame):
+                    small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
                 pictures.append(np.rot90(small, turn // 90))
             elif pictures:
                 pictures.append(pictures[-1])

@@ -171,7 +171,7 @@ def _open_at(media: Media, container: Any, stream: Any, start_s: Fraction) -> Fr
 
         try:
             container.seek(int((origin_s + start_s) / Fraction(stream.time_base or 1)), stream=stream, backward=True)
-        except av.FFmpegError:  # no index: read from the start
+        except (av.FFmpegError, OverflowError):  # no index: read from the start
             container.seek(0)
     return origin_s
 
@@ -181,7 +181,7 @@ def _frames(media: Media, start_s: Fraction, end_s: Fraction, rate: Fraction) ->
     import av
 
     from avloc.media.clock import stamp
-    from avloc.media.container import choose_streams, decoded, open_container, packets
+    from avloc.media.container import choose_streams, convertible, decoded, open_container, packets
     from avloc.media.probe import rotation_ccw_deg
 
     scale = min(1.0, _SIDE / max(1, min(media.width, media.height)))
@@ -204,7 +204,8 @@ def _frames(media: Media, start_s: Fraction, end_s: Fraction, rate: Fraction) ->
                 turn = rotation_ccw_deg(frame)
                 size = (width, height) if turn % 180 == 0 else (height, width)
                 if time_s < end_s:
-                    small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
+                    with convertible(media.path, frame):
+                        small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
                     shown = np.ascontiguousarray(np.rot90(small, turn // 90))
     if shown is None:
         raise MediaError(f"{media.path}: no frame between {float(start_s):.3f} and {float(end_s):.3f} s can be decoded")

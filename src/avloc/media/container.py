@@ -18,12 +18,39 @@ import av.stream
 
 from avloc.errors import MediaError
 
-__all__ = ["choose_streams", "decoded", "first_frame", "nominal_rate", "open_container", "packets"]
+__all__ = ["choose_streams", "convertible", "decoded", "first_frame", "nominal_rate", "open_container", "packets"]
 
 MAX_READ_ERRORS = 20
 """The reader gives up after so many errors with no packet between them."""
 
-_NOT_VIDEO = {"tty", "image2", "image2pipe", "ansi"}  # ffmpeg "plays" text files and stills
+MAX_RATE = Fraction(10_000)
+
+MAX_PIXELS = 8192 * 4352
+"""Of a picture: 8K and a little. Headers that claim more are damaged or meant to fill the memory."""
+
+CONTAINERS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "flv", "live_flv", "asf", "asf_o", "ogg"),
+    *("mpegts", "mpeg", "mpegvideo", "mxf", "gxf", "rm", "dv", "wtv", "nut", "nsv", "gif", "ivf", "yuv4mpegpipe"),
+    *("h261", "h263", "h264", "hevc", "vvc", "m4v", "vc1", "av1", "obu", "dirac", "mjpeg", "mpjpeg"),
+    *(
+        "wav",
+        "w64",
+        "mp3",
+        "flac",
+        "aac",
+        "ac3",
+        "eac3",
+        "aiff",
+        "caf",
+        "amr",
+    ),  # sound: to say that there is no picture
+)
+"""Of ffmpeg's 371 readers, those of videos: no playlist, script, device, text or still picture gets to a reader. Such
+can make ffmpeg open other files."""
+
+
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}
+_SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS), **_LIMITS}
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -35,10 +62,9 @@ def open_container(path: Path) -> av.container.InputContainer:
     if path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: expected a video file, this one is empty (0 bytes); copy or download it again")
     try:
-        # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist that calls
-        # itself .mp4 from fetching from the network; old tags are often not UTF-8
-        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+        # "file:" keeps a colon in a name from being read as a protocol; old tags are often not UTF-8
+        return av.open(f"file:{path}", options=_SAFE, metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise MediaError(f"{path}: {_why_unreadable(path, error)}") from error
 
 
@@ -51,15 +77,14 @@ def _why_unreadable(path: Path, error: Exception) -> str:
                 "expected a complete mp4/mov, its index (the moov atom) is missing: an interrupted recording or"
                 " download; get it again"
             )
+    if isinstance(error, av.error.ArgumentError | av.error.PatchWelcomeError):
+        return "expected a video, this is a text or a still picture, a playlist or a rare container; convert it to mp4"
     reason = getattr(error, "strerror", None) or str(error)
     return f"expected a video, ffmpeg cannot read this ({reason}); check that it plays, or convert it to mp4"
 
 
 def choose_streams(container: av.container.InputContainer, path: Path) -> tuple[av.VideoStream, av.AudioStream | None]:
     """The first picture stream (cover art does not count) and the first sound stream that has a decoder."""
-    format_name = container.format.name
-    if format_name in _NOT_VIDEO or format_name.endswith("_pipe"):
-        raise MediaError(f"{path}: expected a video, this is a text or a still picture ({format_name})")
     art = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     videos = [stream for stream in container.streams.video if not stream.disposition & art]
     sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
@@ -68,6 +93,7 @@ def choose_streams(container: av.container.InputContainer, path: Path) -> tuple[
         raise MediaError(f"{path}: expected a video, there is no picture stream in it (only {kinds})")
     for video in videos:
         if video.codec_context is not None:
+            video.codec_context.options = _LIMITS
             return video, sounds[0] if sounds else None
     raise MediaError(f"{path}: expected a video that ffmpeg decodes, its picture codec is unknown; convert it to mp4")
 
@@ -77,13 +103,13 @@ def _codec_name(stream: av.AudioStream) -> str:
 
 
 def nominal_rate(stream: av.VideoStream) -> Fraction:
-    """Average frames per second as the file states it; 25 when it states nothing."""
+    """Average frames per second as the file states it, at most `MAX_RATE`; 25 when it states nothing."""
     # a bare stream without time stamps says 25 for want of knowledge; its own headers know better
     bare = stream.start_time is None and stream.duration is None
     rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
     for rate in [rates[1], *rates] if bare else rates:
-        if rate:
-            return Fraction(rate)
+        if rate and rate > 0:
+            return min(Fraction(rate), MAX_RATE)
     return Fraction(25)
 
 
@@ -108,7 +134,7 @@ def packets(
             return
         except EOFError:
             return
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, MemoryError, IndexError) as error:  # the last: a stream that begins in mid-file
             failures += 1
             on_error(error)
 
@@ -125,9 +151,21 @@ def decoded(
         return frames
     except EOFError:
         return []
-    except (av.error.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, ValueError, MemoryError) as error:
         on_error(error)
         return []
+
+
+@contextlib.contextmanager
+def convertible(path: Path, frame: av.VideoFrame) -> Iterator[None]:
+    """Around the conversion of a frame: MediaError for pictures that ffmpeg decodes and cannot convert."""
+    try:
+        yield
+    except (av.error.FFmpegError, ValueError, MemoryError) as error:
+        raise MediaError(
+            f"{path}: its pictures ({frame.width} x {frame.height} {frame.format.name}) cannot be converted ({error}); "
+            "convert it to mp4"
+        ) from error
 
 
 def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import MediaError
 from avloc.media.clock import Clock, PictureStamps, stamp
-from avloc.media.container import choose_streams, decoded, first_frame, open_container, packets
+from avloc.media.container import choose_streams, convertible, decoded, first_frame, open_container, packets
 from avloc.media.guarded import alive
 from avloc.media.probe import rotation_ccw_deg
 from avloc.media.sound import Sound, SoundTrack
@@ -185,7 +185,10 @@ def _take_sound(
 ) -> Iterator[Sound]:
     for frame in decoded(stream, packet, lambda error: report.count("sound", error)):
         if isinstance(frame, av.AudioFrame):
-            yield from track.push(frame)
+            try:
+                yield from track.push(frame)
+            except ValueError as error:
+                report.count("sound", error)
     report.audio_samples = track.decoded_samples
 
 
@@ -212,7 +215,7 @@ class _Pictures:
         self._clock = Clock(origin_s, Fraction(media.duration_s) + Fraction(1, 1000))
         self._rate = None if rate is None else Fraction(rate)
         self._height, self._width = _picture_size(media, size)
-        self._frame_s = 1 / media.frame_rate
+        self._path, self._frame_s = media.path, 1 / media.frame_rate
         self._report = report
         self._stamps = PictureStamps()
         self._reformatter = VideoReformatter()
@@ -267,7 +270,8 @@ class _Pictures:
         height, width = (self._width, self._height) if turn_deg in (90, 270) else (self._height, self._width)
         # BILINEAR averages over the source pixels when it shrinks; AREA costs more and looks the same here
         # planar RGB: ffmpeg's packed one is several times slower for odd widths, and rounds more coarsely for even ones
-        resized = self._reformatter.reformat(frame, width, height, "gbrp", interpolation="BILINEAR")
+        with convertible(self._path, frame):
+            resized = self._reformatter.reformat(frame, width, height, "gbrp", interpolation="BILINEAR")
         rgb = np.ascontiguousarray(np.rot90(resized.to_ndarray(), turn_deg // 90))
         rgb.flags.writeable = False
         return rgb

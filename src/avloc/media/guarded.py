@@ -57,10 +57,11 @@ class _Child:
 
     def work(self) -> None:
         while True:
-            function, item = pickle.loads(self.tasks.get())
-            _send_raw(self.outbox, b"")  # its clock starts now, not when it was still importing
-            self.last = time.monotonic()
+            raw, item = self.tasks.get(), None
             try:
+                function, item = pickle.loads(raw)
+                _send_raw(self.outbox, b"")  # its clock starts now, not when it was still importing
+                self.last = time.monotonic()
                 answer = True, function(item)
             except AvlocError as error:
                 answer = False, error

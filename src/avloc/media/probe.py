@@ -32,13 +32,14 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
     """Look into a video file: reads its header, decodes one frame, and reads its last packets.
 
     Args:
-        path: any file that ffmpeg decodes.
+        path: any file that ffmpeg decodes in one of `container.CONTAINERS`.
         video_id: its name in every table; by default the file name without extension.
     Returns:
         Media. duration_s runs from the first frame to the end of the last one; width and height are as shown: turned,
         and with pixels that are not square stretched in width.
     Raises:
-        MediaError: missing, empty, a folder, not a video, no picture stream, no index, or no frame that decodes.
+        MediaError: missing, empty, a folder, not a video, no picture stream, no index, no frame that decodes, or a
+            length or size that no video has.
     """
     path = Path(path)
     with open_container(path) as container:
@@ -48,8 +49,11 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
             raise MediaError(f"{path}: expected a video, not one frame of it can be decoded ({_codec(video)})")
         rate = nominal_rate(video)
         duration = _duration_s(container, video, path, stamp(frame) or Fraction(0), rate)
+        _check_duration(path, duration)
         turn = -rotation_ccw_deg(frame) % 360
         width, height = _shown_size(video, frame, turn)
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise MediaError(f"{path}: expected a picture to look at, its header says {width} x {height} pixels")
         return Media(
             path=path,
             video_id=path.stem if video_id is None else video_id,
@@ -70,6 +74,15 @@ def rotation_ccw_deg(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) * 90 % 360
 
 
+def _check_duration(path: Path, duration_s: Fraction) -> None:
+    size = path.stat().st_size
+    if duration_s > LONG_S and (duration_s > MAX_DURATION_S or size < MIN_BYTES_PER_S * duration_s):
+        raise MediaError(
+            f"{path}: expected a length that fits the file, got {float(duration_s):.0f} s in {size} bytes: its time "
+            "stamps are damaged; mend them with `ffmpeg -i IN -c copy OUT`"
+        )
+
+
 def _codec(stream: av.VideoStream | av.AudioStream) -> str:
     return stream.codec_context.codec.canonical_name
 
@@ -77,8 +90,18 @@ def _codec(stream: av.VideoStream | av.AudioStream) -> str:
 def _shown_size(video: av.VideoStream, frame: av.VideoFrame, turn_deg: int) -> tuple[int, int]:
     """(width, height) in pixels as a player shows them."""
     aspect = video.sample_aspect_ratio
+    aspect = aspect if aspect and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT else None  # as players do
     width = round(frame.width * aspect) if aspect else frame.width
     return (frame.height, width) if turn_deg in (90, 270) else (width, frame.height)
+
+
+LONG_S = 3600
+MIN_BYTES_PER_S = 20
+"""Of a video longer than an hour. A frame that repeats the one before takes about as much, its entry in the index
+included: what has less has a damaged clock, and would take days to fill with copies of one picture."""
+
+MAX_DURATION_S = 30 * 86_400
+MAX_ASPECT = Fraction(50)
 
 
 @dataclass
@@ -146,7 +169,7 @@ def _read_ends(
     if seek_s is not None:
         try:
             container.seek(int(seek_s / Fraction(video.time_base or 1)), stream=video, backward=True)
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, OverflowError):
             return ends
     streams = [*container.streams.video, *container.streams.audio]
     with contextlib.suppress(av.error.FFmpegError):

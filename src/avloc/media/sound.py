@@ -23,6 +23,7 @@ __all__ = ["TOLERANCE_S", "Sound", "SoundTrack"]
 
 TOLERANCE_S = Fraction(1, 50)
 BLOCK_S = Fraction(1, 4)
+MIN_RATE_HZ, MAX_RATE_HZ = 100, 768_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ class SoundTrack:
         self._resampler: _Resampler = _Same()
 
     def push(self, frame: av.AudioFrame) -> Iterator[Sound]:
-        """Take one decoded frame."""
+        """Take one decoded frame. ValueError when it cannot be sound: no channels, or no rate of this world."""
+        if not (MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ and frame.layout.nb_channels):
+            raise ValueError(f"a sound of {frame.sample_rate} Hz and {frame.layout.nb_channels} channels")
         if frame.sample_rate != self._source_hz:
             yield from self._change_rate(frame.sample_rate)
         samples = _mono(frame)
