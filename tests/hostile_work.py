@@ -7,14 +7,15 @@ import ctypes
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avloc.errors import MediaError
-from avloc.extraction.work import Job, work
 from avloc.media.guarded import alive
-from avloc.media.probe import probe
-from avloc.previews import make_preview
+
+if TYPE_CHECKING:
+    from avloc.extraction.work import Job
 
 
 def act(path: Path) -> str:
@@ -31,7 +32,7 @@ def act(path: Path) -> str:
     elif kind == "hang":
         time.sleep(600)
     elif kind == "slow":  # longer than the limit, but it says that it lives
-        for _ in range(6):
+        for _ in range(8):
             time.sleep(1.1)
             alive()
     elif kind == "late":
@@ -53,6 +54,10 @@ def act(path: Path) -> str:
 
 def measured(path: Path, job: Job) -> tuple[str, str, float, float]:
     """(status, reason or note, seconds, peak memory of the process in MB) of one file, its previews included."""
+    from avloc.extraction.work import work
+    from avloc.media.probe import probe
+    from avloc.previews import make_preview
+
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     began = time.monotonic()

@@ -32,9 +32,9 @@ def test_crashes_cost_their_file(workers: int) -> None:
 
 def test_hangs_and_greed_end_at_the_limits() -> None:
     began = time.monotonic()
-    said = run(["hang", "a", "slow", "eat", "b"], 2, silence_s=4.0, memory_gb=0.5)
-    assert time.monotonic() - began < 60
-    assert said["hang"] == "hang.mp4: given up: no progress for 4 s; the file hangs the decoder"
+    said = run(["hang", "a", "slow", "eat", "b"], 2, silence_s=6.0, memory_gb=0.5)
+    assert time.monotonic() - began < 120
+    assert said["hang"] == "hang.mp4: given up: no progress for 6 s; the file hangs the decoder"
     assert said["eat"] == "eat.mp4: given up: its process took more than 0.5 GB of memory"
     assert said["slow"] == "slow done"
     assert said["a"] == "a done"
