@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "avloc"
 
 NOUNS = {"types", "errors"}
-FLOOR = NOUNS | {"atomic", "locks"}
+FLOOR = NOUNS | {"atomic", "locks", "workers"}
 """What every room that touches the disk stands on."""
 COMPOSERS = {
     "train",
@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "atomic": {"errors"},
     "locks": {"errors", "atomic"},
+    "workers": set(),
     "tensors": set(),
     "config": {"errors"},
     "formats": FLOOR,

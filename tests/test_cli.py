@@ -86,7 +86,7 @@ def test_the_whole_job_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path:
     assert code == 0, err
     detections = tmp_path / "out" / "detections"
     assert {"segments.csv", "segments.json", "videos.csv", "scores", "run.yaml"} == {
-        p.name for p in detections.iterdir()
+        p.name for p in detections.glob("[!.]*")
     }
     videos_table = table(detections / "videos.csv")
     assert [row["modalities"] for row in videos_table] == ["audio+visual"] * 5 + ["visual"]

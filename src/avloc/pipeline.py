@@ -17,16 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 import avloc
-from avloc.atomic import make_folder, write_whole
+from avloc.atomic import write_whole
 from avloc.checkpoint import Localizing, ModelCard, load_model
 from avloc.config import ExtractConfig, LocalizeConfig, preset
 from avloc.dataset import Window, collate, windows
-from avloc.errors import AvlocError, ConfigError, InputError
+from avloc.errors import AvlocError, ConfigError, InputError, StorageError
 from avloc.exporting import write_detections
 from avloc.extraction import Failure, extract_one, write_failures
 from avloc.formats import load_features
 from avloc.formats.activations import save_activations
 from avloc.localize import localize
+from avloc.locks import alone_in
 from avloc.losses import topk_mean
 from avloc.media.find import find_media
 from avloc.media.guard import guarded
@@ -220,15 +221,35 @@ def localize_all(
     progress: Progress | None = None,
     media: Mapping[str, Path] | None = None,
 ) -> tuple[dict[str, Localization], tuple[Failure, ...]]:
-    """Localize every input and write the folder that EXPERIENCE promises; an unreadable one costs itself only.
+    """Localize every input and write a folder of results; an unreadable one costs itself only.
 
     Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
     videos.csv, scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
 
+    An earlier result in that folder is taken away first: one that is interrupted leaves no old segments beside new
+    scores.
+
     Args:
         media: {video_id: its file}, where the inputs are features: formats that count frames need it.
+
+    Raises:
+        InputError: another process is at work in that folder, or it cannot be written to.
+        StorageError: the disk is full, read-only or gone.
     """
-    make_folder(out / "scores", "the detections")
+    with alone_in(out, "the detections"):
+        for name in ("segments.json", "segments.csv", "videos.csv", "run.yaml"):
+            (out / name).unlink(missing_ok=True)
+        return _localize_all(localizer, inputs, out, formats, progress, media or {})
+
+
+def _localize_all(
+    localizer: Localizer,
+    inputs: Sequence[Path],
+    out: Path,
+    formats: Sequence[str],
+    progress: Progress | None,
+    media: Mapping[str, Path],
+) -> tuple[dict[str, Localization], tuple[Failure, ...]]:
     found: dict[str, Localization] = {}
     failures = []
     for done, (path, given) in enumerate(_extracted(localizer, inputs), start=1):
@@ -240,16 +261,26 @@ def localize_all(
                 result = replace(result, path=path)
             save_activations(out / "scores" / f"{result.video_id}.safetensors", result.activations)
             found[result.video_id] = result
+        except StorageError:  # the next one could not be written either
+            raise
         except AvlocError as error:
             failures.append(Failure(path.stem, str(path), str(error)))
         if progress is not None:
             progress(done, len(inputs), path.name)
-    files = {name: result.path or (media or {}).get(name) for name, result in found.items()}
+    files = {name: result.path or media.get(name) for name, result in found.items()}
     write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
     write_whole(out / "videos.csv", _videos_table(found, files))
     write_whole(out / "run.yaml", _run_card(localizer))
     write_failures(out / "failures.csv", failures)
+    _drop_scores_of_others(out / "scores", found)
     return found, tuple(failures)
+
+
+def _drop_scores_of_others(scores: Path, found: Mapping[str, Localization]) -> None:
+    """Scores of videos that an earlier localization wrote here, and that this one knows nothing of."""
+    for path in scores.rglob("*.safetensors"):
+        if path.relative_to(scores).as_posix().removesuffix(".safetensors") not in found:
+            path.unlink()
 
 
 def _extracted(

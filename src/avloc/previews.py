@@ -5,9 +5,9 @@ One decoding pass gives both previews; of videos longer than ten minutes the pic
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -194,7 +194,7 @@ def make_proxy(media: Media, path: Path) -> bool:
     """An H.264 + AAC mp4 that every browser plays, at most 480 lines and 30 frames per second, on the same clock.
 
     Returns:
-        Whether it was made; False when one is there that is newer than the video.
+        Whether it was made; False when one of this very file is there.
 
     Raises:
         MediaError: the video cannot be decoded. InputError: the file cannot be written.
@@ -202,14 +202,32 @@ def make_proxy(media: Media, path: Path) -> bool:
     from avloc.media.decode import frames, sound_blocks
     from avloc.media.encode import write_video
 
-    if path.exists() and os.stat(path).st_mtime >= os.stat(media.path).st_mtime:
+    origin = _origin(media.path)
+    if _comment(path) == origin:
         return False
     rate = min(media.frame_rate, Fraction(30))
     size = _proxy_size(media)
     sound = _joined(sound_blocks(media, _PROXY_HZ)) if media.has_audio else None
     pictures = (rgb for _, rgb in frames(media, rate, size))
-    write_video(path, pictures, rate, sound, _PROXY_HZ, crf=26)
+    write_video(path, pictures, rate, sound, _PROXY_HZ, crf=26, metadata={"comment": origin})
     return True
+
+
+def _origin(path: Path) -> str:
+    """A file as it is now: a proxy's place is a number in a list, at which another video may have been."""
+    facts = path.stat()
+    words = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+    return "avloc proxy " + hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def _comment(path: Path) -> str | None:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return container.metadata.get("comment")
+    except (av.FFmpegError, OSError):
+        return None
 
 
 def _proxy_size(media: Media) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from avloc.atomic import whole_file
 from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.gathering import Modalities, RunSource, find_run, video_files
+from avloc.locks import alone_in
 from avloc.media.guard import alone, guarded
 from avloc.metrics import detection_scores, t_iou
 from avloc.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
@@ -92,7 +93,8 @@ def build_page(
         workers: processes that decode previews.
 
     Raises:
-        InputError, FormatError: detections or ground truth are missing or not what they should be.
+        InputError, FormatError: detections or ground truth are missing or not what they should be, or another process
+            is at work in that folder. StorageError: the disk is full, read-only or gone.
     """
     runs = [find_run(path) for path in (sources.detections, *sources.compare)]
     runs = [replace(run, name=name) for run, name in zip(runs, _names(runs), strict=True)]
@@ -102,32 +104,33 @@ def build_page(
     ids = runs[0].videos()
     if not ids:
         raise InputError(f"{runs[0].table}: there is no video in it, so there is nothing to show")
-    write_assets(out)
-    shelf = _Shelf(out, proxy, media)
-    files = {**runs[0].paths, **video_files(sources.videos, runs[0])}
-    entries = []
-    classes: dict[str, None] = {}
-    shown = _previews([(v, files.get(v)) for v in ids], workers)
-    for number, (video_id, item, preview) in enumerate(shown):
-        name = data_name(number)
-        views = [solo.add(_run_view(run, video_id)) for run in runs[:1]]
-        views += [_run_view(run, video_id) for run in runs[1:]]
-        video = _video(video_id, item, preview, tuple(views), truth.get(video_id), saved.get(video_id), shelf, name)
-        write_video(out, name, video)
-        entries.append(_entry(name, video))
-        classes.update(dict.fromkeys(_labels(video)))
-        if progress is not None:
-            progress(number + 1, len(ids), video_id)
-    info = PageInfo(
-        title=sources.title or f"avloc: {runs[0].name}",
-        runs=tuple(run.name for run in runs),
-        classes=tuple(sorted(classes)),
-        mean_ap=_mean_ap(runs, truth, ids),
-        options=tuple(known_options(run.options) for run in runs),
-        notes=notes,
-    )
-    write_index(out, info, entries)
-    return BuiltPage(out, len(entries), shelf.proxies, shelf.served, shelf.problems)
+    with alone_in(out, "the page"):
+        write_assets(out)
+        shelf = _Shelf(out, proxy, media)
+        files = {**runs[0].paths, **video_files(sources.videos, runs[0])}
+        entries = []
+        classes: dict[str, None] = {}
+        shown = _previews([(v, files.get(v)) for v in ids], workers)
+        for number, (video_id, item, preview) in enumerate(shown):
+            name = data_name(number)
+            views = [solo.add(_run_view(run, video_id)) for run in runs[:1]]
+            views += [_run_view(run, video_id) for run in runs[1:]]
+            video = _video(video_id, item, preview, tuple(views), truth.get(video_id), saved.get(video_id), shelf, name)
+            write_video(out, name, video)
+            entries.append(_entry(name, video))
+            classes.update(dict.fromkeys(_labels(video)))
+            if progress is not None:
+                progress(number + 1, len(ids), video_id)
+        info = PageInfo(
+            title=sources.title or f"avloc: {runs[0].name}",
+            runs=tuple(run.name for run in runs),
+            classes=tuple(sorted(classes)),
+            mean_ap=_mean_ap(runs, truth, ids),
+            options=tuple(known_options(run.options) for run in runs),
+            notes=notes,
+        )
+        write_index(out, info, entries)
+        return BuiltPage(out, len(entries), shelf.proxies, shelf.served, shelf.problems)
 
 
 def _names(runs: Sequence[RunSource]) -> list[str]:

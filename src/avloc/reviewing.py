@@ -18,10 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from avloc.atomic import make_folder, write_whole
+from avloc.atomic import write_whole
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.exporting import file_name
 from avloc.gathering import RunSource
+from avloc.locks import alone_in
 from avloc.media.guard import guarded
 from avloc.media.guarded import alive
 from avloc.types import Detection, Media, exact
@@ -74,7 +75,18 @@ def review(
         raise InputError(f"{run.table}: there is no detection to review")
     if not any(video in files for video, _ in chosen):
         raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
-    make_folder(out, "the clips")
+    with alone_in(out, "the clips"):
+        return _cut_all(chosen, files, out, margin_s, cut, progress)
+
+
+def _cut_all(
+    chosen: Sequence[tuple[str, Detection]],
+    files: Mapping[str, Path],
+    out: Path,
+    margin_s: float,
+    cut: str,
+    progress: Any,
+) -> tuple[list[Clip], dict[str, str]]:
     clips: list[Clip] = []
     failed: dict[str, str] = {}
     items = [(number, video, d, files.get(video)) for number, (video, d) in enumerate(chosen, start=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -20,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+_STOPPED = "stopped; what is done is kept: run the same command again to go on (avloc train: with --resume)"
 
 
 @app.callback()
@@ -56,8 +60,23 @@ for command in (
     app.command()(command)
 
 
+class _Interrupt:
+    """The first Ctrl-C stops in good order; a second one ends the process at once, wherever it is."""
+
+    def __init__(self) -> None:
+        self.came = False
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in a background job
+            signal.signal(signal.SIGINT, self._stop)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.came = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+
 def main() -> None:
-    """Entry point: bad input is one line and exit code 2, failed work or Ctrl-C 1; only our bugs show a traceback."""
+    """Entry point: bad input is one line and exit code 2, failed work 1, Ctrl-C 130; our bugs show a traceback."""
+    interrupt = _Interrupt()
     try:
         app()
     except (StorageError, TrainingError) as error:
@@ -66,6 +85,8 @@ def main() -> None:
     except AvlocError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(1)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not interrupt.came or getattr(error, "code", 1) == 0:
+            raise
+        print(_STOPPED, file=sys.stderr)
+        sys.exit(130)

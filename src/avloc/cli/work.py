@@ -62,16 +62,18 @@ def run(
     """
     from avloc.checkpoint import has_state
     from avloc.formats import read_labels
+    from avloc.locks import alone_in
 
     talk = make_talk(as_json)
     read_labels(labels)  # a broken table is said before hours of decoding, not after
     settings = make_config(preset, config, sets)
-    failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
-    resume = has_state(out / "run") and not overwrite
-    train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
-    found = out / "detections"
-    localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
-    page_of(talk, found, out / "page", workers)
+    with alone_in(out, "the results"):
+        failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
+        resume = has_state(out / "run") and not overwrite
+        train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
+        found = out / "detections"
+        localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
+        page_of(talk, found, out / "page", workers)
     exit_partial(failures)
 
 

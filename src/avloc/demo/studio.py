@@ -6,10 +6,9 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, pl
 from avloc.demo.stage import Stage
 from avloc.errors import InputError
 from avloc.media.encode import write_video
+from avloc.workers import pool
 
 __all__ = ["DemoSet", "render", "render_video"]
 
@@ -106,14 +106,9 @@ def _rendered(jobs: list[tuple[VideoPlan, Path]], workers: int) -> Iterator[None
             render_video(video, path)
             yield
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
-        try:
-            for future in as_completed([pool.submit(render_video, video, path) for video, path in jobs]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with pool(min(workers, len(jobs))) as processes:
+        for future in as_completed([processes.submit(render_video, video, path) for video, path in jobs]):
+            yield future.result()
 
 
 def _cores() -> int:

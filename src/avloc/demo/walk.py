@@ -23,6 +23,7 @@ from avloc.demo.studio import DemoSet, render
 from avloc.evaluation import Evaluation, evaluate_files
 from avloc.extraction import extract_all
 from avloc.formats import FeatureStore, read_annotations, read_labels
+from avloc.locks import alone_in
 from avloc.media.find import find_media
 from avloc.pipeline import Localization, load, localize_all
 from avloc.report import timeline
@@ -49,7 +50,16 @@ class _Row:
 
 
 def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
-    """Do it all and say how it went."""
+    """Do it all and say how it went.
+
+    Raises:
+        AvlocError: as its steps do; InputError also when another process is at work in the folder.
+    """
+    with alone_in(folder, "the demo"):
+        _walk(folder, seed, workers, talk)
+
+
+def _walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
     began = time.monotonic()
     data = _render(folder, seed, workers, talk)
     config = preset("demo", {"train.seed": seed})

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.atomic import make_folder
 from avloc.config import ExtractConfig
 from avloc.errors import FormatError, InputError
 from avloc.extraction import layout as layouts
@@ -16,6 +15,7 @@ from avloc.extraction.layout import LAYOUTS
 from avloc.extraction.manifest import Failure, Row, manifest_path, read_manifest, write_failures, write_manifest
 from avloc.extraction.spread import spread
 from avloc.extraction.work import Job, check_options, describe, weight_hashes
+from avloc.locks import alone_in
 from avloc.media.guard import Limits
 from avloc.types import FeatureSequence, exact
 
@@ -77,28 +77,38 @@ def extract_all(
         limits: of time without progress and of memory, for one video; not on a cluster.
 
     Raises:
-        InputError: `out` cannot be written or holds features made with other options; weights are missing.
+        InputError: `out` cannot be written, holds features made with other options, or another process is at work
+            there; weights are missing. StorageError: the disk is full, read-only or gone.
     """
     if layout not in LAYOUTS:
         raise InputError(f"--layout takes {' or '.join(LAYOUTS)}, got {layout!r}")
-    make_folder(out)
     part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
     mine = videos if shard is None else videos[shard[0] - 1 :: shard[1]]
     job = Job(out, options, layout)
-    known = read_manifest(out)
+    with alone_in(out, "the features", part):
+        return _extract(mine, job, part, overwrite, lambda todo: _rows(todo, job, workers, ray, limits), progress)
+
+
+def _extract(
+    videos: Sequence[Path],
+    job: Job,
+    part: str,
+    overwrite: bool,
+    rows: Callable[[Sequence[Path]], Iterator[Row]],
+    progress: Progress | None,
+) -> Summary:
+    known = read_manifest(job.out)
     todo: list[Path] = []
     skipped: dict[str, Row] = {}
-    for path in mine:
+    for path in videos:
         row = None if overwrite else _finished(path, job, known.get(path.stem))
         if row is None:
             todo.append(path)
         else:
             skipped[path.stem] = row
-    if todo:
-        check_options(options, load=ray is None)
-    made = _collect(_rows(todo, job, workers, ray, limits), len(todo), manifest_path(out, part), skipped, progress)
+    made = _collect(rows(todo), len(todo), manifest_path(job.out, part), skipped, progress)
     failures = tuple(Failure(row.video, row.path, row.reason) for row in made if row.status != "done")
-    write_failures(out / f"failures{part}.csv", failures)
+    write_failures(job.out / f"failures{part}.csv", failures)
     return Summary(
         done=tuple(sorted(row.video for row in made if row.status == "done")),
         skipped=tuple(skipped),
@@ -108,6 +118,8 @@ def extract_all(
 
 
 def _rows(todo: Sequence[Path], job: Job, workers: int, ray: str | None, limits: Limits | None) -> Iterator[Row]:
+    if todo:
+        check_options(job.options, load=ray is None)
     if ray is None or not todo:
         return spread(todo, job, workers, limits)
     from avloc.extraction.cluster import spread_over_ray

@@ -40,6 +40,7 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
     if layout == "safetensors":
         save_features(target(out, features.video_id, layout), features, dtype)
         return
+    target(out, features.video_id, layout).unlink(missing_ok=True)  # what it vouches for is about to change
     keys: dict[str, list[str]] = {}
     for modality in features.modalities:
         parts = _parts(features.source.get(modality, modality), getattr(features, modality))

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avloc.errors import AvlocError, InputError, MediaError
+from avloc.errors import AvlocError, InputError, MediaError, StorageError
 from avloc.media.guarded import item_name, receive, send
 
 __all__ = ["Limits", "alone", "guarded"]
@@ -76,7 +76,7 @@ def guarded(
         (item, what the function returned), or (item, error): an AvlocError that the function raised, or a MediaError
         when its process died twice, was silent for too long or took too much memory.
 
-    What else the function raises is raised here.
+    What else the function raises is raised here, and so is a StorageError: no other item could be written either.
     """
     crew = _Crew(function, list(items), max(1, workers), limits or Limits())
     try:
@@ -229,7 +229,7 @@ class _Crew:
             return
         assert task is not None
         good, answer = pickle.loads(raw)
-        if not good and not isinstance(answer, AvlocError):
+        if not good and (isinstance(answer, StorageError) or not isinstance(answer, AvlocError)):
             raise answer
         yield task, answer
 

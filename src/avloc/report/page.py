@@ -59,6 +59,7 @@ def write_assets(page: Path) -> None:
     source = resources.files("avloc.report") / "assets"
     for folder in ("assets", "data", "thumbs", "media"):
         make_folder(page / folder, "the page")
+    (page / "data" / "index.js").unlink(missing_ok=True)  # an earlier list, of data that are about to change
     for name in ASSETS:
         write_whole(page / "assets" / name, (source / name).read_bytes())
     write_whole(page / "index.html", (source / "index.html").read_bytes())

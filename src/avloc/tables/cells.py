@@ -131,7 +131,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
     Raises:
         AvlocError: in words for a person.
     """
-    from avloc.checkpoint import drop_states, has_state
+    from avloc.checkpoint import drop_states, has_state, is_whole
     from avloc.train import fit
 
     began = time.monotonic()
@@ -140,7 +140,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         train = config.train.model_dump() | {"init_from": str(cell.parent.run)}
         config = RunConfig.model_validate(config.model_dump() | {"train": train})
     resume = has_state(cell.run)
-    if not (cell.run / "record.json").exists():
+    if not (cell.run / "record.json").exists() or not is_whole(cell.run):
         fit(cell.data.features, cell.data.labels, cell.run, config, resume, progress)
     trained = time.monotonic()
     facts = {

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, StorageError
+from avloc.locks import alone_in
 from avloc.tables.cells import Cell, DataSet, Progress, compute
 from avloc.tables.rows import Recipe
+from avloc.workers import pool
 
 __all__ = ["cell_of", "compute_all", "needed"]
 
@@ -61,8 +61,16 @@ def compute_all(
         {key: reason} of the cells that failed; the others are finished.
 
     Raises:
-        InputError: Ray is asked for and not there.
+        InputError: Ray is asked for and not there, or another process is at work in the same folder.
+        StorageError: nothing can be written.
     """
+    with ExitStack() as locks:
+        for home in sorted({cell.home for cell in cells}):
+            locks.enter_context(alone_in(home, "the tables"))
+        return _compute_missing(cells, workers, ray, progress)
+
+
+def _compute_missing(cells: Sequence[Cell], workers: int, ray: str | None, progress: Progress | None) -> dict[str, str]:
     waves = needed(cells)
     total, done = sum(map(len, waves)), 0
     failed: dict[str, str] = {}
@@ -99,19 +107,19 @@ def _inside(progress: Progress, done: int, total: int) -> Progress:
 
 
 def _attempt(cell: Cell, progress: Progress | None = None) -> str:
-    """Compute; "" when all went well, else the reason."""
+    """Compute; "" when all went well, else the reason. StorageError: the next cell could not be written either."""
     try:
         compute(cell, progress)
+    except StorageError:
+        raise
     except (AvlocError, ValueError) as error:
         return str(error)
     return ""
 
 
 def _over_processes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, str]]:
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_settle, initargs=(threads,)) as pool:
-        flying = {pool.submit(_attempt, cell): cell for cell in cells}
+    with pool(workers) as processes:
+        flying = {processes.submit(_attempt, cell): cell for cell in cells}
         for future in as_completed(flying):
             try:
                 yield flying[future], future.result()
@@ -120,12 +128,6 @@ def _over_processes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell,
                     flying[future],
                     "a process died, perhaps of memory; run it again with fewer workers",
                 )
-
-
-def _settle(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tuple[Cell, str]]:
