@@ -17,15 +17,18 @@ on real ones. They are made so that what makes the real task hard can be turned 
     --noise          of every snippet, in both modalities, correlated in time
 
 Writes features/, labels.csv and ground_truth.json, and simulated.json with these numbers. ActivityNet's "validation" is
-the test subset in labels.csv, as with `avloc convert`. The whole of it is 5.6 GB in float16 at 2048 + 128 channels.
+the test subset in labels.csv, as with `avloc convert`; its own "testing" has no public annotations and is left out. The
+whole of it is 5.6 GB in float16 at 2048 + 128 channels. --tested takes that share of the test videos, the same for the
+same seed, where scoring all of them costs more than training.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +67,7 @@ class World:
         self.sounds = _directions(rng, (len(classes),), audio)
         self.others = {name: _directions(rng, (2, 100), size) for name, size in (("visual", visual), ("audio", audio))}
 
-    def video(self, truth: VideoAnnotation, step_s: float, rng: np.random.Generator) -> FeatureSequence:
+    def video(self, truth: VideoAnnotation, step_s: Fraction, rng: np.random.Generator) -> FeatureSequence:
         """Features of one video: scene + what happens + noise, a row a snippet."""
         grid = SnippetGrid.cover(truth.duration_s, step_s)
         d, length = self.difficulty, grid.count
@@ -118,11 +121,11 @@ def _smooth_noise(rng: np.random.Generator, length: int, size: int) -> np.ndarra
     return white
 
 
-def structure(kind: str, annotations: Path) -> tuple[list[VideoAnnotation], float]:
+def structure(kind: str, annotations: Path) -> tuple[list[VideoAnnotation], Fraction]:
     """The real videos, and the seconds of a snippet. AVE's 178 videos of background only are not among them."""
     if kind == "ave":
-        return list(read_ave(annotations).annotations), 1.0
-    return list(read_annotations(annotations)[0]), 0.64
+        return list(read_ave(annotations).annotations), Fraction(1)
+    return [v for v in read_annotations(annotations)[0] if v.subset in SUBSETS[kind]], Fraction(16, 25)
 
 
 def make(
@@ -133,17 +136,23 @@ def make(
     sizes: tuple[int, int] = (128, 2048),
     classes: int | None = None,
     seed: int = 0,
+    step_s: Fraction | None = None,
+    tested: float = 1.0,
 ) -> list[VideoAnnotation]:
     """Write the set; returns its videos.
 
     Args:
         sizes: d_u and d_v.
         classes: of the real ones the first so many, in alphabetical order, with all their videos; None for all.
+        step_s: seconds per snippet; None takes the data set's own.
+        tested: share of the test videos that are made, drawn by the seed.
     """
-    videos, step_s = structure(kind, annotations)
+    videos, own_step_s = structure(kind, annotations)
+    step_s = own_step_s if step_s is None else step_s
     names = sorted({i.label for v in videos for i in v.instances})[:classes]
     if classes is not None:
         videos = [v for v in videos if v.instances and {i.label for i in v.instances} <= set(names)]
+    videos = _thinned(videos, SUBSETS[kind], tested, seed)
     world = World(names, sizes, difficulty, seed)
     lines = ["video,labels,subset"]
     for k, truth in enumerate(videos):
@@ -154,8 +163,19 @@ def make(
     write_whole(out / "labels.csv", "\n".join(lines) + "\n")
     write_annotations(out / "ground_truth.json", videos)
     facts = {"SIMULATED": kind, "difficulty": asdict(difficulty), "sizes": sizes, "classes": len(names), "seed": seed}
+    facts |= {"step_s": str(step_s), "tested": tested}
     write_whole(out / "simulated.json", json.dumps(facts, indent=1) + "\n")
     return videos
+
+
+def _thinned(
+    videos: list[VideoAnnotation], subsets: Mapping[str, str], share: float, seed: int
+) -> list[VideoAnnotation]:
+    """All but some of the test videos."""
+    test = [k for k, v in enumerate(videos) if subsets[v.subset] == "test"]
+    order = np.random.default_rng([seed, 2]).permutation(test)
+    gone = set(order[round(len(test) * share) :].tolist())
+    return [v for k, v in enumerate(videos) if k not in gone]
 
 
 def main() -> None:
@@ -167,14 +187,16 @@ def main() -> None:
     parser.add_argument("--audio-size", type=int, default=128)
     parser.add_argument("--visual-size", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--step-s", type=Fraction, help="seconds per snippet; default: the data set's own")
+    parser.add_argument("--tested", type=float, default=1.0)
     for name, value in asdict(Difficulty()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     given = parser.parse_args()
     difficulty = Difficulty(**{name: getattr(given, name) for name in asdict(Difficulty())})
     sizes = given.audio_size, given.visual_size
-    videos = make(given.kind, given.annotations, given.out, difficulty, sizes, given.classes, given.seed)
-    snippets = sum(SnippetGrid.cover(v.duration_s, 0.64 if given.kind == "activitynet" else 1).count for v in videos)
-    print(f"SIMULATED: {len(videos)} videos, {snippets} snippets in {given.out}")
+    rest = given.classes, given.seed, given.step_s, given.tested
+    videos = make(given.kind, given.annotations, given.out, difficulty, sizes, *rest)
+    print(f"SIMULATED: {len(videos)} videos in {given.out}")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
+import recipe
+import simulated
 from avloc.checkpoint import ModelCard, load_model
 from avloc.cli.app import app
 from avloc.config import preset
 from avloc.errors import ConfigError, InputError
 from avloc.formats import load_features, write_annotations
+from avloc.metrics import rasterise
 from avloc.report.figures_paper import Panel, comparison_figure
 from avloc.tables import PAPER, ROWS, Cell, cell_of, compute_all, needed, open_data, recipes_of
 from avloc.tables.figures import coverage, draw_figures
@@ -88,12 +90,6 @@ def test_averages_follow_from_their_cells_but_for_one() -> None:
 
 
 def test_simulated_sets_keep_the_real_structure(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("simulated", Path(__file__).parent.parent / "benchmarks/simulated.py")
-    assert spec is not None
-    assert spec.loader is not None
-    simulated = importlib.util.module_from_spec(spec)
-    sys.modules["simulated"] = simulated  # dataclasses look their module up
-    spec.loader.exec_module(simulated)
     real = [
         VideoAnnotation(f"v{i}", 40.0, "validation" if i > 8 else "training", (Instance(8.0, 24.0, "ab"[i % 2]),))
         for i in range(12)
@@ -113,6 +109,60 @@ def test_simulated_sets_keep_the_real_structure(tmp_path: Path) -> None:
     assert loud.nonzero()[0].tolist() == inside.tolist()
     np.testing.assert_allclose(first.audio[inside].mean(axis=0), second.audio[inside].mean(axis=0), atol=0.05)
     assert "SIMULATED" in (tmp_path / "set" / "simulated.json").read_text()
+
+
+def test_a_simulated_set_can_be_coarser_and_have_fewer_test_videos(tmp_path: Path) -> None:
+    subsets = ["training"] * 4 + ["validation"] * 8 + ["testing"]  # ActivityNet's own test has no annotations
+    instances = (Instance(8.0, 24.0, "a"),)
+    real = [VideoAnnotation(f"v{k:02}", 40.0, s, instances if s != "testing" else ()) for k, s in enumerate(subsets)]
+    write_annotations(tmp_path / "real.json", real)
+
+    def made(out: str, tested: float) -> set[str]:
+        simulated.make(
+            "activitynet",
+            tmp_path / "real.json",
+            tmp_path / out,
+            simulated.Difficulty(),
+            (8, 12),
+            step_s=Fraction(2),
+            tested=tested,
+        )
+        return {path.stem for path in (tmp_path / out / "features").iterdir()}
+
+    everything, half = made("all", 1.0), made("half", 0.5)
+    assert everything == {f"v{k:02}" for k in range(12)}
+    assert half < everything
+    assert {"v00", "v01", "v02", "v03"} < half
+    assert len(half) == 8
+    assert half == made("again", 0.5)
+    assert {a.video_id for a in open_data(f"activitynet={tmp_path / 'half'}").tests()} == half & {
+        f"v{k:02}" for k in range(4, 12)
+    }
+    assert load_features(tmp_path / "half" / "features" / "v00.safetensors").grid.count == 20
+
+
+def _snippets(features: Path, truth: VideoAnnotation) -> np.ndarray:
+    grid = load_features(features / f"{truth.video_id}.safetensors").grid
+    return rasterise(truth, grid, tuple(sorted({i.label for i in truth.instances})))
+
+
+def test_recipe_choices_share_the_tables_runs_and_are_measured(folder: Path, tmp_path: Path) -> None:
+    data = open_data(f"activitynet={folder}")
+    sets = [f"{key}={value}" for key, value in SMALL.items()] + ["train.learning_rate=0.02"]
+    plan = recipe.plan_of(["choices", "table2"], data, 1, sets, tmp_path)
+    assert plan["choices"]["as it is"][0].key == plan["table2"]["O-III"][0].key
+    assert len({cells[0].key for cells in plan["choices"].values()}) == len(recipe.CHOICES)
+    cell = plan["choices"]["background: never"][0]  # then classes are confused
+    assert not compute_all([cell])
+    found = recipe.measured(cell)
+    true = [_snippets(data.features, truth) for truth in data.tests()]
+    share = (np.concatenate(true) > 0).mean()
+    recalled = (1 - share) * found["background recall"] + share * found["foreground recall"]
+    assert found["background recall"] < 0.5
+    assert found["accuracy"] == pytest.approx(recalled)  # both recalls are of the same snippets as accuracy
+    assert all(0 <= found[key] <= 1 for key in recipe.SHOWN)
+    lines = recipe.markdown(plan["choices"]).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["background: never"]  # the others are not finished
 
 
 def test_rows_that_are_one_model_share_its_run(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""The recipe's open choices, one changed at a time around the full model; or rows of the tables with the same numbers.
+
+    python benchmarks/recipe.py --data activitynet=sim-anet -o tables --seeds 3 --set model.embed_dim=64
+    python benchmarks/recipe.py --data activitynet=sim-anet -o tables --seeds 3 --set model.embed_dim=64 --only table2
+
+With the -o and --set of `avloc tables` its runs are used, and the other way round; what is finished is never made
+again. Beside what the tables give, from the test videos (argmax of every snippet for the recalls):
+
+    foreground    recall: share of action snippets that get their own class
+    μ bg, μ fg    mean reliability of background and of action snippets
+    video         share of videos whose best-scored class is a true one
+    L_pseu        share of training snippets on which it is active, mean over the last fifth of the run (dropout on)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avloc.config import parse_overrides
+from avloc.formats import FeatureStore
+from avloc.metrics import rasterise
+from avloc.pipeline import load
+from avloc.tables import ROWS, Cell, DataSet, cell_of, compute_all, open_data
+from avloc.tables.rows import Recipe
+
+CHOICES = {
+    "as it is": Recipe(),
+    "background: never": Recipe({"loss.mil_background": "never"}),
+    "background: known": Recipe({"loss.mil_background": "known"}),
+    "background: always 1": Recipe({"loss.mil_background_weight": 1.0}),
+    "MIL on logits": Recipe({"loss.mil_scores": "logits"}),
+    "Λ x 16": Recipe({"model.correlation_scale": 16.0}),
+    "τ 0.5": Recipe({"loss.threshold": 0.5}),
+    "τ 0.7": Recipe({"loss.threshold": 0.7}),
+    "warm-up 0.3": Recipe({"loss.warmup": 0.3}),
+    "N 0": Recipe({"loss.neighbors": 0}),
+    "N 8": Recipe({"loss.neighbors": 8}),
+    "N 2": Recipe({"loss.neighbors": 2}),
+    "τ 0.5, N 0": Recipe({"loss.threshold": 0.5, "loss.neighbors": 0}),
+    "τ 0.5, N 8": Recipe({"loss.threshold": 0.5, "loss.neighbors": 8}),
+    "τ 0.5, warm-up 0.3": Recipe({"loss.threshold": 0.5, "loss.warmup": 0.3}),
+}
+"""The full model: 2 stages, open-max, all losses at the configuration's values. N tells only where L_pseu is active."""
+
+SHOWN = {
+    "mAP@0.5": "mAP@0.5",
+    "average mAP": "average",
+    "accuracy": "accuracy",
+    "background recall": "background",
+    "foreground recall": "foreground",
+    "mu background": "μ bg",
+    "mu foreground": "μ fg",
+    "video": "video",
+    "pseudo": "L_pseu",
+}
+
+
+def measured(cell: Cell) -> Mapping[str, float]:
+    """A finished cell's scores and ours, in [0, 1]; computed once, kept in OUT/recipe."""
+    scores: dict[str, float] = json.loads(cell.path.read_text(encoding="utf-8"))["scores"]
+    kept = cell.home / "recipe" / f"{cell.key}.json"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(json.dumps({**_on_tests(cell), "pseudo": _firing(cell.run)}), encoding="utf-8")
+    return {**scores, **json.loads(kept.read_text(encoding="utf-8"))}
+
+
+def _on_tests(cell: Cell) -> dict[str, float]:
+    localizer, store = load(cell.run), FeatureStore(cell.data.features)
+    background, foreground, right, videos = [], [], [], []
+    for truth in cell.data.tests():
+        found = localizer.activations(store.load(truth.video_id))
+        true = rasterise(truth, found.grid, found.classes)
+        reliability = 1 - found.probs[:, 0]
+        background.append(reliability[true == 0])
+        foreground.append(reliability[true > 0])
+        right.append(found.probs.argmax(axis=1)[true > 0] == true[true > 0])
+        videos.append(found.classes[int(found.video_scores.argmax())] in {i.label for i in truth.instances})
+    return {
+        "mu background": float(np.concatenate(background).mean()),
+        "mu foreground": float(np.concatenate(foreground).mean()),
+        "foreground recall": float(np.concatenate(right).mean()),
+        "video": float(np.mean(videos)),
+    }
+
+
+def _firing(run: Path) -> float:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rates = [row["train/pseudo_rate"] for row in rows]
+    return statistics.mean(rates[-max(1, len(rates) // 5) :])
+
+
+def markdown(plan: Mapping[str, Sequence[Cell]]) -> str:
+    """A line a choice, percent, mean ± standard deviation; choices of which nothing is finished are left out."""
+    head = ["", *SHOWN.values(), "seeds"]
+    lines = [head, ["---"] * len(head)]
+    for name, cells in plan.items():
+        found = [measured(cell) for cell in cells if cell.path.exists()]
+        if found:
+            texts = [_text([scores[key] for scores in found if key in scores]) for key in SHOWN]
+            lines.append([name, *texts, str(len(found))])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _text(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def plan_of(
+    names: Sequence[str], data: DataSet, seeds: int, sets: Sequence[str], out: Path
+) -> dict[str, dict[str, list[Cell]]]:
+    """{"choices" or a table: {row: its cells, one a seed}}."""
+    overrides = parse_overrides(sets)
+    return {
+        name: {
+            row: [cell_of(recipe, data, seed, overrides, out) for seed in range(seeds)]
+            for row, recipe in (CHOICES if name == "choices" else ROWS[name]).items()
+        }
+        for name in names
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="PRESET=FOLDER")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--only", nargs="+", default=["choices"], choices=["choices", *ROWS], metavar="NAME")
+    parser.add_argument("--report-only", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    plan = plan_of(given.only, open_data(given.data), given.seeds, given.sets, given.out)
+    failed = {}
+    if not given.report_only:
+        failed = compute_all([cell for rows in plan.values() for cells in rows.values() for cell in cells])
+    for name, rows in plan.items():
+        print(f"{name}\n\n{markdown(rows)}")
+    for key, reason in failed.items():
+        print(f"failed: {given.out / 'runs' / key}: {reason}", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
