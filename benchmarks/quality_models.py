@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def _digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@cache
 def code() -> str:
     """Changes when the code that trains or answers does; comments and docstrings do not count."""
     root = Path(avloc.__file__).parent
@@ -182,11 +184,11 @@ def work(model: Model | None, answers: Sequence[Answer]) -> float:
     Raises:
         AvlocError: in words for a person.
     """
-    began, cpu = time.monotonic(), time.process_time()
+    began, cpu, made_by = time.monotonic(), time.process_time(), code()
     if model is not None and not model.done.exists():
         if not (model.run / "record.json").exists():
             fit(model.data.features, model.data.labels, model.run, model.config, has_state(model.run))
-        spent = {"train_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "code": code()}
+        spent = {"train_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "code": made_by}
         write_whole(model.done, json.dumps(spent) + "\n")
         drop_states(model.run)
     missing = [answer for answer in answers if answer.facts is None]
