@@ -16,6 +16,7 @@ from avloc.evaluation import evaluate_files
 from avloc.formats import write_annotations, write_segments_json
 from avloc.formats.activations import save_activations
 from avloc.metrics import (
+    SegmentTable,
     detection_scores,
     draw_videos,
     paired_difference,
@@ -187,6 +188,50 @@ def test_the_command_says_it_in_words(tmp_path: Path) -> None:
     write_segments_json(b, elsewhere)
     with pytest.raises(InputError, match="no video in common"):
         compare_files(a, b, truth)
+
+
+def random_result(truth: list[VideoAnnotation], right: float, rng: np.random.Generator) -> SegmentTable:
+    """A detection for each instance, its class right in that share beyond chance, and four more a video."""
+    rows = []
+    for video in truth:
+        for instance in video.instances:
+            start, end = instance.start_s, instance.end_s
+            start, end = np.maximum([start, end] + 0.25 * (end - start) * rng.normal(size=2), 0)
+            hit = rng.random() < right
+            label = instance.label if hit else "abcdefgh"[rng.integers(8)]
+            rows.append((video.video_id, label, start, max(end, start + 0.5), rng.random() + 0.3 * hit))
+        for start in rng.uniform(0, 35, 4):
+            rows.append((video.video_id, "abcdefgh"[rng.integers(8)], start, start + rng.uniform(2, 10), rng.random()))
+    video_ids, labels, *numbers = zip(*rows, strict=True)
+    return SegmentTable.from_columns(video_ids, labels, *map(np.array, numbers))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("right", [0.07, 0.3])
+def test_equal_methods_are_called_different_about_as_often_as_promised(right: float) -> None:
+    """5 % are promised; 200 pairs of equal methods, each on 80 videos of its own."""
+    called = 0
+    for k in range(200):
+        rng = np.random.default_rng(k)
+        truth = [
+            VideoAnnotation(
+                f"v{i}",
+                45.0,
+                "testing",
+                tuple(
+                    Instance(s, s + rng.uniform(2, 10), "abcdefgh"[rng.integers(8)])
+                    for s in rng.uniform(0, 30, rng.integers(1, 5)).tolist()
+                ),
+            )
+            for i in range(80)
+        ]
+        times = draw_videos(80, 400, k)
+        names = [t.video_id for t in truth]
+        first, second = (
+            resampled_mean_ap(random_result(truth, right, rng), truth, names, times).mean(axis=1) for _ in "ab"
+        )
+        called += paired_difference(first[None], second[None]).real
+    assert 1 <= called <= 20
 
 
 def test_too_little_to_compare() -> None:
