@@ -20,6 +20,7 @@ from avloc.tensors import Batch
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 
 DU, DV, C = 5, 4, 3
+ACTIONS = LocalizeConfig(decode="actions")
 quick = settings(max_examples=25, deadline=None)
 
 
@@ -174,7 +175,7 @@ def test_shifting_time_shifts_segments(rng: np.random.Generator, length: int, sh
 @given(rng=probabilities, length=st.integers(1, 40))
 def test_detections_lie_on_the_grid_in_kept_classes_and_do_not_overlap(rng: np.random.Generator, length: int) -> None:
     video = activations(rng, length)
-    found = detect(video, LocalizeConfig())
+    found = detect(video, ACTIONS)
     kept = {video.classes[c] for c in kept_classes(video.video_scores)}
     for d in found:
         assert d.label in kept
@@ -240,14 +241,15 @@ def test_merging_and_filtering_are_what_they_say() -> None:
     probs[:, 0] = 1 - probs[:, 1]
     grid = SnippetGrid.cover(10, 1)
     video = ActivationSequence("v", 10.0, grid, ("a",), probs, np.array([0.9]))
-    spans = [(d.start_s, d.end_s) for d in localize(video, LocalizeConfig())]
+    spans = [(d.start_s, d.end_s) for d in localize(video, ACTIONS)]
     assert spans == [(1, 3), (4, 6), (8, 10)]
-    merged = localize(video, LocalizeConfig(merge_gap_s=1.5))
+    merged = localize(video, LocalizeConfig(decode="actions", merge_gap_s=1.5))
     assert [(d.start_s, d.end_s) for d in merged] == [(1, 6), (8, 10)]
-    assert [(d.start_s, d.end_s) for d in localize(video, LocalizeConfig(merge_gap_s=1.5, min_duration_s=3))] == [
-        (1, 6)
-    ]
-    assert len(localize(video, LocalizeConfig(min_score=1.4))) == 2
+    assert [
+        (d.start_s, d.end_s)
+        for d in localize(video, LocalizeConfig(decode="actions", merge_gap_s=1.5, min_duration_s=3))
+    ] == [(1, 6)]
+    assert len(localize(video, LocalizeConfig(decode="actions", min_score=1.4))) == 2
 
 
 def test_classes_below_the_mean_video_score_are_dropped() -> None:
@@ -258,8 +260,8 @@ def test_classes_below_the_mean_video_score_are_dropped() -> None:
     probs[2:5, 1], probs[5:8, 2] = 0.9, 0.3
     probs[:, 0] = 1 - probs[:, 1:].sum(axis=1)
     video = ActivationSequence("v", 8.0, SnippetGrid.cover(8, 1), tuple("abc"), probs, video_scores(probs))
-    assert [(d.label, d.start_s, d.end_s) for d in localize(video, LocalizeConfig())] == [("a", 2, 5)]
-    assert {d.label for d in localize(video, LocalizeConfig(class_gate="none"))} == {"a", "b", "c"}
+    assert [(d.label, d.start_s, d.end_s) for d in localize(video, ACTIONS)] == [("a", 2, 5)]
+    assert {d.label for d in localize(video, LocalizeConfig(decode="actions", class_gate="none"))} == {"a", "b", "c"}
 
 
 def test_the_temporal_threshold_is_max_minus_a_share_of_the_range() -> None:
@@ -267,7 +269,9 @@ def test_the_temporal_threshold_is_max_minus_a_share_of_the_range() -> None:
     probs = np.stack([1 - curve, curve], axis=1)
     video = ActivationSequence("v", 7.0, SnippetGrid.cover(7, 1), ("a",), probs, np.array([1.0]))
     spans = {
-        factor: [(d.start_s, d.end_s) for d in localize(video, LocalizeConfig(threshold_factor=factor))]
+        factor: [
+            (d.start_s, d.end_s) for d in localize(video, LocalizeConfig(decode="actions", threshold_factor=factor))
+        ]
         for factor in (0.5, 0.7)
     }
     assert spans == {0.5: [(3, 6)], 0.7: [(2, 6)]}

@@ -142,18 +142,43 @@ class TrainConfig(Options):
 
 
 class LocalizeConfig(Options):
-    """§4.2, localization at test time."""
+    """§4.2, localization at test time. "multi" is ours: docs/decisions.md, Decoding, has the figures."""
 
-    decode: Literal["actions", "events"] = "actions"  # §4.2: thresholds, or the best class of every snippet
-    class_gate: Literal["mean", "none"] = "mean"  # paper §4.2; keep classes scored above the mean over classes
-    threshold_factor: float = Field(0.5, ge=0, le=1)  # W-TALC: max - 0.5 (max - min); its users report 0.7 better
-    min_snippets: int = Field(2, ge=1)  # W-TALC
-    score_weight: float = Field(0.7, ge=0)  # W-TALC: score = max in run + 0.7 video score
-    smooth_snippets: int = Field(0, ge=0)  # ours: running mean over so many snippets first; 0 is off
+    decode: Literal["actions", "events", "multi"] = "multi"  # ours; §4.2: "actions" thresholds, "events" takes argmax
+    min_snippets: int = Field(2, ge=1)  # W-TALC; shorter is dropped, unless the video is
     min_score: float = 0.0  # ours: nothing is dropped unless asked
     min_duration_s: float = Field(0.0, ge=0)  # ours
     merge_gap_s: float = Field(0.0, ge=0)  # ours: same-class segments closer than this become one
     window_snippets: int | None = Field(1024, ge=8)  # ours: longer videos go in overlapping windows; None never cuts
+
+    class_gate: Literal["mean", "none"] = "mean"  # actions, paper §4.2; keep classes scored above the mean over classes
+    threshold_factor: float = Field(0.5, ge=0, le=1)  # actions, W-TALC: max - 0.5 (max - min); its users report 0.7
+    score_weight: float = Field(0.7, ge=0)  # actions, W-TALC: score = max in run + 0.7 video score
+    smooth_snippets: int = Field(0, ge=0)  # actions, ours: running mean over so many snippets first; 0 is off
+
+    class_share: float = Field(0.1, ge=0, le=1)  # multi, ours: keep classes that reach this share of the best's score
+    min_classes: int = Field(2, ge=1)  # multi, ours: keep so many in any case
+    levels: int = Field(5, ge=1)  # multi, ours: thresholds in each curve's own range, and as many in [0, 1]
+    smooth_passes: int = Field(1, ge=0)  # multi, ours: 1/4 1/2 1/4 over the curves before they are cut
+    outer_margin: float = Field(0.5, gt=0)  # multi, ours: margins of so much of the length on each side; AutoLoc 0.25
+    beyond: float = Field(0.5, ge=0, le=1)  # multi, ours: a margin outside the video counts as this share of the inside
+    video_weight: float = Field(0.0, ge=0)  # multi, ours: of the video score beside the contrast; it did not help
+    contrast_slope: float = Field(8.0, gt=0)  # multi, ours: the contrast as logistic(slope (contrast - middle)) ...
+    contrast_middle: float = 0.2  # multi, ours: ... for suppression
+    nms_sigma: float = Field(0.3, gt=0)  # multi, ours: Soft-NMS has 0.5
+    max_per_class: int = Field(1000, ge=1)  # multi, ours: detections per class and video; for videos of hours
+    calibration_slope: float = Field(2.2, gt=0)  # multi, ours: fitted on the held-out yardstick, see Decoding
+    calibration_offset: float = -0.85  # multi, ours: with it
+    weakest: float = Field(0.01, ge=0, le=1)  # multi, ours: detections less likely than this are not reported
+
+    @model_validator(mode="after")
+    def _only_what_does_not_overlap_merges(self) -> LocalizeConfig:
+        if self.merge_gap_s and self.decode == "multi":
+            raise ValueError(
+                "localize.merge_gap_s needs localize.decode=actions or events: detections of multi overlap, and all "
+                "of a class would become one"
+            )
+        return self
 
 
 class RunConfig(Options):
@@ -177,6 +202,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model.modality_dropout": 0.0,
         "loss.mil_background": "known",
         "loss.threshold": 0.7,
+        "localize.decode": "actions",
     },
     "ave": {
         "train.snippets": 10,

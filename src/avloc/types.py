@@ -131,6 +131,15 @@ class SnippetGrid:
         end = duration_s if stop == self.count else min(duration_s, float(self.edge_s(stop)))
         return Segment(start, end)
 
+    def spans_s(
+        self, first: Float[np.ndarray, " n"], stop: Float[np.ndarray, " n"], duration_s: float
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """`segment` of many at once, in float: starts and ends in seconds. One wholly outside ends where it starts."""
+        zero, step = float(self.edge_s(0)), float(self.step_s)
+        end = np.where(stop == self.count, duration_s, zero + step * stop)
+        start = np.clip(zero + step * first, 0, duration_s)
+        return start, np.clip(end, start, duration_s)
+
     def centres_s(self) -> Float[np.ndarray, " l"]:
         """Centres of all cells in seconds."""
         first = float(self.edge_s(Fraction(1, 2)))

@@ -1,4 +1,4 @@
-"""From class activations to timed detections (§4.2). numpy only; all times go through the grid.
+"""The paper's decoders (§4.2). numpy only; all times go through the grid.
 
 `detect` is the paper's two-stage thresholding, which it takes from W-TALC (Paul et al. 2018): a class is kept when its
 video score reaches the mean over all classes, then runs above a threshold along time become segments. `events` labels
@@ -15,15 +15,7 @@ from jaxtyping import Float, Int
 from avloc.config import LocalizeConfig
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["detect", "events", "kept_classes", "localize", "runs", "snippet_labels", "video_scores"]
-
-
-def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[Detection, ...]:
-    """Detections by descending score, by the decoder that `options.decode` names, after the common filters."""
-    found = events(activations) if options.decode == "events" else detect(activations, options)
-    merged = _merge(found, options.merge_gap_s) if options.merge_gap_s else found
-    kept = [d for d in merged if d.score >= options.min_score and d.end_s - d.start_s >= options.min_duration_s]
-    return tuple(sorted(kept, key=lambda d: (-d.score, d.start_s, d.label)))
+__all__ = ["detect", "events", "kept_classes", "runs", "snippet_labels", "video_scores"]
 
 
 def video_scores(probs: Float[np.ndarray, "l c1"], divisor: int = 8) -> Float[np.ndarray, " c"]:
@@ -95,16 +87,3 @@ def _running_mean(curve: Float[np.ndarray, " l"], width: int) -> Float[np.ndarra
     first = np.maximum(np.arange(len(curve)) - half, 0)
     stop = np.minimum(np.arange(len(curve)) + half + 1, len(curve))
     return (total[stop] - total[first]) / (stop - first)
-
-
-def _merge(found: list[Detection], gap_s: float) -> list[Detection]:
-    """Same-class detections less than `gap_s` apart become one, with the better score."""
-    merged: list[Detection] = []
-    for detection in sorted(found, key=lambda d: (d.label, d.start_s)):
-        last = merged[-1] if merged else None
-        if last and last.label == detection.label and detection.start_s - last.end_s < gap_s:
-            end = max(last.end_s, detection.end_s)
-            merged[-1] = Detection(last.start_s, end, last.label, max(last.score, detection.score))
-        else:
-            merged.append(detection)
-    return merged

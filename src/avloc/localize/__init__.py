@@ -1,0 +1,18 @@
+"""From class activations to timed detections (§4.2): the paper's decoders and ours. numpy only."""
+
+from __future__ import annotations
+
+from avloc.localize.actions import detect, events, kept_classes, runs, snippet_labels, video_scores
+from avloc.localize.choose import localize
+from avloc.localize.multi import contrasted
+
+__all__ = [
+    "contrasted",
+    "detect",
+    "events",
+    "kept_classes",
+    "localize",
+    "runs",
+    "snippet_labels",
+    "video_scores",
+]

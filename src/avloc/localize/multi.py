@@ -1,0 +1,221 @@
+"""Many thresholds, one contrast: the decoder for boundaries finer than a snippet and for high t-IoU. numpy only.
+
+Every kept class's curve and the reliability μ are cut at many levels; the stretches above a level are candidates. Each
+is judged by the class's curve inside it against the margins just outside; soft non-maximum suppression then orders the
+candidates of a class, and a last monotone map makes their scores probabilities. Classes and levels are array axes; only
+the suppression walks, from pick to pick.
+
+Conventions
+    A position is a real number on the cell axis of `SnippetGrid`: cell i reaches from i to i + 1. A curve runs straight
+    from the centre of one cell to that of the next, and is flat before the first and after the last; levels cross this
+    line, and means are its integrals.
+
+References
+    Shou et al., "AutoLoc", ECCV 2018: outer-inner contrast.
+    Bodla et al., "Soft-NMS", ICCV 2017: Gaussian decay of the scores.
+    Platt, "Probabilistic outputs for support vector machines", 1999: calibration.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from avloc.config import LocalizeConfig
+from avloc.types import ActivationSequence, Detection
+
+__all__ = [
+    "Candidates",
+    "calibrated",
+    "candidates",
+    "contrast",
+    "contrasted",
+    "crossings",
+    "gated",
+    "logistic",
+    "soft_nms",
+]
+
+_FINEST = 64  # candidates closer than a 64th of a snippet at both ends are one
+
+
+class Candidates(NamedTuple):
+    """Stretches of the cell axis: row of the curve each belongs to, and its two positions, start < stop."""
+
+    row: Int[np.ndarray, " n"]
+    start: Float[np.ndarray, " n"]
+    stop: Float[np.ndarray, " n"]
+
+
+def contrasted(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
+    """Detections of the kept classes, scored in [0, 1] by how likely each is right; those of a class may overlap."""
+    kept = gated(activations.video_scores, options.class_share, options.min_classes)
+    curves = np.asarray(activations.probs[:, 1 + kept].T, dtype=np.float64)
+    found = candidates(curves, np.asarray(activations.reliability, dtype=np.float64), options)
+    inner, outer = contrast(curves, found, options.outer_margin, options.beyond)
+    evidence = inner - outer + options.video_weight * activations.video_scores[kept][found.row]
+    strength = logistic(options.contrast_slope * (evidence - options.contrast_middle))
+    start_s, end_s = activations.grid.spans_s(found.start, found.stop, activations.duration_s)
+    seen = (end_s > start_s) & (evidence > 0)  # what stands out from nothing
+    row, start_s, end_s, strength = found.row[seen], start_s[seen], end_s[seen], strength[seen]
+    slope, offset = options.calibration_slope, options.calibration_offset
+    floor = logistic((_logit(np.array([options.weakest])) - offset) / slope)[0]
+    chosen, left = soft_nms(row, start_s, end_s, strength, options.nms_sigma, options.max_per_class, float(floor))
+    score = calibrated(left, slope, offset)
+    return [
+        Detection(float(start_s[i]), float(end_s[i]), activations.classes[kept[row[i]]], float(s))
+        for i, s in zip(chosen, score, strict=True)
+    ]
+
+
+def gated(scores: Float[np.ndarray, " c"], share: float, least: int) -> Int[np.ndarray, " k"]:
+    """Classes whose video score reaches `share` of the best one's, and in any case the best `least`; ascending."""
+    best = np.argsort(-scores, kind="stable")[:least]
+    return np.union1d(np.flatnonzero(scores >= share * scores.max()), best)
+
+
+def candidates(
+    curves: Float[np.ndarray, "k l"], reliability: Float[np.ndarray, " l"], options: LocalizeConfig
+) -> Candidates:
+    """All cuts of the classes' curves and, for every class, of μ; and the whole video. Each only once."""
+    smooth = _smooth(np.vstack([curves, reliability[None]]), options.smooth_passes)
+    cuts = crossings(smooth, _levels(smooth, options.levels))
+    classes, length = len(curves), curves.shape[1]
+    long = cuts.stop - cuts.start >= min(options.min_snippets, length)
+    own, shared = long & (cuts.row < classes), long & (cuts.row == classes)
+    every, count = np.arange(classes), int(shared.sum())
+    row = np.concatenate([cuts.row[own], np.repeat(every, count), every])
+    start = np.concatenate([cuts.start[own], np.tile(cuts.start[shared], classes), np.zeros(classes)])
+    stop = np.concatenate([cuts.stop[own], np.tile(cuts.stop[shared], classes), np.full(classes, float(length))])
+    size = length * _FINEST + 1
+    key = (row * size + np.rint(start * _FINEST).astype(np.int64)) * size + np.rint(stop * _FINEST).astype(np.int64)
+    _, once = np.unique(key, return_index=True)
+    return Candidates(row[once], start[once], stop[once])
+
+
+def crossings(curves: Float[np.ndarray, "k l"], levels: Float[np.ndarray, "k t"]) -> Candidates:
+    """Stretches where a curve is at or above a level. `row` is the curve; which level it was is forgotten."""
+    above = np.zeros((*levels.shape, curves.shape[1] + 2), dtype=bool)
+    above[:, :, 1:-1] = curves[:, None, :] >= levels[:, :, None]
+    row, cut, edge = np.nonzero(above[:, :, 1:] != above[:, :, :-1])  # in pairs: up, down, up, down, ...
+    level = levels[row, cut]
+    position = _cross(curves, row, edge, level)
+    return Candidates(row[::2], position[::2], position[1::2])
+
+
+def _cross(
+    curves: Float[np.ndarray, "k l"],
+    row: Int[np.ndarray, " n"],
+    edge: Int[np.ndarray, " n"],
+    level: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Where between the centres of cells edge - 1 and edge the curve passes the level; at the ends the end itself."""
+    last = curves.shape[1] - 1
+    before, after = curves[row, np.maximum(edge - 1, 0)], curves[row, np.minimum(edge, last)]
+    inside = (edge > 0) & (edge <= last)
+    share = np.divide(level - before, after - before, out=np.zeros(len(edge)), where=inside)
+    return np.where(inside, edge - 0.5 + share, edge)
+
+
+def contrast(
+    curves: Float[np.ndarray, "k l"], found: Candidates, margin: float, beyond: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Mean of the curve inside each candidate, and over margins of `margin` times its length on either side.
+
+    Where a margin reaches beyond the video, nobody knows: there it holds `beyond` times the inner mean. With
+    beyond = 0 this is AutoLoc's contrast with zeros around the video.
+    """
+    length = curves.shape[1]
+    knots = np.concatenate([curves[:, :1], curves, curves[:, -1:]], axis=1)  # at 0, 1/2, 3/2, ..., L - 1/2, L
+    places = np.concatenate([[0.0], np.arange(length) + 0.5, [float(length)]])
+    pieces = np.diff(places) * (knots[:, 1:] + knots[:, :-1]) / 2
+    integral = np.concatenate([np.zeros((len(curves), 1)), np.cumsum(pieces, axis=1)], axis=1)
+
+    def until(position: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        knot = np.minimum((position + 0.5).astype(np.int64), length)
+        here, rest = knots[found.row, knot], position - places[knot]
+        rise = (knots[found.row, knot + 1] - here) / (places[knot + 1] - places[knot])
+        return integral[found.row, knot] + rest * (here + rise * rest / 2)
+
+    width = found.stop - found.start
+    wings = margin * width
+    low, high = np.maximum(found.start - wings, 0), np.minimum(found.stop + wings, length)
+    mass = until(found.stop) - until(found.start)
+    inner = mass / width
+    missing = 2 * wings - (high - low - width)
+    outer = (until(high) - until(low) - mass + missing * beyond * inner) / (2 * wings)
+    return inner, outer
+
+
+def logistic(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """1 / (1 + exp(-x)), without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def calibrated(strength: Float[np.ndarray, " n"], slope: float, offset: float) -> Float[np.ndarray, " n"]:
+    """Platt's map of what suppression has left, in [0, 1): logistic(slope · logit(strength) + offset). Monotone."""
+    return logistic(slope * _logit(strength) + offset)
+
+
+def _logit(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    inside = np.clip(x, 1e-12, 1 - 1e-12)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def soft_nms(
+    row: Int[np.ndarray, " n"],
+    start_s: Float[np.ndarray, " n"],
+    end_s: Float[np.ndarray, " n"],
+    score: Float[np.ndarray, " n"],
+    sigma: float,
+    most: int,
+    floor: float = 0.0,
+) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """Per row: take the best, multiply the others' scores by exp(-t-IoU² / sigma), repeat.
+
+    Args:
+        row: the class each candidate competes in, ascending.
+        most: picks per row. floor: a row is done when nothing of it is left that reaches this.
+
+    Returns:
+        Indices of the picks and their decayed scores, all rows' first picks first.
+    """
+    if not len(row):
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    rows, first, count = np.unique(row, return_index=True, return_counts=True)
+    lane, slot = np.repeat(np.arange(len(rows)), count), np.arange(len(row)) - np.repeat(first, count)
+    start, end, left = (np.zeros((len(rows), count.max())) for _ in range(3))
+    start[lane, slot], end[lane, slot], left[lane, slot] = start_s, end_s, score
+    every = np.arange(len(rows))
+    chosen, scores = [], []
+    for _ in range(min(most, int(count.max()))):
+        best = left.argmax(axis=1)
+        value = left[every, best]
+        alive: Bool[np.ndarray, " r"] = value > max(floor, 0.0)
+        if not alive.any():
+            break
+        chosen.append((first + best)[alive])
+        scores.append(value[alive])
+        a, b = start[every, best][:, None], end[every, best][:, None]
+        common = np.maximum(np.minimum(end, b) - np.maximum(start, a), 0)
+        overlap = common / ((end - start) + (b - a) - common)
+        left *= np.exp(-(overlap**2) / sigma)
+        left[every, best] = 0
+    return (np.concatenate(chosen), np.concatenate(scores)) if chosen else (np.zeros(0, dtype=np.int64), np.zeros(0))
+
+
+def _levels(curves: Float[np.ndarray, "k l"], count: int) -> Float[np.ndarray, "k t"]:
+    """`count` levels evenly inside each curve's range, and as many evenly inside [0, 1]."""
+    share = np.arange(1, count + 1) / (count + 1)
+    low, high = curves.min(axis=1, keepdims=True), curves.max(axis=1, keepdims=True)
+    return np.concatenate([low + share * (high - low), np.broadcast_to(share, (len(curves), count))], axis=1)
+
+
+def _smooth(curves: Float[np.ndarray, "k l"], passes: int) -> Float[np.ndarray, "k l"]:
+    """Weights 1/4, 1/2, 1/4 over neighbours, `passes` times; the ends see themselves."""
+    for _ in range(passes):
+        padded = np.pad(curves, ((0, 0), (1, 1)), mode="edge")
+        curves = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
+    return curves
