@@ -20,6 +20,7 @@ NASTY_LABEL = '<img src=x onerror="window.hacked=1">\'&\u2028 כלב 🐕'
 NASTY_NAME = "a <script>window.hacked=1<∕script> 'q' כלב 🐕 #1 %2e"
 CLASSES = ("bark", NASTY_LABEL, "whistle")
 DURATION_S = 12.0
+ACTIONS = LocalizeConfig(decode="actions")
 RATE = 10
 
 
@@ -54,12 +55,12 @@ def write_run(
     found = {}
     for video, a in videos.items():
         save_activations(folder / "scores" / f"{video}.safetensors", a)
-        found[video] = sorted(detect(a, LocalizeConfig()), key=lambda d: -d.score)
+        found[video] = sorted(detect(a, ACTIONS), key=lambda d: -d.score)
     write_segments_csv(folder / "segments.csv", found)
     write_segments_json(folder / "segments.json", found)
     rows = "".join(f'"{video}",12.0,,1,audio+visual,"{paths.get(video, "")}"\n' for video in videos)
     (folder / "videos.csv").write_text("video,duration_s,labels,detections,modalities,path\n" + rows, encoding="utf-8")
-    options = json.dumps({"config": {"localize": LocalizeConfig().model_dump()}})
+    options = json.dumps({"config": {"localize": ACTIONS.model_dump()}})
     (folder / "run.yaml").write_text(options)
     return found
 

@@ -106,7 +106,9 @@ def localize(
     ] = "json,csv",
     min_score: Annotated[float | None, typer.Option(help="Drop weaker detections.")] = None,
     min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
-    merge_gap_s: Annotated[float | None, typer.Option(help="Join detections of a class closer than this.")] = None,
+    merge_gap_s: Annotated[
+        float | None, typer.Option(help="Join those of a class closer than this; not for decode=multi.")
+    ] = None,
     videos: Annotated[Path | None, typer.Option(help="Where the videos lie, when the inputs are features.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Also cut every detection out, to this folder.")] = None,
     sets: Sets = [],  # noqa: B006
