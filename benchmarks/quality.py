@@ -141,7 +141,7 @@ def main() -> None:
         data = open_set(folder, given.out)
         tables[data.name] = rows_of(data, given.seeds, overrides_of(given), given.out, given.only)
     answers = {
-        f"{name}, {row.name}, seed {seed}": answer
+        ", ".join(filter(None, (name, row.name, row.decode, f"seed {seed}"))): answer
         for name, rows in tables.items()
         for row in rows
         for seed, answer in enumerate(row.answers)
