@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format lint types install clean
+.PHONY: demo test test-all check bench format lint types install clean
 
 install: $(STAMP)
 
@@ -29,6 +29,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python benchmarks/all.py bench.json
 
 format: install
 	$(BIN)/ruff format .

@@ -55,7 +55,7 @@ print(json.dumps({"imports": before, "peak": status("VmHWM:"), "seconds": time.p
 """
 
 
-def make_features(folder: Path, videos: int, dtype: str, seed: int = 0) -> float:
+def make_features(folder: Path, videos: int, dtype: str, seed: int = 0, classes: int = 100) -> float:
     """Write the set; returns its gigabytes. Values come from a pool: what they are does not matter here."""
     rng = np.random.default_rng(seed)
     pool = rng.normal(size=(4096, 2176)).astype(np.float32)
@@ -68,7 +68,7 @@ def make_features(folder: Path, videos: int, dtype: str, seed: int = 0) -> float
         name = f"video_{k:05d}"
         features = FeatureSequence(name, length * 0.64, grid, rows[:, :2048], rows[:, 2048:], source)
         save_features(folder / "features" / f"{name}.safetensors", features, dtype)  # type: ignore[arg-type]
-        lines.append(f"{name},class {k % 100:03d}")
+        lines.append(f"{name},class {k % classes:03d}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return sum(path.stat().st_size for path in (folder / "features").iterdir()) / 1e9
 

@@ -1,0 +1,38 @@
+"""The regression guard of the speed benchmarks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMPARE = Path(__file__).parent.parent / "benchmarks" / "compare.py"
+
+
+def compared(folder: Path, old: dict[str, float], new: dict[str, float]) -> tuple[int, str]:
+    paths = []
+    for name, ratios in (("old", old), ("new", new)):
+        paths.append(folder / f"{name}.json")
+        paths[-1].write_text(json.dumps({"step": {"machine": {}, "ratios": ratios, "figures": {"s": 1.0}}}))
+    done = subprocess.run([sys.executable, str(COMPARE), *map(str, paths)], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("new", "flagged"),
+    [
+        ({"a": 1.0, "b": 4.0}, []),
+        ({"a": 0.86, "b": 3.41}, []),
+        ({"a": 0.84, "b": 4.0}, ["a: 1.000 -> 0.840 (-16%)"]),
+        ({"a": 2.0, "b": 1.0}, ["b: 4.000 -> 1.000 (-75%)"]),
+        ({"a": 1.0}, ["b: 4.000 -> gone"]),
+    ],
+)
+def test_a_ratio_that_fell_is_named(tmp_path: Path, new: dict[str, float], flagged: list[str]) -> None:
+    code, said = compared(tmp_path, {"a": 1.0, "b": 4.0}, new)
+    assert code == bool(flagged)
+    assert said.splitlines()[:-1] == [f"step: {line}" for line in flagged]
+    assert f"{len(flagged)} of 2 ratios" in said
