@@ -243,6 +243,13 @@ def test_short_cuts_are_left_out_unless_the_video_is_short() -> None:
     assert len(candidates(curve, np.zeros(12), LocalizeConfig(decode="multi", smooth_passes=0, min_snippets=1)).row) > 1
 
 
+def test_an_action_to_the_end_reaches_the_end_of_the_video() -> None:
+    probs = np.full((20, 1), 0.02)
+    probs[12:] = 0.9
+    assert best(localize(video(probs, duration_s=20.4), MULTI)).end_s == 20.4
+    assert best(localize(video(probs, duration_s=19.8), MULTI)).end_s == 19.8
+
+
 def test_one_snippet() -> None:
     found = localize(video(np.array([[0.9]]), duration_s=0.7), MULTI)
     assert [(d.start_s, d.end_s, d.label) for d in found] == [(0.0, 0.7, "a")]
