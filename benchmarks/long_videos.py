@@ -167,7 +167,7 @@ def plot(found: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
 
 def concatenated(demo: Path, classes: tuple[str, ...], repeats: int) -> tuple[FeatureSequence, np.ndarray]:
     """The demo's test videos one after the other in random orders, and each snippet's true class (0: background)."""
-    truth = {video.video_id: video for video in read_annotations(demo / "ground_truth.json")}
+    truth = {video.video_id: video for video in read_annotations(demo / "ground_truth.json")[0]}
     paths = sorted((demo / "features").glob("test_*.safetensors"))
     rng = np.random.default_rng(0)
     audio, visual, labels = [], [], []

@@ -187,7 +187,8 @@ class PairSampler:
         walk = [self._walk(step * self.rest + i) for i in range(self.rest)]
         chosen += [v for i, v in enumerate(walk) if v not in chosen and v not in walk[:i]]
         missing = self.size - len(chosen)
-        chosen += rng.permutation(np.setdiff1d(np.arange(self._videos), chosen))[:missing].tolist()
+        if missing:  # seldom in a large set, where this costs more than all else
+            chosen += rng.permutation(np.setdiff1d(np.arange(self._videos), chosen))[:missing].tolist()
         return np.array(chosen)
 
     def _walk(self, position: int) -> int:
