@@ -52,9 +52,26 @@ AVERAGES = {
     "average mAP 0.1:0.7": np.isin(np.round(T_IOU, 2), np.round(np.arange(0.1, 0.71, 0.1), 2)),
 }
 SHARED = {
-    "model": ("normalize", "dropout", "modality_dropout"),
-    "loss": ("mil_background", "mil_background_weight", "neighbors", "threshold", "warmup"),
-    "train": ("batch_size", "weight_decay", "grad_clip", "snippets", "pair_fraction", "holdout", "selection"),
+    "model": ("audio_normalize", "visual_normalize", "dropout", "modality_dropout"),
+    "loss": (
+        "mil_background",
+        "mil_background_weight",
+        "pseudo_labels",
+        "pseudo_from_labels",
+        "neighbors",
+        "threshold",
+        "warmup",
+    ),
+    "train": (
+        "batch_size",
+        "weight_decay",
+        "grad_clip",
+        "snippets",
+        "pair_fraction",
+        "holdout",
+        "teacher_decay",
+        "selection",
+    ),
 }
 """What rivals take over from the `default` preset, beside steps, learning rate and size: nothing of it is our model."""
 

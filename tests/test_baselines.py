@@ -100,7 +100,9 @@ def test_guided_attention_in_loops() -> None:
 @pytest.mark.parametrize("row", ["Paul et al. (2018)", "Tian et al. (2018)"])
 def test_rivals_learn_by_the_same_loop_and_localize(row: str, tmp_path: Path) -> None:
     features, labels = write_set(tmp_path, make_videos(count=30, sizes=(6, 24), background_videos=6))
-    more = {"train.steps": 100, "train.eval_every": 100, "train.learning_rate": 2e-3}
+    more: dict[str, object] = {"train.steps": 100, "train.eval_every": 100, "train.learning_rate": 2e-3}
+    if row.startswith("Tian"):
+        more["model.visual_normalize"] = "standard"  # an LSTM learns slowly from rows of unit length
     config = preset("default", {**ROWS["table6"][row].changes, **more})
     fit(features, labels, tmp_path / "run", config)
     localizer = avloc.load(tmp_path / "run")

@@ -130,7 +130,7 @@ def test_no_video_of_background_alone(clean: Outcome, tmp_path: Path) -> None:
 def test_one_class_and_no_video_of_background_says_that_it_cannot_know(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All videos carry the same label: nothing says what of them is action. No NaN, and a warning in words."""
+    """All videos carry the same label: nothing says what of them is action. No NaN, and it is said before training."""
     with caplog.at_level(logging.WARNING, logger="avloc.train"):
         outcome(tmp_path, videos_of(("bark",), background=0))
     assert "nothing tells action from background" in caplog.text

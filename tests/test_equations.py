@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from avloc import losses, model
+from avloc.tensors import SnippetOutput
 
 B, L, DU, DV, C = 3, 7, 4, 5, 6
 LENGTHS = (7, 5, 1)
@@ -226,7 +227,8 @@ def test_eq9_pseudo_localization(rng: np.random.Generator, neighbors: int, thres
             if q[best] >= threshold:
                 loss -= math.log(probs[b, l, best]) / n
                 rate += 1 / n
-    got_loss, got_rate = losses.pseudo_localization_loss(tensor(probs), mask_of(), neighbors, threshold)
+    q = losses.pseudo_targets(tensor(probs), mask_of(), neighbors)
+    got_loss, got_rate = losses.pseudo_localization_loss(tensor(probs), q, mask_of(), threshold)
     assert 0 < rate < B
     assert float(got_loss) == pytest.approx(loss / B, rel=1e-9)
     assert float(got_rate) == pytest.approx(rate / B, rel=1e-9)
@@ -234,9 +236,41 @@ def test_eq9_pseudo_localization(rng: np.random.Generator, neighbors: int, thres
 
 def test_eq9_target_carries_no_gradient(rng: np.random.Generator) -> None:
     probs = tensor(random_probs(rng)).requires_grad_()
-    losses.pseudo_localization_loss(probs, mask_of(), 4, 0.0)[0].backward()
+    q = losses.pseudo_targets(probs, mask_of(), 4)
+    losses.pseudo_localization_loss(probs, q, mask_of(), 0.0)[0].backward()
     touched = (probs.grad[0] != 0).sum(dim=1)
     assert touched.tolist() == [1] * L  # only p(ĉ) of each snippet, never its neighbours
+
+
+def test_soft_pseudo_labels_that_keep_to_the_labels(rng: np.random.Generator) -> None:
+    """Ours: q from another network, given the video's labels, and all of it as the target."""
+    probs, guide = random_probs(rng), random_probs(rng)
+    labels = np.concatenate([LABELS[:-1], np.zeros((1, C))])  # the last video is background from end to end
+    total = 0.0
+    for b, n in enumerate(LENGTHS):
+        given = []
+        for l in range(n):
+            own = [guide[b, l, 1 + c] * labels[b, c] for c in range(C)]
+            foreground = 1 - guide[b, l, 0]
+            given.append(
+                [guide[b, l, 0], *(foreground * o / sum(own) for o in own)] if labels[b].any() else [1] + [0] * C
+            )
+        for l in range(n):
+            near = [np.array(given[k]) for k in range(max(0, l - 2), min(n, l + 3))]
+            q = sum(near) / len(near)
+            total -= sum(q[c] * math.log(probs[b, l, c]) for c in range(1 + C)) / n
+    q = losses.pseudo_targets(tensor(guide), mask_of(), 4, tensor(labels))
+    got, _ = losses.pseudo_localization_loss(tensor(probs), q, mask_of(), 0.9, "soft")
+    assert float(got) == pytest.approx(total / B, rel=1e-9)
+    through, _ = losses.output_terms(
+        SnippetOutput(tensor(probs), tensor(probs)[:, :, 1:], tensor(1 - probs[:, :, 0]), tensor(probs)),
+        tensor(labels),
+        mask_of(),
+        tensor(guide),
+        pseudo_labels="soft",
+        pseudo_from_labels=True,
+    )
+    assert float(through["pseudo"]) == pytest.approx(total / B, rel=1e-9)
 
 
 def test_eq10_weights_by_name() -> None:

@@ -444,7 +444,7 @@ def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
     from avloc.pipeline import Localizer, localize_all
     from avloc.types import FeatureSequence, SnippetGrid
 
-    config = preset("demo", {"model.embed_dim": 8, "model.normalize": "none"})
+    config = preset("demo", {"model.embed_dim": 8, "model.audio_normalize": "none", "model.visual_normalize": "none"})
     card = ModelCard(config=config, classes=("bark", "sing"), audio_size=4, visual_size=5, backbones={})
     rng = np.random.default_rng(0)
     grid = SnippetGrid.cover(2.5, Fraction(1, 2))

@@ -81,7 +81,6 @@ def test_padding_is_invisible(
         None,
         skip,
         head=head,
-        normalize="none",
     )
     model = model.double().eval()
     batch = make_batch(rng, lengths, present, pad)
@@ -120,7 +119,7 @@ def test_padding_is_invisible_to_pairs(seed: int, pad: int) -> None:
 def test_classes_permute(seed: int, order: list[int]) -> None:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6, normalize="none").double().eval()
+    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6).double().eval()
     batch = make_batch(rng, [7, 5], [(True, True)] * 2, 2)
     before, terms = model(batch), terms_of(model, batch)
     model.action_head.weight.data = model.action_head.weight.data[order]
@@ -134,7 +133,7 @@ def test_classes_permute(seed: int, order: list[int]) -> None:
 
 def test_a_missing_modality_is_not_looked_at() -> None:
     rng = np.random.default_rng(0)
-    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6, normalize="none").double().eval()
+    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6).double().eval()
     batch = make_batch(rng, [6], [(False, True)], 0)
     before = model(batch).probs
     batch.audio = batch.audio + 1000

@@ -111,9 +111,7 @@ def test_correlations_are_those_the_model_computes(tmp_path):
 
     torch.manual_seed(0)
     config = preset("demo", {"model.embed_dim": 8, "model.num_stages": 3})
-    net = model_room.AudioVisualLocalizer(
-        audio_size=5, visual_size=6, num_classes=3, embed_dim=8, num_stages=3, normalize="none"
-    )
+    net = model_room.AudioVisualLocalizer(audio_size=5, visual_size=6, num_classes=3, embed_dim=8, num_stages=3)
     card = ModelCard(config=config, classes=CLASSES, audio_size=5, visual_size=6, backbones={}, step=1)
     rng = np.random.default_rng(0)
     grid = SnippetGrid.cover(7, Fraction(1))

@@ -81,10 +81,15 @@ class ModelCard:
         """The network that `model.method` names, freshly initialised."""
         model = self.config.model
         if model.method == "w-talc":
-            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=model.normalize)
+            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=model.visual_normalize)
         if model.method == "tian":
             sizes = self.audio_size, self.visual_size, len(self.classes)
-            return TianLocalizer(*sizes, grid_cells=model.grid_cells, normalize=model.normalize)
+            return TianLocalizer(
+                *sizes,
+                grid_cells=model.grid_cells,
+                audio_normalize=model.audio_normalize,
+                visual_normalize=model.visual_normalize,
+            )
         fields = model.model_dump(exclude={"method", "grid_cells"})
         return AudioVisualLocalizer(self.audio_size, self.visual_size, len(self.classes), **fields)
 
@@ -165,7 +170,8 @@ def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> Non
         raise ConfigError("train.frozen_stages is for model.method=avloc: only it has stages of cross-attention")
     if given.fusion is None or model.fusion is None or min(given.fusion.num_stages, model.fusion.num_stages) < count:
         raise ConfigError(f"{run}: expected {count} stages to take, into a model of at least as many")
-    same = "embed_dim audio_embed_dim visual_embed_dim skip share_weight leaky_slope correlation_scale normalize"
+    same = "embed_dim audio_embed_dim visual_embed_dim skip share_weight leaky_slope correlation_scale "
+    same += "audio_normalize visual_normalize"
     a, b = theirs.config.model, card.config.model
     other = [f"model.{k} is {getattr(b, k)!r}, there {getattr(a, k)!r}" for k in same.split() if _differ(a, b, k)]
     if (theirs.audio_size, theirs.visual_size) != (card.audio_size, card.visual_size):

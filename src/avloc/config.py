@@ -76,10 +76,12 @@ class ModelConfig(Options):
     skip: Literal["none", "plain", "dense"] = "dense"  # Eq. 3, Table 3
     share_weight: bool = False  # ours: Table 4 and Appendix A count one W a stage
     head: Literal["open-max", "soft-max"] = "open-max"  # §3.2, Table 2
-    dropout: float = Field(0.7, ge=0, lt=1)  # paper §4.2
+    direct: bool = True  # ours: the heads also read each snippet's own embedding; Eq. 5 has X_att alone
+    dropout: float = Field(0.5, ge=0, lt=1)  # ours: paper §4.2 has 0.7
     leaky_slope: float = Field(0.01, ge=0)  # ours: paper silent
-    correlation_scale: float = Field(1.0, gt=0)  # Eq. 1 has 1; larger sharpens the attention
-    normalize: Literal["none", "l2", "standard"] = "standard"  # ours: paper silent; statistics of the training set
+    correlation_scale: float = Field(8.0, gt=0)  # ours: Eq. 1 has 1, and an attention that stays almost uniform
+    audio_normalize: Literal["none", "l2", "standard"] = "standard"  # ours: paper silent; keeps how loud it is
+    visual_normalize: Literal["none", "l2", "standard"] = "l2"  # ours: paper silent
     modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
     grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
 
@@ -107,8 +109,10 @@ class LossConfig(Options):
     smooth_sigma: float | None = Field(None, gt=0)  # ours: paper silent; None is B / 4
     detach_smooth: bool = False  # ours: paper silent; True keeps the gradient out of the smoothed curves
     pseudo_weight: float = Field(1.0, ge=0)  # paper §4.2; γ
+    pseudo_labels: Literal["hard", "soft"] = "soft"  # ours: Eq. 9 has hard ones, above τ only
+    pseudo_from_labels: bool = True  # ours: pseudo-labels keep to the classes that the video is labelled with
     neighbors: int = Field(4, ge=0, multiple_of=2)  # ours: paper silent; N, half on each side
-    threshold: float = Field(0.9, ge=0, le=1)  # ours: paper silent; τ
+    threshold: float = Field(0.9, ge=0, le=1)  # ours: paper silent; τ of hard pseudo-labels
     warmup: float = Field(0.0, ge=0, le=1)  # ours: share of the steps over which β and γ ramp in from 0
 
 
@@ -124,6 +128,7 @@ class TrainConfig(Options):
     pair_fraction: float = Field(0.6, ge=0, le=1)  # W-TALC: 3 pairs in a batch of 10
     holdout: float = Field(0.1, ge=0, lt=1)  # ours: share of train held out when no validation subset is named
     eval_every: int = Field(100, ge=1)  # ours: steps between validations
+    teacher_decay: float = Field(0.98, ge=0, lt=1)  # ours: mean of the weights over time, makes pseudo-labels; 0: none
     selection: Literal["last", "video_ap", "mil"] = "video_ap"  # ours: on validation, by video-level labels only
     select_after: float = Field(0.5, ge=0, le=1)  # ours: share of the steps before which nothing is selected
     init_from: str | None = None  # Table 7: a run whose first stages are taken
@@ -198,11 +203,18 @@ class RunConfig(Options):
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
-        "model.normalize": "none",
+        "model.direct": False,
+        "model.dropout": 0.7,
+        "model.correlation_scale": 1.0,
+        "model.audio_normalize": "none",
+        "model.visual_normalize": "none",
         "model.modality_dropout": 0.0,
         "loss.mil_background": "known",
+        "loss.pseudo_labels": "hard",
+        "loss.pseudo_from_labels": False,
         "loss.threshold": 0.7,
         "localize.decode": "actions",
+        "train.teacher_decay": 0.0,
     },
     "ave": {
         "train.snippets": 10,

@@ -6,7 +6,8 @@ Where this differs from the paper, or fills its silence
     * Eq. 6-7: the Gaussian's weights sum to 1 and are renormalised at the ends of a video. With the printed 1/(B+1)
       over a window of peak 1 the smooth curve is half the raw one, and the loss drives μ to 0.
     * Eq. 8: with several labels the class term is their mean; a background video has none.
-    * Eq. 9: q is a target and carries no gradient; its window is cut at the ends.
+    * Eq. 9: q is a target and carries no gradient; its window is cut at the ends. It may come from a teacher, may keep
+      to the classes a video is labelled with, and may be taken whole instead of by its argmax (`pseudo_targets`).
     * Appendix D names the MIL loss without its scores: open-max probabilities or logits (W-TALC).
 """
 
@@ -28,10 +29,12 @@ __all__ = [
     "coactivity_pairs",
     "continuity_loss",
     "gaussian_smooth",
+    "keep_to_labels",
     "mil_loss",
     "mil_targets",
     "output_terms",
     "pseudo_localization_loss",
+    "pseudo_targets",
     "topk_mean",
     "total_loss",
     "video_mean",
@@ -199,19 +202,54 @@ def continuity_loss(
     return video_mean((reliability - agnostic).abs() + per_class, mask)
 
 
-def pseudo_localization_loss(
-    probs: Float[Tensor, "b l c1"], mask: Bool[Tensor, "b l"], neighbors: int = 4, threshold: float = 0.7
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """L_pseu = mean_l 1(max q ≥ τ) (-log p(ĉ)), ĉ = argmax q (Eq. 9).
+def keep_to_labels(probs: Float[Tensor, "b l c1"], labels: Float[Tensor, "b c"]) -> Float[Tensor, "b l c1"]:
+    """p given that a video holds its labels and nothing else: [1 - μ ; μ shared among the labels as in p]. Ours.
 
-    q is the mean of p over a snippet and its N neighbours. Returns the loss, and the share of snippets on which it is
-    active (App. B.1 reports that share).
+    A video without labels is background in every snippet.
     """
-    q = window_mean(probs.detach(), mask, torch.ones(neighbors + 1))
+    own = probs[:, :, 1:] * labels[:, None, :]
+    share = own / own.sum(dim=2, keepdim=True).clamp_min(_TINY)
+    labelled = (labels.sum(dim=1) > 0).to(probs.dtype)[:, None, None]
+    reliability = (1 - probs[:, :, :1]) * labelled
+    return torch.cat([1 - reliability, reliability * share], dim=2)
+
+
+def pseudo_targets(
+    probs: Float[Tensor, "b l c1"],
+    mask: Bool[Tensor, "b l"],
+    neighbors: int = 4,
+    labels: Float[Tensor, "b c"] | None = None,
+) -> Float[Tensor, "b l c1"]:
+    """q: the mean of p over a snippet and its N neighbours (Eq. 9), without gradient.
+
+    Args:
+        labels: if given, p first keeps to them.
+    """
+    probs = probs.detach()
+    kept = probs if labels is None else keep_to_labels(probs, labels)
+    return window_mean(kept, mask, torch.ones(neighbors + 1))
+
+
+def pseudo_localization_loss(
+    probs: Float[Tensor, "b l c1"],
+    q: Float[Tensor, "b l c1"],
+    mask: Bool[Tensor, "b l"],
+    threshold: float = 0.7,
+    kind: Literal["hard", "soft"] = "hard",
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """L_pseu = mean_l 1(max q ≥ τ) (-log p(ĉ)), ĉ = argmax q (Eq. 9). "soft" is ours: mean_l -Σ_c q(c) log p(c).
+
+    Returns the loss, and the share of snippets whose max q reaches τ, on which the hard one is active (App. B.1
+    reports that share).
+    """
     confidence, label = q.max(dim=2)
     active = (confidence >= threshold).to(probs.dtype)
-    cost = -probs.gather(2, label[:, :, None]).squeeze(2).clamp_min(_TINY).log()
-    return video_mean(active * cost, mask), video_mean(active, mask)
+    log_probs = probs.clamp_min(_TINY).log()
+    if kind == "soft":
+        cost = -(q * log_probs).sum(dim=2)
+    else:
+        cost = active * -log_probs.gather(2, label[:, :, None]).squeeze(2)
+    return video_mean(cost, mask), video_mean(active, mask)
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
@@ -230,6 +268,7 @@ def output_terms(
     output: SnippetOutput,
     labels: Float[Tensor, "b c"],
     mask: Bool[Tensor, "b l"],
+    guide: Float[Tensor, "b l c1"] | None = None,
     *,
     mil_scores: Literal["open-max", "logits"] = "open-max",
     mil_background: Literal["never", "known", "always"] = "known",
@@ -238,11 +277,14 @@ def output_terms(
     smooth_width: int = 4,
     smooth_sigma: float | None = None,
     detach_smooth: bool = False,
+    pseudo_labels: Literal["hard", "soft"] = "hard",
+    pseudo_from_labels: bool = False,
     neighbors: int = 4,
     threshold: float = 0.7,
 ) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
     """The terms of Eq. 10 that need one video each: mil, continuity, pseudo; and the firing rate of the last.
 
+    `guide` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
     (The co-activity term needs pairs, which may lie on different machines; see `coactivity_descriptors`.)
     """
     if mil_scores == "logits":
@@ -251,7 +293,9 @@ def output_terms(
     else:
         target = mil_targets(labels, mil_background, mil_background_weight)
         mil = mil_loss(output.probs, target, mask, "probabilities", topk_divisor)
-    pseudo, rate = pseudo_localization_loss(output.probs, mask, neighbors, threshold)
+    guide = output.probs if guide is None else guide
+    q = pseudo_targets(guide, mask, neighbors, labels if pseudo_from_labels else None)
+    pseudo, rate = pseudo_localization_loss(output.probs, q, mask, threshold, pseudo_labels)
     continuity = continuity_loss(
         output.reliability, output.probs, labels, mask, smooth_width, smooth_sigma, detach_smooth
     )

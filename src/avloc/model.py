@@ -7,6 +7,8 @@ Where this differs from the paper, or fills its silence
     * W is one matrix a stage (`share_weight` keeps the other reading); the multiply-adds of Table 4 count so.
     * Vectors are l2-normalised for Eq. 1 only; the values of Eq. 2 are not. `correlation_scale` multiplies Λ.
     * Inputs may be standardised with the training set's statistics, which travel with the weights.
+    * The heads may also read each snippet's own embedding (`direct`), one more skip connection: each column of A mixes
+      the whole video into X_att, which says *what* happens there but blurs *when*.
     * A video may lack a modality: its half of the embedding is zero, and the other half attends to itself, snippet by
       snippet (X̃ = X), since there is nothing to be guided by.
 """
@@ -217,6 +219,7 @@ class InputNorm(nn.Module):
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def forward(self, rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        rows = rows.to(self.mean.dtype)  # a network in double precision takes features of single
         if self.mode == "standard":
             return (rows - self.mean).div_(self.deviation)
         return F.normalize(rows, dim=-1) if self.mode == "l2" else rows
@@ -247,10 +250,12 @@ class AudioVisualLocalizer(nn.Module):
         skip: Literal["none", "plain", "dense"] = "dense",
         share_weight: bool = False,
         head: Literal["open-max", "soft-max"] = "open-max",
+        direct: bool = False,
         dropout: float = 0.7,
         leaky_slope: float = 0.01,
         correlation_scale: float = 1.0,
-        normalize: Literal["none", "l2", "standard"] = "standard",
+        audio_normalize: Literal["none", "l2", "standard"] = "none",
+        visual_normalize: Literal["none", "l2", "standard"] = "none",
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -261,15 +266,17 @@ class AudioVisualLocalizer(nn.Module):
                 raise ValueError(f"model.modality={modality} needs {name} features; the data has none")
         dims = {"audio": audio_embed_dim or embed_dim, "visual": visual_embed_dim or embed_dim}
         self.modality, self.modality_dropout, self.leaky_slope = modality, modality_dropout, leaky_slope
-        self.norms = nn.ModuleDict({name: InputNorm(sizes[name], normalize) for name in used})
+        normalize = {"audio": audio_normalize, "visual": visual_normalize}
+        self.norms = nn.ModuleDict({name: InputNorm(sizes[name], normalize[name]) for name in used})
         self.embeds = nn.ModuleDict({name: nn.Linear(sizes[name], dims[name]) for name in used})
         self.fusion = (
             CrossAttentionFusion(dims["audio"], dims["visual"], num_stages, skip, share_weight, correlation_scale)
             if modality == "audio-visual"
             else None
         )
+        self.direct = direct and self.fusion is not None and num_stages > 0  # else X_att is that embedding
         self.dropout = nn.Dropout(dropout)
-        width = sum(dims[name] for name in used)
+        width = sum(dims[name] for name in used) * (1 + self.direct)
         self.action_head = nn.Linear(width, num_classes)
         self.background_head = nn.Linear(width, 1)  # μ's logit, or with soft-max the background's
         self.head = open_max if head == "open-max" else soft_max
@@ -292,14 +299,19 @@ class AudioVisualLocalizer(nn.Module):
         return SnippetOutput(embedding, logits, reliability, probs)
 
     def fuse(self, batch: Batch) -> Float[Tensor, "b l d"]:
-        """X_att (Eq. 4) before dropout; in a uni-modal model that modality's embedding."""
+        """What the heads read, before dropout: X_att (Eq. 4), and with `direct` [X_att ; x_u ; x_v].
+
+        In a uni-modal model that modality's embedding.
+        """
         present = self._hidden(batch.present) if self.training and self.modality_dropout else batch.present
         if self.fusion is None:
             column = AUDIO if self.modality == "audio" else VISUAL
-            return self._embed(self.modality, batch.audio if column == AUDIO else batch.visual, present[:, column])
+            rows = batch.audio if column == AUDIO else batch.visual
+            return self._embed(self.modality, rows, present[:, column])
         audio = self._embed("audio", batch.audio, present[:, AUDIO])
         visual = self._embed("visual", batch.visual, present[:, VISUAL])
-        return self.fusion(audio, visual, batch.mask, present.all(dim=1))
+        fused = self.fusion(audio, visual, batch.mask, present.all(dim=1))
+        return torch.cat([fused, audio, visual], dim=-1) if self.direct else fused
 
     def _embed(self, name: str, rows: Float[Tensor, "b l d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b l d_x"]:
         """x = LeakyReLU(FC(·)) (§3.1, Appendix C); zero where the modality is missing."""

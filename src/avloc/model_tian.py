@@ -56,7 +56,7 @@ class TianLocalizer(nn.Module):
         audio_size, visual_size: d_u and d_v. num_classes: C.
         grid_cells: cells of a flattened spatial grid in a visual row, row by row (49 for 7 x 7); 1 when it is pooled.
         hidden: LSTM units each way; theirs is 128.
-        normalize: see `model.InputNorm`.
+        audio_normalize, visual_normalize: see `model.InputNorm`.
 
     Raises:
         ValueError: a modality has no features, or visual rows do not split into so many cells.
@@ -71,7 +71,8 @@ class TianLocalizer(nn.Module):
         num_classes: int,
         grid_cells: int = 1,
         hidden: int = 128,
-        normalize: Literal["none", "l2", "standard"] = "standard",
+        audio_normalize: Literal["none", "l2", "standard"] = "standard",
+        visual_normalize: Literal["none", "l2", "standard"] = "standard",
     ) -> None:
         super().__init__()
         if not (audio_size and visual_size):
@@ -80,7 +81,7 @@ class TianLocalizer(nn.Module):
             raise ValueError(f"model.grid_cells={grid_cells} does not divide the {visual_size} visual channels")
         self.grid_cells, cell = grid_cells, visual_size // grid_cells
         self.norms = nn.ModuleDict(
-            {"audio": InputNorm(audio_size, normalize), "visual": InputNorm(visual_size, normalize)}
+            {"audio": InputNorm(audio_size, audio_normalize), "visual": InputNorm(visual_size, visual_normalize)}
         )
         self.attention = GuidedAttention(audio_size, cell, grid_cells) if grid_cells > 1 else None
         self.embeds = nn.ModuleDict(

@@ -8,7 +8,7 @@ Where this differs from theirs
     * They keep a class when its video logit exceeds 0. Here that 0 is background's logit, so that snippets have
       probabilities as every model's: p = soft-max([0; h]).
     * The width is that of the features, as theirs (2,048 for I3D), whatever `model.embed_dim` says.
-    * Inputs are scaled as `model.normalize` says, for all methods alike.
+    * Inputs are scaled as `model.visual_normalize` says, for all methods alike.
 """
 
 from __future__ import annotations

@@ -67,6 +67,12 @@ def prepare(features: Path, labels: Path, holdout: float, seed: int, modality: s
         raise InputError(f"{labels}: no training video with a label and features; a class needs at least one")
     notes += _unseen(validation, classes)
 
+    if len({tuple(sorted(labels_of)) for _, labels_of in train}) == 1:
+        notes.append(
+            f"all {len(train)} training videos have the same labels ({', '.join(classes)}): nothing tells action from "
+            "background. Add videos with an empty label that hold background only, or videos of other classes"
+        )
+
     def dataset(videos: Sequence[tuple[str, Sequence[str]]]) -> WeakDataset:
         hot = np.array([[c in names for c in classes] for _, names in videos], dtype=np.float32)
         ids = [name for name, _ in videos]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -33,8 +32,10 @@ from avloc.errors import ConfigError, InputError
 from avloc.model import InputNorm
 from avloc.tensors import Batch, SnippetOutput
 from avloc.train.data import TrainingData, prepare
+from avloc.train.gather import gather_rows
 from avloc.train.guard import alone, clear, require_finite, require_finite_weights, silent_rows
 from avloc.train.record import write_record
+from avloc.train.teacher import guidance, teacher_of
 from avloc.train.validate import Validation, validate
 from avloc.train.watch import MetricsLog, warnings_of
 from avloc.types import RunRecord
@@ -136,6 +137,7 @@ class _Trainer:
         if self.config.init_from is not None:
             take_stages(module, card, Path(self.config.init_from), self.config.frozen_stages)
         self.model, self.optimizer = fabric.setup(module, self._adam(module))
+        self.teacher = teacher_of(self.module, self.config.teacher_decay)
 
     def _adam(self, module: torch.nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(
@@ -148,6 +150,11 @@ class _Trainer:
     def module(self) -> Localizing:
         """The network without the engine's wrapping."""
         return self.model.module
+
+    @property
+    def judged(self) -> Localizing:
+        """The network that is validated and kept: the teacher, where there is one."""
+        return self.module if self.teacher is None else cast(Localizing, self.teacher.module)
 
     def run(self, progress: Progress | None) -> RunRecord:
         log = MetricsLog(self.out, self.step) if self.fabric.is_global_zero else None
@@ -179,7 +186,8 @@ class _Trainer:
         self._seed(step)
         self.model.train()
         output = self.model(batch)
-        terms, rate = losses.output_terms(output, batch.labels, batch.mask, **_per_video(self.loss))
+        guide = guidance(self.teacher, batch)
+        terms, rate = losses.output_terms(output, batch.labels, batch.mask, guide, **_per_video(self.loss))
         terms["coactivity"] = self._coactivity(output, batch)
         total = losses.total_loss(terms, self._weights(step))
         self.optimizer.zero_grad(set_to_none=True)
@@ -191,6 +199,8 @@ class _Trainer:
         if self.config.grad_clip:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.grad_clip)
         self.optimizer.step()
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.module)
         return row
 
     def _row(
@@ -225,7 +235,7 @@ class _Trainer:
         )
         if self.fabric.world_size > 1:
             where = where + torch.tensor([self.fabric.global_rank * len(batch), 0], device=where.device)
-            high, low, where = (_gather_rows(self.fabric, rows) for rows in (high, low, where))
+            high, low, where = (gather_rows(self.fabric, rows) for rows in (high, low, where))
         return losses.coactivity_loss(high, low, where, self.loss.coactivity_margin)
 
     def _weights(self, step: int) -> dict[str, float]:
@@ -242,9 +252,9 @@ class _Trainer:
 
     def _pause(self, log: MetricsLog | None, terms: dict[str, float], seconds_per_step: float) -> None:
         """Validate, keep the best, save the state. Only the first process works; the others wait."""
-        require_finite_weights(self.module, self.out)
+        require_finite_weights(self.judged, self.out)
         if log is not None:
-            found = validate(self.module, self.data, self.loss, self.fabric.device)
+            found = validate(self.judged, self.data, self.loss, self.fabric.device)
             log.write(self.step, {**terms, **found.values, "train/step_s": seconds_per_step})
             if self.step >= self.config.steps / 4:
                 for sentence in warnings_of(found.values):
@@ -261,7 +271,7 @@ class _Trainer:
         score = found.score(self.config.selection)
         if score is None or score >= self.best:
             self.best, self.best_step = (-np.inf if score is None else score), self.step
-            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
+            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.judged.state_dict().items()}
             self._save_kept()
 
     def _save_kept(self) -> None:
@@ -274,6 +284,7 @@ class _Trainer:
             "best_step": self.best_step,
             "kept": self.kept,
             "model": self.module.state_dict(),
+            "teacher": {} if self.teacher is None else self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "config": self.card.config.model_dump_json(),
             "videos": list(self.data.train.ids),
@@ -289,6 +300,8 @@ class _Trainer:
         if state["videos"] != list(self.data.train.ids):
             raise InputError(f"{self.out} was trained on other videos; resume with the same features and labels")
         self.module.load_state_dict(state["model"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         self.kept = state["kept"]
@@ -321,20 +334,3 @@ def _fit_norms(module: Localizing, train: WeakDataset) -> None:
 def _gradient_norm(module: torch.nn.Module) -> Float[Tensor, ""]:
     gradients = [p.grad.norm() for p in module.parameters() if p.grad is not None]
     return torch.stack(gradients).norm()
-
-
-def _gather_rows(
-    fabric: Fabric, rows: Float[Tensor, "n d"] | Int[Tensor, "n d"]
-) -> Float[Tensor, "m d"] | Int[Tensor, "m d"]:
-    """Rows of all processes in order of rank, with gradients; each may bring a different number."""
-    counts = _gathered(fabric, torch.tensor(len(rows), device=rows.device)).tolist()
-    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows)))
-    everywhere = _gathered(fabric, padded, sync_grads=rows.is_floating_point())
-    return torch.cat([everywhere[rank, :count] for rank, count in enumerate(counts)])
-
-
-def _gathered(fabric: Fabric, tensor: Tensor, sync_grads: bool = False) -> Tensor:
-    """The tensors of all processes, stacked; the engine's own signature allows more than tensors."""
-    with warnings.catch_warnings():  # the engine still calls PyTorch's older name of the same collective
-        warnings.filterwarnings("ignore", message=".*all_gather is deprecated")
-        return cast(Tensor, fabric.all_gather(tensor, sync_grads=sync_grads))
