@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import pickle
@@ -23,7 +24,7 @@ import killing
 from avloc.atomic import make_folder, settled, sweep, whole_file, write_whole
 from avloc.config import ExtractConfig, preset
 from avloc.errors import InputError, StorageError
-from avloc.extraction import extract_all, read_manifest
+from avloc.extraction import extract_all, layout, read_manifest
 from avloc.formats import load_features, write_annotations
 from avloc.formats.activations import load_activations
 from avloc.locks import alone_in
@@ -326,6 +327,23 @@ def test_an_interrupted_localization_leaves_no_old_segments_beside_new_scores(tm
     localize(home, out)
     assert killing.run(localize, home, out, kill_at=5) == KILLED
     assert not {"segments.json", "segments.csv", "videos.csv", "run.yaml"} & {p.name for p in out.iterdir()}
+
+
+def test_an_interrupted_page_leaves_no_old_list_beside_new_data(tmp_path: Path, home: Path) -> None:
+    report(home, tmp_path)
+    assert (tmp_path / "data" / "index.js").exists()
+    assert killing.run(report, home, tmp_path, kill_at=5) == KILLED
+    assert not (tmp_path / "data" / "index.js").exists()
+
+
+def test_npy_files_that_are_being_replaced_are_vouched_for_by_nothing(tmp_path: Path, home: Path) -> None:
+    features = load_features(home / "features" / "video_000.safetensors")
+    layout.save(tmp_path, features, "npy", "float32")
+    assert layout.target(tmp_path, "video_000", "npy").exists()
+    assert features.visual is not None
+    with pytest.raises(InputError, match="too large for float16"):
+        layout.save(tmp_path, dataclasses.replace(features, visual=features.visual * 1e6), "npy", "float16")
+    assert not layout.target(tmp_path, "video_000", "npy").exists()
 
 
 def test_scores_of_an_earlier_localization_do_not_stay(tmp_path: Path, home: Path) -> None:
