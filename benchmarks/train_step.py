@@ -5,8 +5,9 @@
 Three things take turns in one run, at ActivityNet 1.2's size (2,048 + 128 channels, videos of 180 snippets on average,
 100 classes):
 
-    ours       one step of `avloc.train.fit`, preset activitynet (batch 30, 200 snippets, d_x 1024, all losses):
-               sampler, reading files, network, losses, optimiser, engine, log
+    step       one step of `avloc.train.fit` (batch 30, 200 snippets, d_x 1024, all losses): sampler, reading files,
+               network, losses, optimiser, engine, log. By the paper's recipe (`--preset paper`), by the default one
+               (`activitynet`: a teacher's forward pass besides, wider heads), and by the paper's in bf16
     products   only the matrix products of such a step, forward and backward: recorded while a step runs, then repeated
                with the same shapes and strides
     W-TALC     the step of its published loop, plainly written: batch of 10, a 2048 x 2048 model of what is seen, padded
@@ -40,6 +41,7 @@ from clock import Clock, arguments, write
 from memory import make_features
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv"}
+BF16 = {"train__precision": "bf16-mixed"}
 Product = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 
@@ -185,38 +187,33 @@ def recorded(home: Path, config: RunConfig) -> Products:
 
 
 def activitynet(home: Path, rounds: int, sizes: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """Ratios and figures of a step at ActivityNet's size."""
-    products = recorded(home, settings("activitynet", 3, **sizes))
+    """Ratios and figures of a step at ActivityNet's size, by the paper's recipe and by ours."""
     labels = dict(line.split(",class ") for line in (home / "labels.csv").read_text().splitlines()[1:])
     wtalc = WTALCLoop(FeatureStore(home / "features"), {name: int(c) for name, c in labels.items()}, 100)
-    clock = Clock()
-
-    def between(step: int) -> None:
-        clock.time("products of ours", products)
-        clock.time("step of W-TALC", wtalc.step)
-
-    config = settings("activitynet", rounds + 2, **sizes)
-    for wall, cpu in Stepping(home, config, between).steps:
-        clock.add("step of ours", wall, cpu)
     with Recorder() as recorder:
         wtalc.step()
-    theirs = Products(recorder.products)
-    batch = config.train.batch_size
-    figures = {
-        **clock.figures(),
-        "products of ours, GFLOP a video": products.flops / batch / 1e9,
-        "products of W-TALC, GFLOP a video": theirs.flops / 10 / 1e9,
-        "ours, videos/s": batch / clock.wall_s("step of ours"),
-        "W-TALC, videos/s": 10 / clock.wall_s("step of W-TALC"),
-        "products, GFLOP/s": products.flops / clock.wall_s("products of ours") / 1e9,
-    }
-    ratios = {
-        "products alone / step, CPU": clock.cpu_s("products of ours") / clock.cpu_s("step of ours"),
-        "products alone / step, wall": clock.wall_s("products of ours") / clock.wall_s("step of ours"),
-        "videos/s against W-TALC, CPU": batch / 10 * clock.cpu_s("step of W-TALC") / clock.cpu_s("step of ours"),
-        "videos/s against W-TALC, wall": batch / 10 * clock.wall_s("step of W-TALC") / clock.wall_s("step of ours"),
-    }
-    return ratios, figures
+    clock, figures = Clock(), {"W-TALC, GFLOP of products a video": Products(recorder.products).flops / 10 / 1e9}
+    ratios = {}
+    recipes = {"paper": ("paper", {}), "default": ("activitynet", {}), "bf16": ("paper", BF16)}
+    for recipe, (name, changes) in recipes.items():
+        config = settings(name, rounds + 2, **sizes, **changes)
+        batch = config.train.batch_size
+        step, alone, theirs = (f"{recipe}: {part}" for part in ("step", "its products", "W-TALC's step"))
+        products = recorded(home, settings(name, 3, **sizes))  # of float32 also where the step is not
+
+        def between(_: int, names: tuple[str, str] = (alone, theirs), products: Products = products) -> None:
+            clock.time(names[0], products)
+            clock.time(names[1], wtalc.step)
+
+        for wall, cpu in Stepping(home, config, between).steps:
+            clock.add(step, wall, cpu)
+        figures[f"{recipe}, GFLOP of products a video"] = products.flops / batch / 1e9
+        figures[f"{recipe}, videos/s"] = batch / clock.wall_s(step)
+        figures[f"{recipe}, W-TALC's videos/s meanwhile"] = 10 / clock.wall_s(theirs)
+        for kind, seconds in (("CPU", clock.cpu_s), ("wall", clock.wall_s)):
+            ratios[f"{recipe}: float32 products / step, {kind}"] = seconds(alone) / seconds(step)
+            ratios[f"{recipe}: videos/s / W-TALC's, {kind}"] = batch / 10 * seconds(theirs) / seconds(step)
+    return ratios, {**clock.figures(), **figures}
 
 
 def make_ave(home: Path, videos: int) -> None:
@@ -244,7 +241,7 @@ def ave_epoch(home: Path, videos: int) -> tuple[dict[str, float], dict[str, floa
     for wall, cpu in Stepping(home, settings("ave", 2 + videos // 30), between).steps:
         clock.add("step", wall, cpu)
     epoch = np.sum(clock.rows["step"], axis=0)
-    ratios = {"products alone / step of AVE's size, CPU": clock.cpu_s("products") / clock.cpu_s("step")}
+    ratios = {"AVE's size: products / step, CPU": clock.cpu_s("products") / clock.cpu_s("step")}
     return ratios, {
         f"AVE's size, epoch of {videos} videos, wall s": float(epoch[0]),
         f"AVE's size, epoch of {videos} videos, CPU s": float(epoch[1]),
@@ -267,7 +264,7 @@ def profiled(home: Path, config: RunConfig) -> str:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--profile", action="store_true", help="only print where the time goes, by operator")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -277,7 +274,7 @@ def main() -> None:
         home = Path(folder)
         make_features(home / "anet", 40 if args.quick else 240, "float32", classes=20 if args.quick else 100)
         if args.profile:
-            print(profiled(home / "anet", settings("activitynet", 5, **sizes)))
+            print(profiled(home / "anet", settings("paper", 5, **sizes)))
             return
         ratios, figures = activitynet(home / "anet", 2 if args.quick else args.rounds, sizes)
         more = ave_epoch(home / "ave", 300 if args.quick else 3339)
