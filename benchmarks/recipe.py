@@ -9,6 +9,8 @@ again. Beside what the tables give, from the test videos (argmax of every snippe
     foreground    recall: share of action snippets that get their own class
     μ bg, μ fg    mean reliability of background and of action snippets
     video         share of videos whose best-scored class is a true one
+    within        share of the embedding's variance (what the classifiers see) that lies within videos, not between them
+    gap           distance between a video's mean action and mean background embedding, by the mean length of its rows
     L_pseu        share of training snippets on which it is active, mean over the last fifth of the run (dropout on)
 """
 
@@ -25,11 +27,13 @@ import numpy as np
 import torch
 
 from avloc.config import parse_overrides
+from avloc.dataset import collate
 from avloc.formats import FeatureStore
 from avloc.metrics import rasterise
-from avloc.pipeline import load
+from avloc.pipeline import Localizer, load
 from avloc.tables import ROWS, Cell, DataSet, cell_of, compute_all, open_data
 from avloc.tables.rows import Recipe
+from avloc.types import FeatureSequence
 
 CHOICES = {
     "as it is": Recipe(),
@@ -59,6 +63,8 @@ SHOWN = {
     "mu background": "μ bg",
     "mu foreground": "μ fg",
     "video": "video",
+    "within": "within",
+    "gap": "gap",
     "pseudo": "L_pseu",
 }
 
@@ -75,10 +81,16 @@ def measured(cell: Cell) -> Mapping[str, float]:
 
 def _on_tests(cell: Cell) -> dict[str, float]:
     localizer, store = load(cell.run), FeatureStore(cell.data.features)
-    background, foreground, right, videos = [], [], [], []
+    background, foreground, right, videos, means, spreads, gaps = [], [], [], [], [], [], []
     for truth in cell.data.tests():
-        found = localizer.activations(store.load(truth.video_id))
+        features = store.load(truth.video_id)
+        found, rows = localizer.activations(features), _embedding(localizer, features)
         true = rasterise(truth, found.grid, found.classes)
+        means.append(rows.mean(axis=0))
+        spreads.append(rows.var(axis=0).sum())
+        if 0 < (true > 0).sum() < len(true):
+            gap = rows[true > 0].mean(axis=0) - rows[true == 0].mean(axis=0)
+            gaps.append(np.linalg.norm(gap) / np.linalg.norm(rows, axis=1).mean())
         reliability = 1 - found.probs[:, 0]
         background.append(reliability[true == 0])
         foreground.append(reliability[true > 0])
@@ -89,7 +101,18 @@ def _on_tests(cell: Cell) -> dict[str, float]:
         "mu foreground": float(np.concatenate(foreground).mean()),
         "foreground recall": float(np.concatenate(right).mean()),
         "video": float(np.mean(videos)),
+        "within": float(np.mean(spreads) / (np.mean(spreads) + np.var(means, axis=0).sum())),
+        "gap": float(np.mean(gaps)) if gaps else 0.0,
     }
+
+
+@torch.no_grad()
+def _embedding(localizer: Localizer, features: FeatureSequence) -> np.ndarray:
+    """X_att of a video, (L, d)."""
+    card, rows = localizer.card, np.arange(features.grid.count)
+    nobody = np.zeros((1, len(card.classes)))
+    batch = collate([(features, rows)], nobody, card.audio_size, card.visual_size)
+    return localizer.model(batch).embedding[0].numpy()
 
 
 def _firing(run: Path) -> float:
