@@ -127,6 +127,9 @@ def test_contrast_by_hand() -> None:
     assert inner[0] == pytest.approx(3.9 / 9)
     assert outer[0] == pytest.approx(0.5 * inner[0])
     assert contrast(curve, one_candidate(0, 9), 0.25, 0.0)[1][0] == 0
+    assert contrast(curve, one_candidate(0, 9), 0.25, 0.5, 0.2)[1][0] == pytest.approx(0.2 * inner[0])
+    one_end = one_candidate(0, 8)  # its left margin is outside, its right one half: `whole` says nothing of it
+    assert contrast(curve, one_end, 0.25, 0.5, 0.2)[1] == contrast(curve, one_end, 0.25, 0.5)[1]
 
 
 @quick

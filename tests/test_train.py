@@ -16,11 +16,12 @@ import pytest
 import torch
 
 import avloc
-from avloc.checkpoint import MODEL_FILE, STATE_FILE, load_model, load_state
+from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_model, load_state
 from avloc.config import RunConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluation import evaluate_snippets
 from avloc.formats import save_features
+from avloc.model import InputNorm
 from avloc.train import fit, read_record
 from avloc.train.data import hold_out, prepare
 from avloc.train.watch import health, read_metrics, warnings_of
@@ -350,3 +351,21 @@ def test_validation_videos_of_background_only_do_not_stop_a_run(tmp_path: Path) 
     record = fit(features, labels, tmp_path / "run", config(train__steps=4, train__eval_every=2))
     assert record.scores["validation_videos"] == 2
     assert (tmp_path / "run" / MODEL_FILE).exists()
+
+
+@pytest.mark.parametrize(("backbone", "mode"), [("appearance", "scale"), ("i3d", "l2"), (None, "l2")])
+def test_pictures_are_scaled_by_what_they_are(backbone: str | None, mode: str) -> None:
+    """What a network says goes by direction; what `appearance` measures keeps how much there is of it."""
+    card = ModelCard(preset("default"), ("a", "b"), 3, 4, {} if backbone is None else {"visual": backbone})
+    norm = card.build().norms["visual"]
+    assert isinstance(norm, InputNorm)
+    assert norm.mode == mode
+    rows = torch.tensor([[3.0, 4, 0, 0], [6, 8, 0, 0]])
+    norm.fit(torch.zeros(4), torch.tensor([3.0, 1, 1, 1]))
+    one, two = norm(rows)
+    if mode == "l2":
+        torch.testing.assert_close(one, torch.tensor([0.6, 0.8, 0, 0]))
+        torch.testing.assert_close(one, two)
+    else:
+        torch.testing.assert_close(one, rows[0] / 3**0.5)
+        torch.testing.assert_close(two, 2 * one)

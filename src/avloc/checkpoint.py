@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -77,20 +77,29 @@ class ModelCard:
     backbones: Mapping[str, str]
     step: int = 0
 
+    @property
+    def visual_normalize(self) -> Literal["none", "l2", "scale", "standard"]:
+        """How visual features are scaled. "auto" is l2 for what a network says, whose length means little, and "scale"
+        for `appearance`, which measures: its length is how much moves."""
+        asked = self.config.model.visual_normalize
+        if asked != "auto":
+            return asked
+        return "scale" if self.backbones.get("visual") == "appearance" else "l2"
+
     def build(self) -> Localizing:
         """The network that `model.method` names, freshly initialised."""
         model = self.config.model
         if model.method == "w-talc":
-            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=model.visual_normalize)
+            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=self.visual_normalize)
         if model.method == "tian":
             sizes = self.audio_size, self.visual_size, len(self.classes)
             return TianLocalizer(
                 *sizes,
                 grid_cells=model.grid_cells,
                 audio_normalize=model.audio_normalize,
-                visual_normalize=model.visual_normalize,
+                visual_normalize=self.visual_normalize,
             )
-        fields = model.model_dump(exclude={"method", "grid_cells"})
+        fields = model.model_dump(exclude={"method", "grid_cells"}) | {"visual_normalize": self.visual_normalize}
         return AudioVisualLocalizer(self.audio_size, self.visual_size, len(self.classes), **fields)
 
 

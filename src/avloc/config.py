@@ -80,8 +80,8 @@ class ModelConfig(Options):
     dropout: float = Field(0.5, ge=0, lt=1)  # ours: paper §4.2 has 0.7
     leaky_slope: float = Field(0.01, ge=0)  # ours: paper silent
     correlation_scale: float = Field(8.0, gt=0)  # ours: Eq. 1 has 1, and an attention that stays almost uniform
-    audio_normalize: Literal["none", "l2", "standard"] = "standard"  # ours: paper silent; keeps how loud it is
-    visual_normalize: Literal["none", "l2", "standard"] = "l2"  # ours: paper silent
+    audio_normalize: Literal["none", "l2", "scale", "standard"] = "standard"  # ours: paper silent; keeps how loud it is
+    visual_normalize: Literal["auto", "none", "l2", "scale", "standard"] = "auto"  # ours: see checkpoint.ModelCard
     modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
     grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
 
@@ -167,6 +167,7 @@ class LocalizeConfig(Options):
     smooth_passes: int = Field(1, ge=0)  # multi, ours: 1/4 1/2 1/4 over the curves before they are cut
     outer_margin: float = Field(0.5, gt=0)  # multi, ours: margins of so much of the length on each side; AutoLoc 0.25
     beyond: float = Field(0.5, ge=0, le=1)  # multi, ours: a margin outside the video counts as this share of the inside
+    whole: float = Field(0.2, ge=0, le=1)  # multi, ours: the same where a candidate fills the video
     video_weight: float = Field(0.0, ge=0)  # multi, ours: of the video score beside the contrast; it did not help
     contrast_slope: float = Field(8.0, gt=0)  # multi, ours: the contrast as logistic(slope (contrast - middle)) ...
     contrast_middle: float = 0.2  # multi, ours: ... for suppression

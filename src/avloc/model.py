@@ -200,14 +200,15 @@ def soft_max(
 class InputNorm(nn.Module):
     """Scales raw features before f_u and f_v. Ours: the paper says nothing of it.
 
-    "standard" subtracts the training set's mean and divides by its deviation (set once by `fit`, saved with the
-    weights); "l2" gives every snippet unit length; "none" does nothing.
+    "standard" subtracts the training set's mean and divides by its deviation, channel by channel (set once by `fit`,
+    saved with the weights); "scale" divides all channels by the same number, so that those of a PCA keep their order;
+    "l2" gives every snippet unit length; "none" does nothing.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, size: int, mode: Literal["none", "l2", "standard"]) -> None:
+    def __init__(self, size: int, mode: Literal["none", "l2", "scale", "standard"]) -> None:
         super().__init__()
         self.mode = mode
         self.register_buffer("mean", torch.zeros(size))
@@ -215,12 +216,14 @@ class InputNorm(nn.Module):
 
     def fit(self, mean: Float[Tensor, " d"], deviation: Float[Tensor, " d"]) -> None:
         """Take the training set's statistics; a channel that never varies is only centred."""
+        if self.mode == "scale":
+            deviation = deviation.square().mean().sqrt().expand_as(deviation)
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def forward(self, rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         rows = rows.to(self.mean.dtype)  # a network in double precision takes features of single
-        if self.mode == "standard":
+        if self.mode in ("scale", "standard"):
             return (rows - self.mean).div_(self.deviation)
         return F.normalize(rows, dim=-1) if self.mode == "l2" else rows
 
@@ -254,8 +257,8 @@ class AudioVisualLocalizer(nn.Module):
         dropout: float = 0.7,
         leaky_slope: float = 0.01,
         correlation_scale: float = 1.0,
-        audio_normalize: Literal["none", "l2", "standard"] = "none",
-        visual_normalize: Literal["none", "l2", "standard"] = "none",
+        audio_normalize: Literal["none", "l2", "scale", "standard"] = "none",
+        visual_normalize: Literal["none", "l2", "scale", "standard"] = "none",
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()

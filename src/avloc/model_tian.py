@@ -71,8 +71,8 @@ class TianLocalizer(nn.Module):
         num_classes: int,
         grid_cells: int = 1,
         hidden: int = 128,
-        audio_normalize: Literal["none", "l2", "standard"] = "standard",
-        visual_normalize: Literal["none", "l2", "standard"] = "standard",
+        audio_normalize: Literal["none", "l2", "scale", "standard"] = "standard",
+        visual_normalize: Literal["none", "l2", "scale", "standard"] = "standard",
     ) -> None:
         super().__init__()
         if not (audio_size and visual_size):

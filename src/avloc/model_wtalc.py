@@ -42,7 +42,7 @@ class WTALC(nn.Module):
         visual_size: int,
         num_classes: int,
         dropout: float = 0.7,
-        normalize: Literal["none", "l2", "standard"] = "standard",
+        normalize: Literal["none", "l2", "scale", "standard"] = "standard",
     ) -> None:
         super().__init__()
         if not visual_size:

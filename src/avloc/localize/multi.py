@@ -54,7 +54,7 @@ def contrasted(activations: ActivationSequence, options: LocalizeConfig) -> list
     kept = gated(activations.video_scores, options.class_share, options.min_classes)
     curves = np.asarray(activations.probs[:, 1 + kept].T, dtype=np.float64)
     found = candidates(curves, np.asarray(activations.reliability, dtype=np.float64), options)
-    inner, outer = contrast(curves, found, options.outer_margin, options.beyond)
+    inner, outer = contrast(curves, found, options.outer_margin, options.beyond, options.whole)
     evidence = inner - outer + options.video_weight * activations.video_scores[kept][found.row]
     strength = logistic(options.contrast_slope * (evidence - options.contrast_middle))
     start_s, end_s = activations.grid.spans_s(found.start, found.stop, activations.duration_s)
@@ -120,12 +120,13 @@ def _cross(
 
 
 def contrast(
-    curves: Float[np.ndarray, "k l"], found: Candidates, margin: float, beyond: float
+    curves: Float[np.ndarray, "k l"], found: Candidates, margin: float, beyond: float, whole: float | None = None
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Mean of the curve inside each candidate, and over margins of `margin` times its length on either side.
 
     Where a margin reaches beyond the video, nobody knows: there it holds `beyond` times the inner mean. With
-    beyond = 0 this is AutoLoc's contrast with zeros around the video.
+    beyond = 0 this is AutoLoc's contrast with zeros around the video. A candidate that fills the video has no other
+    margins: there it is `whole`, if given, instead of `beyond`.
     """
     length = curves.shape[1]
     knots = np.concatenate([curves[:, :1], curves, curves[:, -1:]], axis=1)  # at 0, 1/2, 3/2, ..., L - 1/2, L
@@ -145,7 +146,9 @@ def contrast(
     mass = until(found.stop) - until(found.start)
     inner = mass / width
     missing = 2 * wings - (high - low - width)
-    outer = (until(high) - until(low) - mass + missing * beyond * inner) / (2 * wings)
+    fills = (found.start <= 0) & (found.stop >= length)
+    share = np.where(fills, beyond if whole is None else whole, beyond)
+    outer = (until(high) - until(low) - mass + missing * share * inner) / (2 * wings)
     return inner, outer
 
 

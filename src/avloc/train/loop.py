@@ -327,7 +327,7 @@ def _fit_norms(module: Localizing, train: WeakDataset) -> None:
     for name, norm in module.norms.items():
         moments = getattr(statistics, name)
         assert isinstance(norm, InputNorm)
-        if norm.mode == "standard" and moments is not None:
+        if norm.mode in ("scale", "standard") and moments is not None:
             norm.fit(torch.from_numpy(moments[0]), torch.from_numpy(moments[1]))
 
 
