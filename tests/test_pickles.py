@@ -327,7 +327,7 @@ def test_a_header_that_promises_too_much_allocates_nothing(tmp_path: Path) -> No
 
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue() + b"few")
-    with pytest.raises(FormatError, match=r"expected a \.npz file"):
+    with pytest.raises(FormatError, match=r"claims 80000000000000 bytes"):
         load_arrays(tmp_path / "a.npz")
 
 

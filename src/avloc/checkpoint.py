@@ -142,7 +142,20 @@ def load_model(run: Path) -> tuple[Localizing, ModelCard]:
             f"{path}: damaged, its checksum does not agree with its content; `avloc train ... --resume` on that run "
             "writes it anew"
         )
-    card = ModelCard(
+    try:
+        card = _card(metadata)
+        _check_sizes(card, weights)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError, RecursionError) as error:
+        raise FormatError(
+            f"{path}: what it says of itself cannot be read, or does not fit its weights: {error}"
+        ) from error
+    model = card.build()
+    _load_weights(model, weights, path)
+    return model.eval(), card
+
+
+def _card(metadata: Mapping[str, str]) -> ModelCard:
+    return ModelCard(
         config=RunConfig.model_validate_json(metadata["config"]),
         classes=tuple(json.loads(metadata["classes"])),
         audio_size=int(metadata["audio_size"]),
@@ -150,9 +163,17 @@ def load_model(run: Path) -> tuple[Localizing, ModelCard]:
         backbones=json.loads(metadata["backbones"]),
         step=int(metadata["step"]),
     )
-    model = card.build()
-    _load_weights(model, weights, path)
-    return model.eval(), card
+
+
+def _check_sizes(card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
+    """ValueError when the configuration describes another model than the weights are of; takes no memory for it."""
+    with torch.device("meta"):
+        described = {name: tuple(value.shape) for name, value in card.build().state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in weights.items()}
+    other = sorted({name for name in described | there if described.get(name) != there.get(name)})
+    if other:
+        name = other[0]
+        raise ValueError(f"{name} should be {described.get(name, 'absent')}, is {there.get(name, 'absent')}")
 
 
 def _load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -259,8 +259,8 @@ def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) ->
 def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A configuration from a YAML file as `to_yaml` writes it; missing fields take their defaults."""
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = _yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected a YAML configuration: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as model: and train:, got {type(tree).__name__}")
@@ -293,14 +293,21 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set takes section.key=value, got {pair!r}, e.g. --set model.num_stages=3")
         try:
             result[key.strip()] = _scalar(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"--set {pair!r}: the value is not YAML") from error
     return result
 
 
+def _yaml(text: str) -> Any:
+    """YAML without aliases: a dozen lines of them can stand for more than any memory holds."""
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+        raise yaml.YAMLError("aliases (*name) are not read")
+    return yaml.safe_load(text)
+
+
 def _scalar(text: str) -> Any:
     """YAML, plus 1e-3, which YAML 1.1 takes for a word."""
-    value = yaml.safe_load(text)
+    value = _yaml(text)
     if isinstance(value, str):
         try:
             return float(value)

@@ -7,6 +7,7 @@ line prints it as one line and exits 2 (bad input) or, for one item among many, 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -21,8 +22,20 @@ __all__ = [
 ]
 
 
+_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # a terminal would obey
+_LONGEST = 2000
+
+
 class AvlocError(Exception):
-    """Root of the tree: anything a person can mend without reading our code."""
+    """Root of the tree: anything a person can mend without reading our code. Its text is one line."""
+
+    def __str__(self) -> str:
+        text = _BREAKS.sub(" ", super().__str__().strip())
+        text = _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 class InputError(AvlocError):

@@ -74,9 +74,12 @@ def _noted_paths(folder: Path) -> dict[str, Path]:
     table = folder / "videos.csv"
     if not table.is_file():
         return {}
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = [(row.get("video") or "", row.get("path") or "") for row in csv.DictReader(file)]
-    return {video: Path(path) for video, path in rows if path and Path(path).is_file()}
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = [(row.get("video") or "", row.get("path") or "") for row in csv.DictReader(file)]
+        return {video: Path(path) for video, path in rows if path and Path(path).is_file()}
+    except (csv.Error, ValueError, OSError) as error:
+        raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
 
 
 def _options(folder: Path) -> dict[str, object]:
@@ -85,8 +88,11 @@ def _options(folder: Path) -> dict[str, object]:
         return {}
     try:
         content = yaml.safe_load(card.read_text(encoding="utf-8"))
-        return dict(content["config"]["localize"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        options = dict(content["config"]["localize"])
+        if not all(value is None or isinstance(value, str | int | float) for value in options.values()):
+            raise ValueError("localize holds more than single values")
+        return options
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{card}: expected the configuration that `avloc localize` writes ({error})") from error
 
 

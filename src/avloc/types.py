@@ -91,6 +91,8 @@ class SnippetGrid:
             object.__setattr__(self, name, exact(getattr(self, name)))
         if self.step_s <= 0 or self.length_s <= 0:
             raise ValueError(f"step and length must be positive, got {self.step_s} and {self.length_s} s")
+        if isinstance(self.count, bool) or not isinstance(self.count, int | np.integer):
+            raise ValueError(f"a grid has a whole number of snippets, got {self.count!r}")
         if self.count < 1:
             raise ValueError(f"a grid has at least one snippet, got {self.count}")
 
@@ -152,8 +154,17 @@ class SnippetGrid:
 
 
 def exact(value: float | int | str | Fraction) -> Fraction:
-    """A number as the decimal a person meant: 0.64 becomes 16/25, not its binary neighbour."""
-    return value if isinstance(value, Fraction) else Fraction(str(value))
+    """A number as the decimal a person meant: 0.64 becomes 16/25, not its binary neighbour.
+
+    ValueError for what is none, or too long to be meant: "1e999999999" would take hours and all memory.
+    """
+    if isinstance(value, Fraction):
+        return value
+    text = str(value)
+    digits = text.lower().partition("e")[2].lstrip("+-")
+    if len(text) > 400 or len(digits) > 3:
+        raise ValueError(f"{text[:40]!r} is no number to count with")
+    return Fraction(text)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +20,8 @@ import numpy as np
 from avloc.atomic import whole_file, write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats import load_features, save_features
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.formats.arrays import load_array
+from avloc.types import FeatureSequence, SnippetGrid, exact
 
 __all__ = ["LAYOUTS", "Layout", "load", "load_npy", "save", "size_bytes", "target"]
 
@@ -80,13 +80,13 @@ def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
         raise InputError(f"{path}: expected the description of {video_id}'s .npy files; extract it with --layout npy")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        parts = {name: Fraction(facts["grid"][name]) for name in ("start_s", "step_s", "length_s")}
+        parts = {name: exact(facts["grid"][name]) for name in ("start_s", "step_s", "length_s")}
         grid = SnippetGrid(**parts, count=facts["grid"]["count"])
         arrays = {m: _read_npy(Path(folder), video_id, keys) for m, keys in facts["keys"].items()}
         return FeatureSequence(
             video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), facts["source"]
         )
-    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
         raise FormatError(
             f"{path}: it and its .npy files do not make features ({error}); extract this video again"
         ) from error
@@ -117,5 +117,5 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
 
 
 def _read_npy(folder: Path, video_id: str, keys: list[str]) -> np.ndarray:
-    arrays = [np.load(folder / f"{video_id}_{key}.npy", allow_pickle=False) for key in keys]
+    arrays = [load_array(folder / f"{video_id}_{key}.npy") for key in keys]
     return np.concatenate(arrays, axis=1).astype(np.float32, copy=False)

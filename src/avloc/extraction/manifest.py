@@ -91,7 +91,16 @@ def read_manifest(out: Path) -> dict[str, Row]:
     for path in sorted([*out.glob("manifest*.csv"), *out.glob("manifest*.parquet")], key=lambda p: p.stat().st_mtime):
         try:
             rows |= {row.video: row for row in map(_row, _records(path))}
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OSError,
+            RuntimeError,
+            ArithmeticError,
+            MemoryError,
+            csv.Error,
+        ) as error:
             raise FormatError(
                 f"{path}: expected a manifest of avloc extract, cannot read it ({error}); delete it"
             ) from error

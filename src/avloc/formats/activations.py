@@ -7,14 +7,13 @@ classes and modalities as JSON text.
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from avloc.atomic import settled, write_whole
 from avloc.errors import FormatError, InputError
-from avloc.types import ActivationSequence, SnippetGrid
+from avloc.types import ActivationSequence, SnippetGrid, exact
 
 __all__ = ["load_activations", "save_activations"]
 
@@ -56,14 +55,24 @@ def load_activations(path: Path | str) -> ActivationSequence:
             header = file.metadata() or {}
             probs, scores = file.get_tensor("probs"), file.get_tensor("video_scores")
         start, step, length, count = json.loads(header["grid"])
+        start, step, length = exact(start), exact(step), exact(length)
         return ActivationSequence(
             video_id=header["video_id"],
             duration_s=float(header["duration_s"]),
-            grid=SnippetGrid(Fraction(start), Fraction(step), Fraction(length), count),
+            grid=SnippetGrid(start, step, length, count),
             classes=tuple(json.loads(header["classes"])),
             probs=probs,
             video_scores=scores,
             modalities=tuple(json.loads(header["modalities"])),
         )
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise FormatError(f"{path}: expected activations as `avloc localize` writes them: {error}") from error

@@ -10,7 +10,6 @@ and says so; `read_annotation_columns` hands them on, because the official evalu
 from __future__ import annotations
 
 import gc
-import gzip
 import json
 import math
 import zlib
@@ -24,6 +23,7 @@ import numpy as np
 
 from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.bombs import gunzip
 from avloc.types import Instance, VideoAnnotation
 
 __all__ = [
@@ -151,11 +151,10 @@ def read_json(path: Path | str) -> dict[str, Any]:
     if not source.is_file():
         raise InputError(f"{source}: expected a JSON file; there is none")
     try:
-        raw = source.read_bytes()
-        content = gzip.decompress(raw) if source.suffix == ".gz" else raw
+        content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
         with _without_gc():
             value = json.loads(content)
-    except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise FormatError(f"{source}: expected JSON, but it cannot be read as such ({error})") from error
     if not isinstance(value, dict):
         raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")

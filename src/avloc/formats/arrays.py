@@ -11,14 +11,19 @@ import io
 import math
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.bombs import check_growth
 from avloc.formats.pickles import DAMAGED, read_pickle
 from avloc.formats.rebuild import ArrayPlace
 
@@ -40,8 +45,9 @@ def load_array(path: Path | str) -> np.ndarray:
             if not isinstance(value, np.ndarray) or value.dtype != object or value.shape != shape:
                 raise FormatError(f"{source}: its header promises objects of shape {shape}, its pickle holds others")
             return value
-        _check_size(source, file, math.prod(shape) * dtype.itemsize)
-    return np.load(source, allow_pickle=False)
+        _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
+    with _old_headers():
+        return np.load(source, allow_pickle=False)
 
 
 def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
@@ -59,7 +65,8 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
                     shape, fortran, dtype = _npy_header(source, file)
                     if dtype.hasobject:
                         continue
-                    size = math.prod(shape) * dtype.itemsize
+                    size = math.prod(shape) * (dtype.itemsize or 1)
+                    check_growth(source, size, info.compress_size, info.filename)
                     raw = file.read(size) if size <= info.file_size else b""
                     flat = np.frombuffer(bytearray(raw), dtype, math.prod(shape))
                     found[info.filename.removesuffix(".npy")] = flat.reshape(shape, order="F" if fortran else "C")
@@ -114,7 +121,7 @@ def index_arrays(path: Path | str) -> list[np.ndarray | ArrayPlace]:
             return _listed(source, read_pickle(source, file, lazy=True))
         if len(shape) < 2 or fortran:
             raise FormatError(f"{source}: expected an array for each video, got one of {dtype} {shape}")
-        _check_size(source, file, math.prod(shape) * dtype.itemsize)
+        _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
         size = math.prod(shape[1:]) * dtype.itemsize
         return [ArrayPlace(source, dtype, shape[1:], False, file.tell() + i * size) for i in range(shape[0])]
 
@@ -130,10 +137,19 @@ def _npy_header(source: Path, file: IO[bytes] | io.BufferedIOBase) -> tuple[tupl
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(file)
-    except DAMAGED as error:
-        reason = str(error).splitlines()[0]
+        with _old_headers():
+            return read(file)
+    except (*DAMAGED, SyntaxError, TokenError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"{source}: expected numpy's format, but it cannot be read as such ({reason})") from error
+
+
+@contextmanager
+def _old_headers() -> Iterator[None]:
+    """numpy remarks on headers that Python 2 wrote; they are read all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _check_size(source: Path, file: IO[bytes], size: int) -> None:
@@ -154,6 +170,7 @@ def _listed(source: Path, value: Any) -> list[np.ndarray | ArrayPlace]:
 def _arrays_of(source: Path, value: Any) -> Any:
     if hasattr(value, "detach"):
         tensor = value.detach()
+        check_growth(source, tensor.numel() * tensor.element_size(), source.stat().st_size, "a tensor")
         return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     if isinstance(value, dict):
         return {key: _arrays_of(source, part) for key, part in value.items()}

@@ -21,7 +21,7 @@ import numpy as np
 from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import SegmentColumns, read_json, segment_columns
-from avloc.formats.labels import read_text
+from avloc.formats.labels import TableReader, read_text
 from avloc.types import Detection
 
 __all__ = ["read_detection_columns", "read_detections", "read_submission", "write_segments_csv", "write_segments_json"]
@@ -143,7 +143,7 @@ def _read_json(path: Path | str) -> tuple[SegmentColumns, list[str]]:
 
 
 def _read_csv(path: Path | str) -> SegmentColumns:
-    reader = csv.reader(read_text(path).splitlines(keepends=True))
+    reader = TableReader(path, read_text(path))
     header = [cell.strip() for cell in next(reader, [])]
     missing = [name for name in COLUMNS if name not in header]
     if missing:

@@ -23,7 +23,7 @@ import numpy as np
 
 from avloc.atomic import settled, write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, SnippetGrid, exact
 
 __all__ = ["FeatureStore", "StoreDescription", "load_features", "save_features"]
 
@@ -250,12 +250,12 @@ class _Opened:
 
 def _header(features: FeatureSequence) -> dict[str, str]:
     grid = features.grid
-    exact = {name: str(getattr(grid, name)) for name in ("start_s", "step_s", "length_s")}
+    times = {name: str(getattr(grid, name)) for name in ("start_s", "step_s", "length_s")}
     return {
         "avloc_features": SCHEMA,
         "video_id": features.video_id,
         "duration_s": repr(float(features.duration_s)),
-        "grid": json.dumps({**exact, "count": grid.count}),
+        "grid": json.dumps({**times, "count": grid.count}),
         "source": json.dumps(dict(features.source), ensure_ascii=False, sort_keys=True),
     }
 
@@ -274,13 +274,13 @@ def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, Sni
         )
     try:
         parts = json.loads(header["grid"])
-        exact = {name: Fraction(parts[name]) for name in ("start_s", "step_s", "length_s")}
-        grid = SnippetGrid(**exact, count=parts["count"])
+        times = {name: exact(parts[name]) for name in ("start_s", "step_s", "length_s")}
+        grid = SnippetGrid(**times, count=parts["count"])
         source = {str(key): str(value) for key, value in json.loads(header["source"]).items()}
         duration_s = float(header["duration_s"])
         if not 0 < duration_s < float("inf"):
             raise ValueError(f"duration {duration_s} s")
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise FormatError(f"{path}: its header cannot be read ({error!r}); extract this video again") from error
     return header["video_id"], duration_s, grid, source
 

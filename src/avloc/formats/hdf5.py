@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.bombs import check_growth
 
 __all__ = ["dataset_names", "open_hdf5", "plain_dataset"]
 
 
-def open_hdf5(path: Path | str) -> Any:
+@contextmanager
+def open_hdf5(path: Path | str) -> Iterator[Any]:
     """An h5py.File for reading.
 
     Raises:
-        InputError: no such file. FormatError: not HDF5.
+        InputError: no such file. FormatError: not HDF5, or (in the block) damaged where it is read.
     """
     import h5py
 
@@ -23,8 +26,9 @@ def open_hdf5(path: Path | str) -> Any:
     if not source.is_file():
         raise InputError(f"{source}: expected an HDF5 file; there is none")
     try:
-        return h5py.File(source, "r")
-    except OSError as error:
+        with h5py.File(source, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise FormatError(f"{source}: expected an HDF5 file, but it cannot be read as such ({error})") from error
 
 
@@ -55,6 +59,7 @@ def plain_dataset(path: Path | str, file: Any, key: str) -> Any:
         raise FormatError(f"{path}: expected {'/'.join(parts)!r} to be an array")
     if group.external or group.is_virtual:
         raise FormatError(f"{path}: {key!r} keeps its numbers in other files; only plain files are read")
+    check_growth(path, group.size * max(1, group.dtype.itemsize), group.id.get_storage_size(), f"{key!r}")
     return group
 
 

@@ -179,6 +179,30 @@ def read_text(path: Path | str) -> str:
         ) from error
 
 
+class TableReader:
+    """The rows of a table in text, as csv.reader gives them; what it cannot read is a FormatError with the line."""
+
+    def __init__(self, path: Path | str, text: str, delimiter: str = ",") -> None:
+        self.path = path
+        self._reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        try:
+            return next(self._reader)
+        except csv.Error as error:
+            raise FormatError(
+                f"{self.path}: line {self.line_num}: expected a row of a table ({error}); is a quote missing?"
+            ) from error
+
+    @property
+    def line_num(self) -> int:
+        """Lines read so far."""
+        return self._reader.line_num
+
+
 class _Lines:
     """The rows of a table whose header names its columns; finds the separator by the header."""
 
@@ -196,7 +220,7 @@ class _Lines:
     def _find_header(self) -> tuple[list[str], str, dict[str, str]]:
         first = next((line for line in self.text.splitlines() if line.strip()), "")
         for delimiter in ",;\t":
-            header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+            header = [cell.strip() for cell in next(TableReader(self.path, first, delimiter), [])]
             lower = {cell.lower(): cell for cell in reversed(header)}
             names = {key: lower[name] for key, choices in HEADER.items() for name in reversed(choices) if name in lower}
             if "video" in names and "labels" in names:
@@ -208,7 +232,7 @@ class _Lines:
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """(line number, {"video", "labels", "subset"}) of every row that is not blank."""
-        reader = csv.reader(self.text.splitlines(keepends=True), delimiter=self.delimiter)
+        reader = TableReader(self.path, self.text, self.delimiter)
         columns = {key: self.header.index(name) for key, name in self.names.items()}
         header_seen = False
         for row in reader:

@@ -100,6 +100,8 @@ def _array(raw: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray | Arra
         for i, item in enumerate(raw):
             flat[i] = item
         return flat.reshape(shape, order="F" if fortran else "C")
+    if not kind.itemsize and count > 1 << 20:
+        raise Refusal(f"an array of {count} empty texts")
     size = count * kind.itemsize
     if isinstance(raw, Span) and raw.size == size:
         return ArrayPlace(raw.path, kind, shape, fortran, raw.offset)

@@ -62,7 +62,7 @@ def read_record(run: Path) -> RunRecord:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         return RunRecord(**{**fields, "classes": tuple(fields["classes"]), "history": tuple(fields["history"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"{path}: expected a run's record: {error}") from error
 
 

@@ -8,10 +8,10 @@ therefore get subjects of their own, `overlap 2`, `overlap 3`.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import string
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
+from avloc.formats.bombs import gunzip
 from avloc.formats.exports.common import Labelled, VideoSegments, frame_at, lanes, milliseconds, segment
 from avloc.types import Detection
 
@@ -126,6 +127,13 @@ def read_boris(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
         InputError: no such file. FormatError: not a BORIS project.
     """
     project = _load(Path(path))
+    try:
+        return _videos(path, project, notes)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise FormatError(f"{path}: its observations are not as BORIS writes them ({error!r})") from error
+
+
+def _videos(path: Path | str, project: dict[str, Any], notes: list[str] | None) -> tuple[VideoSegments, ...]:
     states = {
         b.get("code") for b in project.get("behaviors_conf", {}).values() if "state" in str(b.get("type", "")).lower()
     }
@@ -147,9 +155,8 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: expected a BORIS project; there is none")
     try:
-        raw = path.read_bytes()
-        project = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (ValueError, OSError, EOFError) as error:
+        project = json.loads(gunzip(path) if path.suffix == ".gz" else path.read_bytes())
+    except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise FormatError(f"{path}: expected a BORIS project in JSON ({error})") from error
     if not isinstance(project, dict) or not isinstance(project.get("observations"), dict):
         raise FormatError(f'{path}: expected a BORIS project with "observations"')

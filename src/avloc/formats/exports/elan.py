@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
+from xml.parsers import expat
 
 from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
@@ -123,15 +124,26 @@ def _parse(path: Path) -> ET.Element:
     if not path.is_file():
         raise InputError(f"{path}: expected an ELAN document; there is none")
     raw = path.read_bytes()
-    if b"<!DOCTYPE" in raw[:4096] or b"<!ENTITY" in raw:  # ELAN writes none; entities can grow without end
-        raise FormatError(f"{path}: expected an ELAN document, this one declares XML entities")
     try:
+        _refuse_entities(path, raw)
         root = ET.fromstring(raw)
-    except ET.ParseError as error:
+    except (ET.ParseError, expat.ExpatError, ValueError, LookupError) as error:
         raise FormatError(f"{path}: expected XML, but it cannot be read as such ({error})") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         raise FormatError(f"{path}: expected an ELAN document (ANNOTATION_DOCUMENT), got <{root.tag}>")
     return root
+
+
+def _refuse_entities(path: Path, raw: bytes) -> None:
+    """FormatError at the first declaration, whatever the encoding: ELAN writes none, and they can grow without end."""
+
+    def declared(*_: object) -> None:
+        raise FormatError(f"{path}: expected an ELAN document, this one declares XML entities")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = declared
+    parser.EntityDeclHandler = declared
+    parser.Parse(raw, True)
 
 
 def _times(path: Path | str, annotation: ET.Element, slots: Mapping[str, str | None]) -> tuple[float, float, str]:
@@ -139,7 +151,10 @@ def _times(path: Path | str, annotation: ET.Element, slots: Mapping[str, str | N
     name = annotation.get("ANNOTATION_ID")
     if times[0] is None or times[1] is None:
         raise FormatError(f"{path}: annotation {name!r} has no time; align it in ELAN first")
-    return int(times[0]) / 1000, int(times[1]) / 1000, annotation.findtext("ANNOTATION_VALUE") or ""
+    try:
+        return int(times[0]) / 1000, int(times[1]) / 1000, annotation.findtext("ANNOTATION_VALUE") or ""
+    except (ValueError, OverflowError):
+        raise FormatError(f"{path}: annotation {name!r}: expected times in milliseconds, got {times}") from None
 
 
 def _tier_segments(where: str, tier: str, rows: list[tuple[float, float, str]], names: set[str]) -> list[Labelled]:

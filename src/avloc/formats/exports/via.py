@@ -16,6 +16,7 @@ from typing import Any
 from avloc.atomic import write_whole
 from avloc.errors import FormatError
 from avloc.formats.exports.common import Labelled, VideoSegments, milliseconds, read_lines, segment
+from avloc.formats.labels import TableReader
 from avloc.types import Detection
 
 __all__ = ["read_via", "write_via"]
@@ -51,7 +52,7 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     header, attributes, lines = _header(path)
     found: dict[str, list[Labelled]] = {}
     skipped = 0
-    reader = csv.reader(lines)
+    reader = TableReader(path, "".join(lines))
     for row in reader:
         if not row:
             continue
@@ -61,12 +62,15 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
             names, times = json.loads(cells["file_list"]), _times(cells)
             facts = json.loads(cells["metadata"])
             video_id = Path(str(names[0]).replace("\\", "/")).stem
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise FormatError(f"{where}: expected {','.join(header)}, got {','.join(row)[:80]!r} ({error})") from None
         if len(times) != 2 or times[0] == times[1]:
             skipped += 1
             continue
-        label, score = _label(where, facts, attributes)
+        try:
+            label, score = _label(where, facts, attributes)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise FormatError(f"{where}: its attributes are not as VIA writes them ({error!r})") from error
         found.setdefault(video_id, []).append(segment(where, times[0], times[1], label, score))
     if skipped and notes is not None:
         notes.append(f"{path}: {skipped} rows without a length in time were left out")
@@ -83,7 +87,7 @@ def _header(path: Path | str) -> tuple[list[str], Mapping[str, Any], list[str]]:
         elif line.startswith(("# ATTRIBUTE =", "# ATTRIBUTES =")):
             try:
                 attributes = json.loads(line.partition("=")[2])
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise FormatError(f"{path}: its attributes are not JSON ({error})") from error
         elif not line.startswith("#") and line.strip():
             lines.append(line + "\n")

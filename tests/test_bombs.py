@@ -1,0 +1,145 @@
+"""Files that claim or unfold to more than any memory: refused at once, in a process that has little."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from avloc.checkpoint import ModelCard, save_model
+from avloc.config import preset
+from avloc.errors import AvlocError, FormatError
+from avloc.formats.bombs import gunzip
+
+GIB = 1 << 30
+HUGE = 10**12
+
+
+def npy_header(path: Path, shape: tuple[int, ...], descr: str = "<f4") -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        file.write(bytes(64))
+
+
+def packed_npz(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("feats.npy", "w") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (75 << 20,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(3):
+            file.write(bytes(100 << 20))
+
+
+def sparse_h5(path: Path) -> None:
+    with h5py.File(path, "w") as file:  # not one chunk is written: all is fill value
+        file.create_dataset("feats", shape=(10**6, 10**6), dtype="f4", chunks=(1000, 1000), compression="gzip")
+
+
+def xml_bomb(path: Path, encoding: str = "utf-8") -> None:
+    lines = ['<!ENTITY a0 "ha">', *(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 12))]
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [{"".join(lines)}]><ANNOTATION_DOCUMENT>&a11;'
+    path.write_bytes((text + "</ANNOTATION_DOCUMENT>").encode(encoding))
+
+
+def zeros_gz(path: Path) -> None:
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(6):
+            file.write(bytes(100 << 20))
+
+
+def huge_model(path: Path) -> None:
+    small, large = (preset("demo", {"model.embed_dim": size}) for size in (4, 10**7))
+    card = ModelCard(small, ("a", "b"), 2, 3, {})
+    save_model(path, ModelCard(large, ("a", "b"), 2, 3, {}), card.build().state_dict())
+
+
+def aliases(path: Path) -> None:
+    lines = [
+        "a: &a [1, 2]",
+        *(f"{y}: &{y} [{', '.join(['*' + x] * 9)}]" for x, y in zip("abcdefgh", "bcdefghi", strict=True)),
+    ]
+    path.write_text("\n".join(lines))
+
+
+BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "header.npy": (lambda p: npy_header(p, (HUGE,)), "from avloc.formats.arrays import load_array as read"),
+    "empty_texts.npy": (lambda p: npy_header(p, (HUGE,), "|S0"), "from avloc.formats.arrays import load_array as read"),
+    "index.npy": (lambda p: npy_header(p, (HUGE, 2)), "from avloc.formats.arrays import index_arrays as read"),
+    "packed.npz": (packed_npz, "from avloc.formats.arrays import load_arrays as read"),
+    "sparse.h5": (sparse_h5, "from avloc.formats.tracks import ArrayFile; read = lambda p: ArrayFile(p).read()"),
+    "view.pt": (
+        lambda p: torch.save({"feats": torch.zeros(1).expand(10**6, 10**6)}, p),
+        "from avloc.formats.tracks import ArrayFile; read = lambda p: ArrayFile(p).read().copy()",
+    ),
+    "nested.json": (lambda p: p.write_text("[" * 10**6), "from avloc.formats import read_annotations as read"),
+    "nested_object.json": (
+        lambda p: p.write_text('{"database":' * 10**5),
+        "from avloc.formats import read_annotations as read",
+    ),
+    "packed.json.gz": (zeros_gz, "from avloc.formats import read_annotations as read"),
+    "packed.boris.gz": (zeros_gz, "from avloc.converting import read_segments as read"),
+    "bomb.eaf": (xml_bomb, "from avloc.converting import read_segments as read"),
+    "utf16.eaf": (lambda p: xml_bomb(p, "utf-16"), "from avloc.converting import read_segments as read"),
+    "aliases.yaml": (aliases, "from avloc.config import read_config as read"),
+    "huge.safetensors": (huge_model, "from avloc.checkpoint import load_model as read"),
+}
+
+READ = """
+import resource, sys
+from pathlib import Path
+{load}
+from avloc.errors import AvlocError
+import h5py, torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read(Path(sys.argv[1]))
+    print("read")
+except AvlocError as error:
+    taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print("refused", round(taken), str(error))
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused_before_memory_is_taken(name: str, tmp_path: Path) -> None:
+    make, load = BOMBS[name]
+    path = tmp_path / name
+    make(path)
+    assert path.stat().st_size < 20 << 20
+    done = subprocess.run(
+        [sys.executable, "-c", READ.format(load=load), str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 * GIB, 8 * GIB)),
+    )
+    assert done.returncode == 0, done.stderr
+    word, taken_mb, reason = done.stdout.split(" ", 2)
+    assert word == "refused", done.stdout
+    assert name in reason
+    assert int(taken_mb) < 300
+
+
+def test_what_is_packed_well_is_still_read(tmp_path: Path) -> None:
+    text = json.dumps({"a": ["the same again"] * 10**6}).encode()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(text) + gzip.compress(b" "))  # two members, as `cat a.gz b.gz` makes
+    assert gunzip(tmp_path / "a.gz") == text + b" "
+    (tmp_path / "b.gz").write_bytes(gzip.compress(text)[:-20])
+    with pytest.raises(EOFError):
+        gunzip(tmp_path / "b.gz")
+
+
+def test_an_error_is_one_line_that_a_terminal_can_show() -> None:
+    error = FormatError("a\nb \r\n c\x1b[31m\x07 \u202e" + "x" * 9999)
+    assert str(error).startswith("a b c\\x1b[31m\\x07 \\u202exx")
+    assert len(str(error)) < 2100
+    assert issubclass(FormatError, AvlocError)
