@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluation import evaluate_snippets
 from avloc.formats import save_features
 from avloc.model import InputNorm
+from avloc.pipeline import localize_all
 from avloc.train import fit, read_record
 from avloc.train.data import hold_out, prepare
 from avloc.train.watch import health, read_metrics, warnings_of
@@ -369,3 +371,16 @@ def test_pictures_are_scaled_by_what_they_are(backbone: str | None, mode: str) -
     else:
         torch.testing.assert_close(one, rows[0] / 3**0.5)
         torch.testing.assert_close(two, 2 * one)
+
+
+def test_a_video_whose_name_leads_out_of_the_folder_costs_itself(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    fit(*data, tmp_path / "run", config(train__steps=10))
+    honest, _ = make_videos(count=1)[0]
+    for name, video_id in (("a", "../../escaped"), ("b", str(tmp_path / "escaped")), ("c", "sub/video")):
+        save_features(tmp_path / f"{name}.safetensors", replace(honest, video_id=video_id))
+    inputs = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    found, failures = localize_all(avloc.load(tmp_path / "run"), inputs, tmp_path / "deep" / "out")
+    assert set(found) == {"sub/video"}
+    assert [f.video_id for f in failures] == ["a", "b"]
+    assert all("leads out of" in f.reason for f in failures)
+    assert not list(tmp_path.rglob("escaped*"))

@@ -20,11 +20,23 @@ from pathlib import Path
 
 from avloc.errors import InputError, StorageError
 
-__all__ = ["make_folder", "settled", "storing", "sweep", "whole_file", "write_whole"]
+__all__ = ["inside", "make_folder", "settled", "storing", "sweep", "whole_file", "write_whole"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
 _PART = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)-[0-9a-f]{8}\.part")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of `name` under a folder; a name may have folders of its own, but never leads out.
+
+    Raises:
+        InputError: it does: "../x", "/x".
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"the name {name!r} leads out of {folder}: expected one that stays inside; rename the video")
+    return path
 
 
 @contextmanager

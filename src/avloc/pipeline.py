@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import avloc
-from avloc.atomic import write_whole
+from avloc.atomic import inside, write_whole
 from avloc.checkpoint import Localizing, ModelCard, load_model
 from avloc.config import ExtractConfig, LocalizeConfig, preset
 from avloc.dataset import Window, collate, windows
@@ -259,7 +259,7 @@ def _localize_all(
             result = localizer.localize(given)
             if isinstance(given, FeatureSequence):
                 result = replace(result, path=path)
-            save_activations(out / "scores" / f"{result.video_id}.safetensors", result.activations)
+            save_activations(inside(out / "scores", f"{result.video_id}.safetensors"), result.activations)
             found[result.video_id] = result
         except StorageError:  # the next one could not be written either
             raise
