@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,25 +40,26 @@ def validate(model: Localizing, data: TrainingData, loss: LossConfig, device: to
     """Health of the model on some training videos; MIL loss and video-level AP on the validation videos."""
     model.eval()
     probed = np.unique(np.linspace(0, len(data.train) - 1, min(_PROBED, len(data.train))).astype(int))
-    snippets, _, _ = _predict(model, data.train, probed, loss, device)
-    values = health(snippets, data.train.labels[probed].any(axis=0))
+    snippets = [p for p, _, _ in _predicted(model, data.train, probed, loss, device)]
+    values = health(np.concatenate(snippets), data.train.labels[probed].any(axis=0))
     if len(data.validation) and data.validation.labels.any():  # background alone ranks nothing
-        _, scores, mil = _predict(model, data.validation, np.arange(len(data.validation)), loss, device)
-        values["validation/mil"] = mil
-        values["validation/video_ap"] = video_average_precision(scores, data.validation.labels).mean_ap
+        scores, mil = [], []
+        for _, some, cost in _predicted(model, data.validation, np.arange(len(data.validation)), loss, device):
+            scores.append(some)
+            mil += [cost] * len(some)
+        values["validation/mil"] = float(np.mean(mil))
+        values["validation/video_ap"] = video_average_precision(np.concatenate(scores), data.validation.labels).mean_ap
     return Validation(values)
 
 
-def _predict(
+def _predicted(
     model: Localizing, videos: WeakDataset, indices: np.ndarray, loss: LossConfig, device: torch.device | str
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """All snippets' probabilities, the video scores, and the mean MIL loss."""
-    snippets, scores, mil = [], [], []
+) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Some videos at a time: their snippets' probabilities, their scores, and their mean MIL loss."""
     for start in range(0, len(indices), _CHUNK):
         batch = videos.batch(indices[start : start + _CHUNK]).to(device)
         output = model(batch)
-        snippets.append(output.probs[batch.mask].float().cpu().numpy())
-        scores.append(losses.topk_mean(output.probs, batch.mask, loss.topk_divisor)[:, 1:].float().cpu().numpy())
+        scores = losses.topk_mean(output.probs, batch.mask, loss.topk_divisor)[:, 1:]
         terms, _ = losses.output_terms(
             output,
             batch.labels,
@@ -67,5 +69,4 @@ def _predict(
             mil_background_weight=loss.mil_background_weight,
             topk_divisor=loss.topk_divisor,
         )
-        mil += [float(terms["mil"])] * len(batch)
-    return np.concatenate(snippets), np.concatenate(scores), float(np.mean(mil))
+        yield output.probs[batch.mask].float().cpu().numpy(), scores.float().cpu().numpy(), float(terms["mil"])
