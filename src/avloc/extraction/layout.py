@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from avloc.atomic import whole_file, write_whole
-from avloc.errors import FormatError, InputError
+from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats import load_features, save_features
 from avloc.formats.arrays import load_array
 from avloc.types import FeatureSequence, SnippetGrid, exact
@@ -86,7 +86,16 @@ def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
         return FeatureSequence(
             video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), facts["source"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
+    except (
+        AvlocError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        OSError,
+    ) as error:
         raise FormatError(
             f"{path}: it and its .npy files do not make features ({error}); extract this video again"
         ) from error
