@@ -24,8 +24,8 @@ import numpy as np
 import avloc
 from avloc.atomic import write_whole
 from avloc.checkpoint import drop_states, has_state
-from avloc.config import LocalizeConfig, RunConfig, preset
-from avloc.evaluation import evaluate_snippets
+from avloc.config import MACHINE, LocalizeConfig, RunConfig, preset
+from avloc.evaluation import evaluate_snippets, snippet_hits
 from avloc.formats import FeatureStore, read_detection_columns, write_segments_json
 from avloc.localize import localize
 from avloc.metrics import (
@@ -40,6 +40,7 @@ from avloc.metrics import (
 )
 from avloc.pipeline import Localizer, load
 from avloc.tables import ROWS, DataSet
+from avloc.tables.cells import digest
 from avloc.train import fit
 from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
 
@@ -128,8 +129,8 @@ class Model:
 
     @property
     def key(self) -> str:
-        elsewhere = {"extract": True, "localize": True, "train": {"accelerator", "devices", "num_nodes"}}
-        return _digest([self.config.model_dump(exclude=elsewhere), self.data.fingerprint])
+        elsewhere = {"extract": True, "localize": True, "train": set(MACHINE)}
+        return digest([self.config.model_dump(exclude=elsewhere), self.data.fingerprint])
 
     @property
     def run(self) -> Path:
@@ -160,7 +161,7 @@ class Answer:
     def folder(self) -> Path:
         options = self.options.model_dump() if self.options else None
         model = self.model.key if self.model else None
-        return self.home / "answers" / _digest([self.data.fingerprint, model, options, self.without, DRAWS])
+        return self.home / "answers" / digest([self.data.fingerprint, model, options, self.without, DRAWS])
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -173,10 +174,6 @@ class Answer:
         """The bootstrap's scores, (1 + DRAWS,) each: the averages of mAP and accuracy."""
         with np.load(self.folder / "draws.npz") as arrays:
             return dict(arrays)
-
-
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @cache
@@ -238,8 +235,7 @@ def _answer(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotatio
     activations = []
     for truth in tests:
         features = _take(store.load(truth.video_id), answer.without) if truth.video_id in store else None
-        needed = localizer.card.config.model.modality
-        if features is None or (needed != "audio-visual" and needed not in features.modalities):
+        if features is None or not localizer.can_use(features):
             continue
         seen = localizer.activations(features)
         if answer.options is None:
@@ -297,13 +293,7 @@ def _score(
     scores = {name: float(mean_ap[rows].mean()) for name, rows in AVERAGES.items()}
     draws = {name: drawn[:, rows].mean(axis=1) for name, rows in AVERAGES.items()}
     scores |= {f"mAP@{t:g}": float(m) for t, m in zip(np.round(T_IOU, 2), mean_ap, strict=True)}
-    right, total = np.zeros(len(names)), np.zeros(len(names))
-    for seen in activations:
-        k = names.index(seen.video_id)
-        one = evaluate_snippets([seen], [tests[k]])
-        assert one is not None
-        right[k], total[k] = np.trace(one.snippets.confusion), one.snippets.confusion.sum()
-    draws["accuracy"] = resampled_ratio(right, total, times)
+    draws["accuracy"] = resampled_ratio(*snippet_hits(activations, tests), times)
     whole = evaluate_snippets(activations, tests)
     if whole is not None:
         scores["accuracy"] = whole.snippets.accuracy

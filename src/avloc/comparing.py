@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avloc.errors import InputError
-from avloc.evaluation import evaluate_snippets, read_activations, segments_file
+from avloc.evaluation import read_activations, segments_file, snippet_hits
 from avloc.formats import read_submission
 from avloc.metrics import (
     Difference,
@@ -114,11 +114,5 @@ def _accuracy(folder: Path, reference: Reference, times: Int[np.ndarray, "r n"])
     """Snippet accuracy, where the folder has activations; a video without them adds nothing."""
     if not (folder / "scores").is_dir():
         return {}
-    right, total = np.zeros(len(reference.ids)), np.zeros(len(reference.ids))
-    row = {video: k for k, video in enumerate(reference.ids)}
-    for seen in read_activations(folder / "scores", set(reference.ids)):
-        k = row[seen.video_id]
-        one = evaluate_snippets([seen], [reference.annotations[k]])
-        if one is not None:
-            right[k], total[k] = np.trace(one.snippets.confusion), one.snippets.confusion.sum()
+    right, total = snippet_hits(read_activations(folder / "scores", set(reference.ids)), reference.annotations)
     return {"accuracy": resampled_ratio(right, total, times)} if total.any() else {}

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from avloc.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "MACHINE",
     "PRESETS",
     "ExtractConfig",
     "LocalizeConfig",
@@ -187,6 +188,10 @@ class LocalizeConfig(Options):
         return self
 
 
+MACHINE = frozenset({"accelerator", "devices", "num_nodes"})
+"""Fields of TrainConfig that say where a run works, and nothing of what it is."""
+
+
 class RunConfig(Options):
     """A whole run. `avloc train --preset NAME --set section.key=value ...`"""
 
@@ -275,12 +280,11 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunCo
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
     """What of model, loss and training differs, in words; on which machines it runs does not count."""
     a, b = old.model_dump(), new.model_dump()
-    elsewhere = {"devices", "num_nodes", "accelerator"}
     return [
         f"{section}.{key} was {value!r}, is {b[section][key]!r}"
         for section in ("model", "loss", "train")
         for key, value in a[section].items()
-        if key not in elsewhere and value != b[section][key]
+        if key not in MACHINE and value != b[section][key]
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from avloc.atomic import write_whole
 from avloc.errors import InputError, did_you_mean
@@ -48,6 +48,7 @@ __all__ = [
     "evaluate_snippets",
     "read_activations",
     "segments_file",
+    "snippet_hits",
 ]
 
 
@@ -231,6 +232,20 @@ def evaluate_snippets(
     predicted = [snippet_labels(a) for a, _ in pairs]
     true = [rasterise(t, a.grid, classes) for a, t in pairs]
     return SnippetEvaluation(snippet_accuracy(predicted, true, classes), event_f1(predicted, true, classes))
+
+
+def snippet_hits(
+    activations: Iterable[ActivationSequence], annotations: Sequence[VideoAnnotation]
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Snippets called rightly and all snippets of each annotated video; 0 of 0 for one without activations."""
+    right, total = (np.zeros(len(annotations), dtype=np.int64) for _ in range(2))
+    row = {truth.video_id: k for k, truth in enumerate(annotations)}
+    for seen in activations:
+        k = row[seen.video_id]
+        one = evaluate_snippets([seen], [annotations[k]])
+        assert one is not None
+        right[k], total[k] = np.trace(one.snippets.confusion), one.snippets.confusion.sum()
+    return right, total
 
 
 def segments_file(folder: Path) -> Path:

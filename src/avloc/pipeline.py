@@ -117,6 +117,10 @@ class Localizer:
         path = Path(video) if is_media else None  # type: ignore[arg-type]
         return Localization(localize(activations, self.options), activations, path)
 
+    def can_use(self, features: FeatureSequence) -> bool:
+        """Whether a video has a modality that this model takes."""
+        return self.card.config.model.modality in ("audio-visual", *features.modalities)
+
     def features(self, path: Path) -> FeatureSequence:
         """Features of a file: as they are for .safetensors, extracted as in training for a video."""
         if path.suffix == ".safetensors":

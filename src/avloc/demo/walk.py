@@ -107,8 +107,9 @@ def train_and_score(
         fit(demo / "features", demo / "labels.csv", home / "run", config, has_state(home / "run"), progress)
     store = FeatureStore(demo / "features")
     tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]
-    usable = [v for v in tests if config.model.modality in ("audio-visual", *store.load(v).modalities)]
-    found, _ = localize_all(load(home / "run"), [store.path(video) for video in usable], home / "detections")
+    localizer = load(home / "run")
+    usable = [video for video in tests if localizer.can_use(store.load(video))]
+    found, _ = localize_all(localizer, [store.path(video) for video in usable], home / "detections")
     return evaluate_files(home / "detections", demo / "ground_truth.json", "validation"), found
 
 

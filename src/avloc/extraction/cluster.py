@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from avloc.extraction.manifest import Row
 from avloc.extraction.spread import DIED
 from avloc.extraction.work import Job, work
 
-__all__ = ["LOCAL", "spread_over_ray"]
+__all__ = ["LOCAL", "cluster", "spread_over_ray"]
 
 LOCAL = "local"
 
@@ -39,12 +40,26 @@ def spread_over_ray(videos: Sequence[Path], job: Job, address: str, workers: int
     Raises:
         InputError: Ray is not installed, or there is no cluster at the address.
     """
+    with cluster(address, workers) as ray:
+        yield from _drive(ray, videos, replace(job, threads=1, out=job.out.resolve()), workers)
+
+
+@contextmanager
+def cluster(address: str, workers: int) -> Iterator[Any]:
+    """Ray, connected; it stays so when it was already, and is let go at the end when it was not.
+
+    Args:
+        address, workers: as for `spread_over_ray`.
+
+    Raises:
+        InputError: Ray is not installed, or there is no cluster at the address.
+    """
     ray = _ray()
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, address, workers)
     try:
-        yield from _drive(ray, videos, replace(job, threads=1, out=job.out.resolve()), workers)
+        yield ray
     finally:
         if ours:
             ray.shutdown()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from avloc.atomic import write_whole
-from avloc.config import PRESETS, RunConfig
+from avloc.config import MACHINE, PRESETS, RunConfig
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluation import evaluate_snippets
 from avloc.formats import FeatureStore, read_annotations, read_labels
@@ -26,7 +26,7 @@ from avloc.metrics import detection_scores, rasterise, whole_video_detections
 from avloc.pipeline import Localizer, load
 from avloc.types import ActivationSequence, Detection, VideoAnnotation
 
-__all__ = ["Cell", "DataSet", "compute", "open_data", "read_cell", "score"]
+__all__ = ["Cell", "DataSet", "compute", "digest", "open_data", "read_cell", "score"]
 
 _SCHEMA = 1
 _FILES = ("features", "labels.csv", "ground_truth.json")
@@ -94,6 +94,11 @@ def open_data(text: str) -> DataSet:
     return DataSet(name, folder, hashlib.sha256(b"\0".join([*parts, "\n".join(sizes).encode()])).hexdigest()[:16])
 
 
+def digest(facts: Any) -> str:
+    """A short name for plain data: the same on any machine."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A run to make.
@@ -112,9 +117,8 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of the cell: the same settings, seed and data give the same one, on any machine."""
-        settings = self.config.model_dump(exclude={"extract": True, "train": {"accelerator", "devices", "num_nodes"}})
-        facts = [_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        settings = self.config.model_dump(exclude={"extract": True, "train": set(MACHINE)})
+        return digest([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
 
     @property
     def path(self) -> Path:
@@ -162,12 +166,11 @@ def score(localizer: Localizer, data: DataSet) -> dict[str, float]:
     store = FeatureStore(data.features)
     found: dict[str, tuple[Detection, ...]] = {}
     activations = []
-    needed = localizer.card.config.model.modality
     for annotation in tests:
         if annotation.video_id not in store:
             continue
         features = store.load(annotation.video_id)
-        if needed == "audio-visual" or needed in features.modalities:
+        if localizer.can_use(features):
             activations.append(localizer.activations(features))
             found[annotation.video_id] = localize(activations[-1], localizer.options)
     scores = detection_scores(found, tests)

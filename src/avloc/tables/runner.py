@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,9 @@ def _over_processes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell,
 
 
 def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tuple[Cell, str]]:
-    with _cluster(address, workers) as ray:
+    from avloc.extraction.cluster import cluster
+
+    with cluster(address, workers) as ray:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_attempt)
         flying = {task.remote(_absolute(cell)): cell for cell in cells}
@@ -150,18 +152,3 @@ def _absolute(cell: Cell) -> Cell:
     return replace(
         cell, home=cell.home.resolve(), data=replace(cell.data, folder=cell.data.folder.resolve()), parent=parent
     )
-
-
-@contextmanager
-def _cluster(address: str, workers: int) -> Iterator[Any]:
-    from avloc.extraction.cluster import _connect, _ray  # one way to a cluster in the whole program
-
-    ray = _ray()
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address, workers)
-    try:
-        yield ray
-    finally:
-        if ours:
-            ray.shutdown()
