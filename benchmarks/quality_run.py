@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from avloc.config import parse_overrides
 from avloc.console import Talk
 from avloc.errors import AvlocError
+from avloc.workers import pool
 from quality_models import Answer, Model, work
 
 __all__ = ["add_options", "compute_missing", "overrides_of"]
@@ -65,12 +68,11 @@ def compute_missing(answers: Mapping[str, Answer], jobs: int, talk: Talk) -> lis
 
 def _outcomes(todo: Sequence[tuple[Model | None, list[Answer], str]], jobs: int) -> Iterator[tuple[str, float | str]]:
     if jobs == 1:
-        _settle()
         for model, answers, name in todo:
             yield name, _attempt(model, answers)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_settle) as pool:
-        flying = {pool.submit(_attempt, model, answers): name for model, answers, name in todo}
+    with pool(jobs) as workers:
+        flying = {workers.submit(_attempt, model, answers): name for model, answers, name in todo}
         for future in as_completed(flying):
             try:
                 yield flying[future], future.result()
@@ -78,16 +80,24 @@ def _outcomes(todo: Sequence[tuple[Model | None, list[Answer], str]], jobs: int)
                 yield flying[future], "a process died, perhaps of memory; run it again with fewer --jobs"
 
 
-def _settle() -> None:
-    import torch
-
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One thread and no talk, and afterwards as it was."""
+    log = logging.getLogger("avloc")
+    threads, level = torch.get_num_threads(), log.level
     torch.set_num_threads(1)
-    logging.getLogger("avloc").setLevel(logging.ERROR)
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        log.setLevel(level)
 
 
 def _attempt(model: Model | None, answers: Sequence[Answer]) -> float | str:
     """Seconds, or the reason why not."""
-    try:
-        return work(model, answers)
-    except AvlocError as error:
-        return str(error)
+    with _alone():
+        try:
+            return work(model, answers)
+        except AvlocError as error:
+            return str(error)

@@ -1,7 +1,20 @@
-"""Shape annotations are enforced in every test: jaxtyping's import hook checks each call of avloc."""
+"""For every test: shapes are checked at each call of avloc, and what torch computes with is left as it was."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("avloc", "typecheck.numeric_tower")
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """The number of threads decides the last bits of a result: a test that leaves another one breaks later ones."""
+    before = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    yield
+    assert before == (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")), "torch's threads were changed"
