@@ -128,8 +128,24 @@ def test_contrast_by_hand() -> None:
     assert outer[0] == pytest.approx(0.5 * inner[0])
     assert contrast(curve, one_candidate(0, 9), 0.25, 0.0)[1][0] == 0
     assert contrast(curve, one_candidate(0, 9), 0.25, 0.5, 0.2)[1][0] == pytest.approx(0.2 * inner[0])
+    assert contrast(curve, one_candidate(0, 9), 0.25, 0.5, -0.3)[1][0] == pytest.approx(-0.3 * inner[0])
     one_end = one_candidate(0, 8)  # its left margin is outside, its right one half: `whole` says nothing of it
     assert contrast(curve, one_end, 0.25, 0.5, 0.2)[1] == contrast(curve, one_end, 0.25, 0.5)[1]
+
+
+def test_the_briefer_the_video_the_more_likely_it_is_all_action() -> None:
+    def of_the_whole(length: int, **changes: float) -> float:
+        curve = np.full((length, 1), 0.2)
+        curve[length // 2 :] = 0.3
+        found = localize(video(curve), MULTI.model_copy(update=changes))
+        return max(d.score for d in found if d.end_s - d.start_s == length)
+
+    scores = [of_the_whole(length) for length in (10, 20, 40, 80)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 2 * scores[2]
+    even = {of_the_whole(length, brief=0.0) for length in (10, 20, 40)}
+    assert max(even) - min(even) < 1e-9
+    assert of_the_whole(4) == of_the_whole(4, brief=100.0), "what speaks for the whole video is bounded"
 
 
 @quick

@@ -168,14 +168,15 @@ class LocalizeConfig(Options):
     smooth_passes: int = Field(1, ge=0)  # multi, ours: 1/4 1/2 1/4 over the curves before they are cut
     outer_margin: float = Field(0.5, gt=0)  # multi, ours: margins of so much of the length on each side; AutoLoc 0.25
     beyond: float = Field(0.5, ge=0, le=1)  # multi, ours: a margin outside the video counts as this share of the inside
-    whole: float = Field(0.2, ge=0, le=1)  # multi, ours: the same where a candidate fills the video
+    whole: float = Field(0.5, ge=0, le=1)  # multi, ours: the same where a candidate fills the video, less ...
+    brief: float = Field(8.0, ge=0)  # multi, ours: ... this by its snippets; brief videos were often cut to an action
     video_weight: float = Field(0.0, ge=0)  # multi, ours: of the video score beside the contrast; it did not help
     contrast_slope: float = Field(8.0, gt=0)  # multi, ours: the contrast as logistic(slope (contrast - middle)) ...
     contrast_middle: float = 0.2  # multi, ours: ... for suppression
     nms_sigma: float = Field(0.3, gt=0)  # multi, ours: Soft-NMS has 0.5
     max_per_class: int = Field(1000, ge=1)  # multi, ours: detections per class and video; for videos of hours
-    calibration_slope: float = Field(2.2, gt=0)  # multi, ours: fitted on the held-out yardstick, see Decoding
-    calibration_offset: float = -0.85  # multi, ours: with it
+    calibration_slope: float = Field(1.2, gt=0)  # multi, ours: fitted on videos not trained on, see Decoding
+    calibration_offset: float = -2.35  # multi, ours: with it
     weakest: float = Field(0.01, ge=0, le=1)  # multi, ours: detections less likely than this are not reported
 
     @model_validator(mode="after")
@@ -236,7 +237,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
         "extract.step_s": 0.5,
         "model.embed_dim": 128,
-        "loss.mil_background_weight": 1.0,
         "train.steps": 300,
         "train.weight_decay": 1e-2,
         "train.learning_rate": 1e-3,

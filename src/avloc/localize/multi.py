@@ -54,7 +54,8 @@ def contrasted(activations: ActivationSequence, options: LocalizeConfig) -> list
     kept = gated(activations.video_scores, options.class_share, options.min_classes)
     curves = np.asarray(activations.probs[:, 1 + kept].T, dtype=np.float64)
     found = candidates(curves, np.asarray(activations.reliability, dtype=np.float64), options)
-    inner, outer = contrast(curves, found, options.outer_margin, options.beyond, options.whole)
+    whole = max(options.whole - options.brief / curves.shape[1], -1.0)
+    inner, outer = contrast(curves, found, options.outer_margin, options.beyond, whole)
     evidence = inner - outer + options.video_weight * activations.video_scores[kept][found.row]
     strength = logistic(options.contrast_slope * (evidence - options.contrast_middle))
     start_s, end_s = activations.grid.spans_s(found.start, found.stop, activations.duration_s)
@@ -126,7 +127,7 @@ def contrast(
 
     Where a margin reaches beyond the video, nobody knows: there it holds `beyond` times the inner mean. With
     beyond = 0 this is AutoLoc's contrast with zeros around the video. A candidate that fills the video has no other
-    margins: there it is `whole`, if given, instead of `beyond`.
+    margins: there it is `whole`, if given, instead of `beyond`; below 0 it speaks for the candidate.
     """
     length = curves.shape[1]
     knots = np.concatenate([curves[:, :1], curves, curves[:, -1:]], axis=1)  # at 0, 1/2, 3/2, ..., L - 1/2, L
