@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from avloc import losses, model
+from avloc.dataset import collate
 from avloc.tensors import SnippetOutput
+from feature_sets import make_videos
 
 B, L, DU, DV, C = 3, 7, 4, 5, 6
 LENGTHS = (7, 5, 1)
@@ -196,6 +198,29 @@ def random_probs(rng: np.random.Generator) -> np.ndarray:
 
 
 LABELS = np.array([[1, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], dtype=float)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_dropout_keeps_the_mean_and_drops_the_share(share: float) -> None:
+    torch.manual_seed(3)
+    x = torch.linspace(0.5, 1.5, 200_000).reshape(2, 100, 1000).requires_grad_()
+    dropped = model.drop(x, share)
+    gone = dropped == 0
+    assert gone.float().mean().item() == pytest.approx(share, abs=5e-3)
+    torch.testing.assert_close(dropped[~gone], x[~gone] / (1 - share) if share < 1 else x[~gone])
+    (gradient,) = torch.autograd.grad(dropped.sum(), x)
+    torch.testing.assert_close(gradient, torch.where(gone, 0.0, 1 / max(1 - share, 1e-9)))
+    torch.manual_seed(3)
+    assert torch.equal(model.drop(x, share), dropped)
+
+
+def test_nothing_is_dropped_outside_training() -> None:
+    network = model.AudioVisualLocalizer(3, 4, 2, embed_dim=5, dropout=0.9)
+    batch = collate([(make_videos(count=1, sizes=(3, 4))[0][0], np.arange(8))], np.ones((1, 2), dtype=np.float32), 3, 4)
+    once, again = (network.eval()(batch).embedding for _ in range(2))
+    assert torch.equal(once, again)
+    assert torch.equal(once, network.fuse(batch))
+    assert (network.train()(batch).embedding == 0).float().mean() > 0.5
 
 
 def test_eq6_to_8_continuity(rng: np.random.Generator) -> None:

@@ -106,9 +106,13 @@ def coactivity_descriptors(
     high = logits.softmax(dim=1)
     lengths = mask.sum(dim=1)[videos, None]
     low = (1 - high) * mask[videos] / (lengths - 1).clamp_min(1)
-    rows = embedding[videos]
     where = torch.stack([videos, classes], dim=1)
-    return (high[:, None] @ rows).squeeze(1), (low[:, None] @ rows).squeeze(1), where
+    # one product over the batch as it lies; a copy of the embedding for each label would cost more than the sums
+    slot = (labels != 0).cumsum(dim=1)[videos, classes] - 1
+    weights = high.new_zeros(len(labels), int(slot.max()) + 1 if len(slot) else 1, 2, mask.shape[1])
+    weights = weights.index_put((videos, slot), torch.stack([high, low], dim=1))
+    sums = (weights.flatten(1, 2) @ embedding).unflatten(1, (-1, 2))[videos, slot]
+    return sums[:, 0], sums[:, 1], where
 
 
 def coactivity_pairs(where: Int[Tensor, "n 2"], videos: Int[Tensor, "p 2"] | None = None) -> Int[Tensor, "m 2"]:
