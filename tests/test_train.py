@@ -20,8 +20,9 @@ import avloc
 from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_model, load_state
 from avloc.config import RunConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.evaluation import evaluate_snippets
+from avloc.evaluation import evaluate_snippets, read_activations
 from avloc.formats import save_features
+from avloc.gathering import find_run
 from avloc.model import InputNorm
 from avloc.pipeline import localize_all
 from avloc.train import fit, read_record
@@ -384,3 +385,6 @@ def test_a_video_whose_name_leads_out_of_the_folder_costs_itself(tmp_path: Path,
     assert [f.video_id for f in failures] == ["a", "b"]
     assert all("leads out of" in f.reason for f in failures)
     assert not list(tmp_path.rglob("escaped*"))
+    (kept,) = read_activations(tmp_path / "deep" / "out" / "scores", {"sub/video", "other"})
+    assert kept.video_id == "sub/video"
+    assert find_run(tmp_path / "deep" / "out").videos() == ("sub/video",)

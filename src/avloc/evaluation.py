@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from avloc.atomic import write_whole
 from avloc.errors import InputError, did_you_mean
 from avloc.formats import read_submission
-from avloc.formats.activations import load_activations
+from avloc.formats.activations import activation_files, load_activations
 from avloc.formats.annotations import SUBSETS
 from avloc.formats.llp import read_llp
 from avloc.formats.wtalc import read_ambiguous
@@ -141,7 +141,7 @@ def evaluate_files(
     notes = list(reference.notes)
     columns, named = read_submission(table, [a.video_id for a in reference.annotations])
     if detections.is_dir() and (detections / "scores").is_dir():
-        named = tuple(path.stem for path in (detections / "scores").glob("*.safetensors"))
+        named = tuple(activation_files(detections / "scores"))
     if subset is None and (table.suffix != ".csv" or detections.is_dir()):
         reference, note = reference.about(named)
         notes += note
@@ -303,4 +303,4 @@ def _raster(
 
 def read_activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:
     """Activations of the chosen videos, from the scores/ of a folder that `avloc localize` wrote."""
-    return [load_activations(path) for path in sorted(folder.glob("*.safetensors")) if path.stem in chosen]
+    return [load_activations(path) for video, path in activation_files(folder).items() if video in chosen]

@@ -12,7 +12,7 @@ import yaml
 
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats import FeatureStore, read_detections
-from avloc.formats.activations import load_activations
+from avloc.formats.activations import activation_files, load_activations
 from avloc.report.views import RunView
 from avloc.types import ActivationSequence, Detection
 
@@ -43,7 +43,7 @@ class RunSource:
 
     def videos(self) -> tuple[str, ...]:
         """Those it is about, also those without detections."""
-        scored = sorted(p.stem for p in (self.folder / "scores").glob("*.safetensors")) if self.folder else []
+        scored = activation_files(self.folder / "scores") if self.folder else ()
         return tuple(dict.fromkeys([*scored, *self.paths, *self.detections]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from avloc.errors import AvlocError, ConfigError, InputError, StorageError
 from avloc.exporting import write_detections
 from avloc.extraction import Failure, extract_one, write_failures
 from avloc.formats import load_features
-from avloc.formats.activations import save_activations
+from avloc.formats.activations import activation_files, save_activations
 from avloc.localize import localize
 from avloc.locks import alone_in
 from avloc.losses import topk_mean
@@ -33,9 +33,19 @@ from avloc.media.find import find_media
 from avloc.media.guard import guarded
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
-__all__ = ["Localization", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
+__all__ = ["Localization", "Localized", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
 
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Localized:
+    """What is kept of each of many videos; their activations, which would fill the memory, lie in scores/."""
+
+    detections: tuple[Detection, ...]
+    duration_s: float
+    modalities: tuple[str, ...]
+    path: Path | None
 
 
 @dataclass(frozen=True)
@@ -224,7 +234,7 @@ def localize_all(
     formats: Sequence[str] = ("json", "csv"),
     progress: Progress | None = None,
     media: Mapping[str, Path] | None = None,
-) -> tuple[dict[str, Localization], tuple[Failure, ...]]:
+) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
     """Localize every input and write a folder of results; an unreadable one costs itself only.
 
     Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
@@ -253,18 +263,17 @@ def _localize_all(
     formats: Sequence[str],
     progress: Progress | None,
     media: Mapping[str, Path],
-) -> tuple[dict[str, Localization], tuple[Failure, ...]]:
-    found: dict[str, Localization] = {}
+) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
+    found: dict[str, Localized] = {}
     failures = []
     for done, (path, given) in enumerate(_extracted(localizer, inputs), start=1):
         try:
             if isinstance(given, AvlocError):
                 raise given
             result = localizer.localize(given)
-            if isinstance(given, FeatureSequence):
-                result = replace(result, path=path)
+            source = path if isinstance(given, FeatureSequence) else result.path
             save_activations(inside(out / "scores", f"{result.video_id}.safetensors"), result.activations)
-            found[result.video_id] = result
+            found[result.video_id] = Localized(result.detections, result.duration_s, result.modalities, source)
         except StorageError:  # the next one could not be written either
             raise
         except AvlocError as error:
@@ -280,10 +289,10 @@ def _localize_all(
     return found, tuple(failures)
 
 
-def _drop_scores_of_others(scores: Path, found: Mapping[str, Localization]) -> None:
+def _drop_scores_of_others(scores: Path, found: Mapping[str, Localized]) -> None:
     """Scores of videos that an earlier localization wrote here, and that this one knows nothing of."""
-    for path in scores.rglob("*.safetensors"):
-        if path.relative_to(scores).as_posix().removesuffix(".safetensors") not in found:
+    for video, path in activation_files(scores).items():
+        if video not in found:
             path.unlink()
 
 
@@ -300,7 +309,7 @@ def _extracted(
         yield (path, path) if path.suffix == ".safetensors" else next(extracted)
 
 
-def _videos_table(found: dict[str, Localization], files: Mapping[str, Path | None]) -> str:
+def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["video", "duration_s", "labels", "detections", "modalities", "path"])

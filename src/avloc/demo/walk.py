@@ -23,9 +23,10 @@ from avloc.demo.studio import DemoSet, render
 from avloc.evaluation import Evaluation, evaluate_files
 from avloc.extraction import extract_all
 from avloc.formats import FeatureStore, read_annotations, read_labels
+from avloc.formats.activations import load_activations
 from avloc.locks import alone_in
 from avloc.media.find import find_media
-from avloc.pipeline import Localization, load, localize_all
+from avloc.pipeline import Localized, load, localize_all
 from avloc.report import timeline
 from avloc.train import fit
 
@@ -45,8 +46,9 @@ _PICTURES = 4
 @dataclass(frozen=True)
 class _Row:
     name: str
+    home: Path
     evaluation: Evaluation
-    found: dict[str, Localization]
+    found: dict[str, Localized]
 
 
 def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
@@ -92,13 +94,13 @@ def _render(folder: Path, seed: int, workers: int, talk: Talk) -> DemoSet:
 
 def _model(folder: Path, name: str, config: RunConfig, talk: Talk) -> _Row:
     with talk.progress(name) as progress:
-        evaluation, found = train_and_score(folder, folder / name.replace(" ", "-"), config, progress)
-    return _Row(name, evaluation, found)
+        home = folder / name.replace(" ", "-")
+        return _Row(name, home, *train_and_score(folder, home, config, progress))
 
 
 def train_and_score(
     demo: Path, home: Path, config: RunConfig, progress: Callable[[int, int, str], None] | None = None
-) -> tuple[Evaluation, dict[str, Localization]]:
+) -> tuple[Evaluation, dict[str, Localized]]:
     """Train on a demo folder's features into `home`, or take up the run there, and score it on the test videos.
 
     A video that a uni-modal model cannot see or hear is not localized and counts as missed.
@@ -138,20 +140,19 @@ def _table(talk: Talk, rows: list[_Row]) -> None:
 def _pictures(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
     """Timelines of the test videos with the most instances: visual-only beside the paper's method, as in Fig. 3."""
     annotations, _ = read_annotations(data.ground_truth, "validation")
-    found = {row.name: row.found for row in rows}
-    shown = [a for a in annotations if a.video_id in found["visual only"] and a.video_id in found["2 stages"]]
-    home = folder / "timelines"
-    home.mkdir(exist_ok=True)
+    drawn = [row for row in rows if row.name in ("visual only", "2 stages")]
+    shown = [a for a in annotations if all(a.video_id in row.found for row in drawn)]
+    pictures = folder / "timelines"
+    pictures.mkdir(exist_ok=True)
     for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_PICTURES]:
         video = annotation.video_id
-        results = {name: found[name][video] for name in ("visual only", "2 stages")}
         timeline(
-            {name: result.activations for name, result in results.items()},
-            {name: result.detections for name, result in results.items()},
+            {row.name: load_activations(row.home / "detections" / "scores" / f"{video}.safetensors") for row in drawn},
+            {row.name: row.found[video].detections for row in drawn},
             annotation.instances,
-            home / f"{video}.png",
+            pictures / f"{video}.png",
         )
-    return home
+    return pictures
 
 
 def _said(talk: Talk, began: float, what: str) -> None:
