@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import save_features
+from avloc.formats import save_features, write_annotations
 from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 
 
@@ -54,3 +54,13 @@ def write_set(folder: Path, videos: list[tuple[FeatureSequence, VideoAnnotation]
     rows = [f"{truth.video_id},{';'.join(sorted({i.label for i in truth.instances}))}" for _, truth in videos]
     labels.write_text("video,labels\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return features, labels
+
+
+def write_split_set(folder: Path, count: int, tests: int, column: str = "subset") -> None:
+    """A set as `avloc convert` and `avloc demo` leave it, with ground truth; the last `tests` are for testing."""
+    videos = make_videos(count=count)
+    _, labels = write_set(folder, videos)
+    subsets = [column, *["train"] * (count - tests), *["test"] * tests]
+    lines = zip(labels.read_text(encoding="utf-8").splitlines(), subsets, strict=True)
+    labels.write_text("".join(f"{a},{b}\n" for a, b in lines), encoding="utf-8")
+    write_annotations(folder / "ground_truth.json", [truth for _, truth in videos])

@@ -15,9 +15,9 @@ import collapse
 import quality
 import quality_models
 from avloc.config import LocalizeConfig, preset
-from avloc.formats import FeatureStore, load_features, write_annotations
+from avloc.formats import FeatureStore, load_features
 from avloc.metrics import detection_scores
-from feature_sets import make_videos, write_set
+from feature_sets import write_split_set
 from quality_models import METHODS, Answer, Model, config_of
 from quality_report import differences, markdown, missing_tracks, scores_of
 from quality_sets import open_set
@@ -27,14 +27,8 @@ SMALL = {"model.embed_dim": 8, "train.steps": 4, "train.learning_rate": 1e-3, "t
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set as `avloc convert` leaves it; the last eight videos are for testing."""
     home = tmp_path_factory.mktemp("little")
-    videos = make_videos(count=24)
-    _, labels = write_set(home, videos)
-    lines = labels.read_text(encoding="utf-8").splitlines()
-    subsets = ["split", *(["train"] * 16), *(["test"] * 8)]
-    labels.write_text("".join(f"{a},{b}\n" for a, b in zip(lines, subsets, strict=True)), encoding="utf-8")
-    write_annotations(home / "ground_truth.json", [truth for _, truth in videos])
+    write_split_set(home, count=24, tests=8, column="split")
     return home
 
 

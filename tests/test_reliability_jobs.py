@@ -25,7 +25,7 @@ from avloc.atomic import make_folder, settled, sweep, whole_file, write_whole
 from avloc.config import ExtractConfig, preset
 from avloc.errors import InputError, StorageError
 from avloc.extraction import extract_all, layout, read_manifest
-from avloc.formats import load_features, write_annotations
+from avloc.formats import load_features
 from avloc.formats.activations import load_activations
 from avloc.locks import alone_in
 from avloc.media.encode import write_video
@@ -36,7 +36,7 @@ from avloc.previews import make_proxy
 from avloc.reporting import PageSources, build_page
 from avloc.tables import cell_of, compute_all, fill, open_data, recipes_of, write_tables
 from avloc.train import fit
-from feature_sets import make_videos, write_set
+from feature_sets import write_split_set
 
 KILLED = -signal.SIGKILL
 SMALL = {"model.embed_dim": 16, "train.steps": 4, "train.eval_every": 2, "train.batch_size": 6}
@@ -55,13 +55,8 @@ def film(path: Path, seed: int) -> Path:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with a run, features, videos and detections."""
     home = tmp_path_factory.mktemp("home")
-    videos = make_videos(count=18)
-    features, labels = write_set(home, videos)
-    fit(features, labels, home / "run", preset("default", SMALL))
-    subsets = ["subset", *["train"] * 12, *["test"] * 6]
-    lines = zip(labels.read_text(encoding="utf-8").splitlines(), subsets, strict=True)
-    labels.write_text("".join(f"{a},{b}\n" for a, b in lines), encoding="utf-8")
-    write_annotations(home / "ground_truth.json", [truth for _, truth in videos])
+    write_split_set(home, count=18, tests=6)
+    fit(home / "features", home / "labels.csv", home / "run", preset("default", SMALL))
     for k in range(3):
         film(home / "videos" / f"video_{k:03d}.mp4", k)
     localize(home, home / "detections")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from avloc.checkpoint import ModelCard, load_model
 from avloc.cli.app import app
 from avloc.config import preset
 from avloc.errors import ConfigError, InputError
-from avloc.formats import load_features, write_annotations
+from avloc.formats import load_features, save_features, write_annotations
 from avloc.metrics import rasterise
 from avloc.report.figures_paper import Panel, comparison_figure
 from avloc.tables import PAPER, ROWS, Cell, cell_of, compute_all, needed, open_data, recipes_of
@@ -29,21 +30,15 @@ from avloc.tables.multiply_adds import multiply_adds
 from avloc.tables.paper import number
 from avloc.train import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
-from feature_sets import make_videos, write_set
+from feature_sets import make_videos, write_set, write_split_set
 
 SMALL = {"model.embed_dim": 16, "train.steps": 6, "train.eval_every": 6, "train.batch_size": 6}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set as `avloc convert` and `avloc demo` leave it; the last six videos are for testing."""
     home = tmp_path_factory.mktemp("set")
-    videos = make_videos(count=24)
-    _, labels = write_set(home, videos)
-    lines = labels.read_text(encoding="utf-8").splitlines()
-    subsets = ["subset", *(["train"] * 18), *(["test"] * 6)]
-    labels.write_text("".join(f"{a},{b}\n" for a, b in zip(lines, subsets, strict=True)), encoding="utf-8")
-    write_annotations(home / "ground_truth.json", [truth for _, truth in videos])
+    write_split_set(home, count=24, tests=6)
     return home
 
 
@@ -228,6 +223,21 @@ def test_a_finished_cell_is_never_computed_again(folder: Path, tmp_path: Path) -
     assert compute_all(cells) == {}
     assert [(cell.path.stat().st_mtime_ns, cell.path.read_text()) for cell in cells] == before
     assert not (cells[0].run / "state.pt").exists()
+
+
+def test_data_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    write_split_set(tmp_path, count=6, tests=2)
+    first = open_data(f"demo={tmp_path}").fingerprint
+    assert open_data(f"ave={tmp_path}").fingerprint == first
+    one = tmp_path / "features" / "video_001.safetensors"
+    video = load_features(one)
+    assert video.audio is not None
+    audio = video.audio.copy()
+    audio[-1, -1] += 1  # as long as before
+    save_features(one, replace(video, audio=audio))
+    second = open_data(f"demo={tmp_path}").fingerprint
+    (tmp_path / "features" / "video_000.safetensors").unlink()
+    assert len({first, second, open_data(f"demo={tmp_path}").fingerprint}) == 3
 
 
 def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
