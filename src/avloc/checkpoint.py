@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +26,7 @@ import avloc
 from avloc.atomic import settled, whole_file, write_whole
 from avloc.config import RunConfig
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.model import AudioVisualLocalizer
+from avloc.model import AudioVisualLocalizer, Normalization
 from avloc.model_tian import TianLocalizer
 from avloc.model_wtalc import WTALC
 
@@ -78,7 +78,7 @@ class ModelCard:
     step: int = 0
 
     @property
-    def visual_normalize(self) -> Literal["none", "l2", "scale", "standard"]:
+    def visual_normalize(self) -> Normalization:
         """How visual features are scaled. "auto" is l2 for what a network says, whose length means little, and "scale"
         for `appearance`, which measures: its length is how much moves."""
         asked = self.config.model.visual_normalize
@@ -150,7 +150,7 @@ def load_model(run: Path) -> tuple[Localizing, ModelCard]:
             f"{path}: what it says of itself cannot be read, or does not fit its weights: {error}"
         ) from error
     model = card.build()
-    _load_weights(model, weights, path)
+    model.load_state_dict(dict(weights))
     return model.eval(), card
 
 
@@ -174,13 +174,6 @@ def _check_sizes(card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
     if other:
         name = other[0]
         raise ValueError(f"{name} should be {described.get(name, 'absent')}, is {there.get(name, 'absent')}")
-
-
-def _load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise FormatError(f"{path}: the weights do not fit the configuration beside them: {error}") from error
 
 
 def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> None:

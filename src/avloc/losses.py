@@ -32,6 +32,7 @@ __all__ = [
     "keep_to_labels",
     "mil_loss",
     "mil_targets",
+    "mil_term",
     "output_terms",
     "pseudo_localization_loss",
     "pseudo_targets",
@@ -268,6 +269,22 @@ def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Ten
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
 
+def mil_term(
+    output: SnippetOutput,
+    labels: Float[Tensor, "b c"],
+    mask: Bool[Tensor, "b l"],
+    mil_scores: Literal["open-max", "logits"] = "open-max",
+    mil_background: Literal["never", "known", "always"] = "known",
+    mil_background_weight: float = 0.5,
+    topk_divisor: int = 8,
+) -> Float[Tensor, ""]:
+    """L_mil of a network's output by its configuration: on p with background in the target, or on h without."""
+    if mil_scores == "logits":
+        return mil_loss(output.action_logits, mil_targets(labels, "never")[:, 1:], mask, "logits", topk_divisor)
+    target = mil_targets(labels, mil_background, mil_background_weight)
+    return mil_loss(output.probs, target, mask, "probabilities", topk_divisor)
+
+
 def output_terms(
     output: SnippetOutput,
     labels: Float[Tensor, "b c"],
@@ -291,12 +308,7 @@ def output_terms(
     `guide` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
     (The co-activity term needs pairs, which may lie on different machines; see `coactivity_descriptors`.)
     """
-    if mil_scores == "logits":
-        target = mil_targets(labels, "never")[:, 1:]
-        mil = mil_loss(output.action_logits, target, mask, "logits", topk_divisor)
-    else:
-        target = mil_targets(labels, mil_background, mil_background_weight)
-        mil = mil_loss(output.probs, target, mask, "probabilities", topk_divisor)
+    mil = mil_term(output, labels, mask, mil_scores, mil_background, mil_background_weight, topk_divisor)
     guide = output.probs if guide is None else guide
     q = pseudo_targets(guide, mask, neighbors, labels if pseudo_from_labels else None)
     pseudo, rate = pseudo_localization_loss(output.probs, q, mask, threshold, pseudo_labels)

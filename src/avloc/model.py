@@ -28,6 +28,7 @@ __all__ = [
     "AudioVisualLocalizer",
     "CrossAttentionFusion",
     "InputNorm",
+    "Normalization",
     "attention",
     "cross_attend",
     "drop",
@@ -35,6 +36,9 @@ __all__ = [
     "soft_max",
 ]
 
+
+Normalization = Literal["none", "l2", "scale", "standard"]
+"""How raw features are scaled, see `InputNorm`."""
 
 _FUSED_FROM = 1024
 """Snippets above which Λ is never written out; below it is cheap, and two products share it."""
@@ -209,11 +213,16 @@ class InputNorm(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, size: int, mode: Literal["none", "l2", "scale", "standard"]) -> None:
+    def __init__(self, size: int, mode: Normalization) -> None:
         super().__init__()
         self.mode = mode
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it needs the training set's statistics."""
+        return self.mode in ("scale", "standard")
 
     def fit(self, mean: Float[Tensor, " d"], deviation: Float[Tensor, " d"]) -> None:
         """Take the training set's statistics; a channel that never varies is only centred."""
@@ -224,7 +233,7 @@ class InputNorm(nn.Module):
 
     def forward(self, rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         rows = rows.to(self.mean.dtype)  # a network in double precision takes features of single
-        if self.mode in ("scale", "standard"):
+        if self.fitted:
             return (rows - self.mean).div_(self.deviation)
         return F.normalize(rows, dim=-1) if self.mode == "l2" else rows
 
@@ -265,8 +274,8 @@ class AudioVisualLocalizer(nn.Module):
         dropout: float = 0.7,
         leaky_slope: float = 0.01,
         correlation_scale: float = 1.0,
-        audio_normalize: Literal["none", "l2", "scale", "standard"] = "none",
-        visual_normalize: Literal["none", "l2", "scale", "standard"] = "none",
+        audio_normalize: Normalization = "none",
+        visual_normalize: Normalization = "none",
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()

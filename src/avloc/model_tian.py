@@ -14,14 +14,12 @@ Where this differs from theirs
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from avloc.model import InputNorm, soft_max
+from avloc.model import InputNorm, Normalization, soft_max
 from avloc.tensors import AUDIO, VISUAL, Batch, SnippetOutput
 
 __all__ = ["GuidedAttention", "TianLocalizer"]
@@ -71,8 +69,8 @@ class TianLocalizer(nn.Module):
         num_classes: int,
         grid_cells: int = 1,
         hidden: int = 128,
-        audio_normalize: Literal["none", "l2", "scale", "standard"] = "standard",
-        visual_normalize: Literal["none", "l2", "scale", "standard"] = "standard",
+        audio_normalize: Normalization = "standard",
+        visual_normalize: Normalization = "standard",
     ) -> None:
         super().__init__()
         if not (audio_size and visual_size):

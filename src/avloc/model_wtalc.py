@@ -13,13 +13,11 @@ Where this differs from theirs
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from avloc.model import InputNorm, soft_max
+from avloc.model import InputNorm, Normalization, soft_max
 from avloc.tensors import VISUAL, Batch, SnippetOutput
 
 __all__ = ["WTALC"]
@@ -42,7 +40,7 @@ class WTALC(nn.Module):
         visual_size: int,
         num_classes: int,
         dropout: float = 0.7,
-        normalize: Literal["none", "l2", "scale", "standard"] = "standard",
+        normalize: Normalization = "standard",
     ) -> None:
         super().__init__()
         if not visual_size:

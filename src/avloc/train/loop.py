@@ -324,11 +324,12 @@ def _per_video(loss: LossConfig) -> dict[str, Any]:
 
 
 def _fit_norms(module: Localizing, train: WeakDataset) -> None:
+    norms = {name: norm for name, norm in module.norms.items() if isinstance(norm, InputNorm) and norm.fitted}
+    if not norms:
+        return
     statistics = train.statistics()
-    for name, norm in module.norms.items():
-        moments = getattr(statistics, name)
-        assert isinstance(norm, InputNorm)
-        if norm.mode in ("scale", "standard") and moments is not None:
+    for name, norm in norms.items():
+        if (moments := getattr(statistics, name)) is not None:
             norm.fit(torch.from_numpy(moments[0]), torch.from_numpy(moments[1]))
 
 

@@ -60,13 +60,6 @@ def _predicted(
         batch = videos.batch(indices[start : start + _CHUNK]).to(device)
         output = model(batch)
         scores = losses.topk_mean(output.probs, batch.mask, loss.topk_divisor)[:, 1:]
-        terms, _ = losses.output_terms(
-            output,
-            batch.labels,
-            batch.mask,
-            mil_scores=loss.mil_scores,
-            mil_background=loss.mil_background,
-            mil_background_weight=loss.mil_background_weight,
-            topk_divisor=loss.topk_divisor,
-        )
-        yield output.probs[batch.mask].float().cpu().numpy(), scores.float().cpu().numpy(), float(terms["mil"])
+        settings = loss.mil_scores, loss.mil_background, loss.mil_background_weight, loss.topk_divisor
+        mil = losses.mil_term(output, batch.labels, batch.mask, *settings)
+        yield output.probs[batch.mask].float().cpu().numpy(), scores.float().cpu().numpy(), float(mil)
