@@ -15,7 +15,7 @@ import pytest
 
 from avloc.converting import as_annotations, convert, read_segments
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.exporting import FORMATS, file_name, frame_times, parse_formats, with_media, write_formats
+from avloc.exporting import FORMATS, frame_times, parse_formats, with_media, write_formats
 from avloc.formats import read_annotations, read_detections
 from avloc.formats.exports.audacity import read_audacity, write_audacity
 from avloc.formats.exports.boris import read_boris, write_boris
@@ -413,12 +413,6 @@ def test_one_video_formats_refuse_many(tmp_path):
     write_formats(tmp_path, ["via"], [VideoSegments("a", FOUND), VideoSegments("b", FOUND)])
     with pytest.raises(InputError, match="one video a file"):
         convert(tmp_path / "segments.via.csv", tmp_path / "x.eaf")
-
-
-def test_names_that_no_system_takes():
-    assert file_name("a/b\\c:d") == "a_b_c_d"
-    assert file_name("../..") == "_"
-    assert file_name("...") == "_"
 
 
 def test_a_result_saves_itself_in_any_format(uneven, tmp_path):

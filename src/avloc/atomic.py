@@ -24,6 +24,9 @@ __all__ = ["inside", "make_folder", "settled", "storing", "sweep", "whole_file",
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
+MOST_NAME_BYTES = 255
+"""Of one part of a path, on every file system in use."""
+
 _PART = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)-[0-9a-f]{8}\.part")
 
 
@@ -31,11 +34,18 @@ def inside(folder: Path, name: str) -> Path:
     """The path of `name` under a folder; a name may have folders of its own, but never leads out.
 
     Raises:
-        InputError: it does: "../x", "/x".
+        InputError: it does: "../x", "/x"; or it is longer than a file's name may be.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    parts = Path(name).parts
+    # the last part may be a link: what is written there takes the link's place
+    if "\0" in name or ".." in parts or not path.parent.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"the name {name!r} leads out of {folder}: expected one that stays inside; rename the video")
+    longest = max((len(os.fsencode(part)) for part in parts), default=0)
+    if longest > MOST_NAME_BYTES:
+        raise InputError(
+            f"the name {name!r} has {longest} bytes, and a file's may have {MOST_NAME_BYTES}: rename the video"
+        )
     return path
 
 
@@ -53,7 +63,7 @@ def whole_file(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
         StorageError: the disk is full, read-only or gone. InputError: the path cannot be written to.
     """
     target = Path(path)
-    short = target.name.encode()[:100].decode(errors="ignore")
+    short = os.fsencode(target.name)[:100].decode(errors="ignore")
     part = target.parent / f".{short}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
     with storing(target):
         try:
@@ -70,9 +80,12 @@ def whole_file(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
 
 
 def write_whole(path: Path | str, content: bytes | str, keep: Path | None = None) -> None:
-    """Write all of a file at once; text as UTF-8 with the line ends it has. Otherwise as `whole_file`."""
+    """Write all of a file at once; text as UTF-8 with the line ends it has. Otherwise as `whole_file`.
+
+    Bytes of a file's name that are no characters, which Python holds as halves of such, are spelt out: "\\udcff".
+    """
     with whole_file(path, keep) as part:
-        part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        part.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -91,7 +104,8 @@ def storing(target: Path) -> Iterator[None]:
             raise StorageError(f"cannot write {target}: {reason}; make room and run the same command again") from error
         if error.errno in _GONE:
             raise StorageError(f"cannot write {target}: {reason}; mend the disk, or choose another -o") from error
-        raise InputError(f"cannot write {target}: {reason}; choose a folder that is writable") from error
+        advice = "rename what it is of" if error.errno == errno.ENAMETOOLONG else "choose a folder that is writable"
+        raise InputError(f"cannot write {target}: {reason}; {advice}") from error
 
 
 def make_folder(folder: Path, what: str = "") -> None:

@@ -16,6 +16,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from avloc.errors import one_line
+
 __all__ = ["Talk", "percent"]
 
 Report = Callable[[int, int, str], None]
@@ -24,6 +26,12 @@ Report = Callable[[int, int, str], None]
 def percent(value: float) -> str:
     """A score in [0, 1] as people of the field write it: 44.8."""
     return "-" if value != value else f"{100 * value:.1f}"
+
+
+def _on_one_line(record: logging.LogRecord) -> bool:
+    """Of a log's handler: its messages hold names too."""
+    record.msg, record.args = one_line(record.getMessage()), None
+    return True
 
 
 class Talk:
@@ -40,14 +48,15 @@ class Talk:
         self.out = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
         level = logging.DEBUG if verbose else logging.ERROR if self.quiet else logging.WARNING
         handler = RichHandler(console=self.err, show_time=False, show_path=False, markup=False)
+        handler.addFilter(_on_one_line)
         root = logging.getLogger("avloc")
         root.handlers[:] = [handler]
         root.setLevel(level)
 
     def say(self, text: str) -> None:
-        """A line for a person; words in brackets stay words."""
+        """A line for a person; words in brackets stay words, and a video's name cannot command the terminal."""
         if not self.quiet:
-            self.out.print(text, markup=False, soft_wrap=True)
+            self.out.print(one_line(text), markup=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; numbers right-aligned, names left."""
@@ -57,7 +66,7 @@ class Talk:
         for k, column in enumerate(columns):
             table.add_column(column, justify="left" if k == 0 else "right")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(one_line, row))
         self.out.print(table, markup=False)
 
     def summary(self, facts: dict[str, Any]) -> None:
@@ -73,7 +82,7 @@ class Talk:
         elif self.err.is_terminal:
             with self._bar() as bar:
                 task = bar.add_task(what, total=None, note="")
-                yield lambda done, total, text: bar.update(task, completed=done, total=total, note=text)
+                yield lambda done, total, text: bar.update(task, completed=done, total=total, note=one_line(text))
         else:
             yield self._lines(what)
 
@@ -99,6 +108,6 @@ class Talk:
             if now - last >= 10:
                 last = now
                 left = (now - began) / done * (total - done)
-                self.err.print(f"{what}: {done}/{total}, {left:.0f} s left, {text}", markup=False)
+                self.err.print(one_line(f"{what}: {done}/{total}, {left:.0f} s left, {text}"), markup=False)
 
         return report

@@ -19,6 +19,7 @@ __all__ = [
     "StorageError",
     "TrainingError",
     "did_you_mean",
+    "one_line",
 ]
 
 
@@ -33,8 +34,7 @@ class AvlocError(Exception):
     """Root of the tree: anything a person can mend without reading our code. Its text is one line."""
 
     def __str__(self) -> str:
-        text = _BREAKS.sub(" ", super().__str__().strip())
-        text = _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+        text = one_line(super().__str__().strip())
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
@@ -60,6 +60,11 @@ class StorageError(AvlocError):
 
 class TrainingError(AvlocError):
     """Training that cannot go on: its numbers are no longer numbers."""
+
+
+def one_line(text: str) -> str:
+    """Text for a terminal: line ends become spaces, and what a terminal would obey is spelt out."""
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], _BREAKS.sub(" ", text))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,12 +29,12 @@ from avloc.formats.exports.parquet import write_parquet
 from avloc.formats.exports.raven import write_raven
 from avloc.formats.exports.subtitles import write_srt, write_vtt
 from avloc.formats.exports.via import write_via
+from avloc.texts import file_stems
 from avloc.types import Detection, Media
 
 __all__ = [
     "FORMATS",
     "Format",
-    "file_name",
     "frame_times",
     "parse_formats",
     "save_detections",
@@ -134,9 +133,7 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
             written.append(out / f"segments{form.suffix}")
             form.all(written[-1], videos)
         elif form.one is not None:
-            for video in videos:
-                written.append(out / "per-video" / (file_name(video.video_id) + form.suffix))
-                form.one(written[-1], video)
+            written += _one_each(form, out / "per-video", videos)
     return written
 
 
@@ -178,12 +175,6 @@ def save_detections(
             ) from None
     form = FORMATS[name]
     write_as(form, name, path, [with_media(video, media if name not in ("csv", "json") else None, form.frames)])
-
-
-def file_name(video_id: str) -> str:
-    """A video's name as a file's: separators and what systems refuse become underscores."""
-    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", video_id).strip(". ")
-    return name[:150] or "_"
 
 
 def with_media(video: VideoSegments, path: Path | None, frames: bool = False) -> VideoSegments:
@@ -251,7 +242,13 @@ def write_as(form: Format, name: str, target: Path, videos: Sequence[VideoSegmen
         raise InputError(
             f"{target}: {name} holds one video a file, and there are {len(videos)}; give a folder (a name without dot)"
         )
-    files = [target / (file_name(v.video_id) + form.suffix) for v in videos]
+    return _one_each(form, target, videos)
+
+
+def _one_each(form: Format, folder: Path, videos: Sequence[VideoSegments]) -> list[Path]:
+    assert form.one is not None
+    stems = file_stems(video.video_id for video in videos)
+    files = [folder / (stems[video.video_id] + form.suffix) for video in videos]
     for file, video in zip(files, videos, strict=True):
         form.one(file, video)
     return files

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from avloc.atomic import inside
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats import FeatureStore, read_detections
 from avloc.formats.activations import activation_files, load_activations
@@ -38,8 +39,13 @@ class RunSource:
 
     def activations(self, video_id: str) -> ActivationSequence | None:
         """Of one video, when they were kept."""
-        file = self.folder / "scores" / f"{video_id}.safetensors" if self.folder is not None else None
-        return load_activations(file) if file is not None and file.is_file() else None
+        if self.folder is None:
+            return None
+        try:
+            file = inside(self.folder / "scores", f"{video_id}.safetensors")
+        except InputError:  # no localization wrote scores under such a name
+            return None
+        return load_activations(file) if file.is_file() else None
 
     def videos(self) -> tuple[str, ...]:
         """Those it is about, also those without detections."""

@@ -15,13 +15,14 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from avloc.atomic import write_whole
+from avloc.atomic import inside, write_whole
 from avloc.errors import AvlocError, InputError
 from avloc.extraction import Failure, write_failures
 from avloc.formats import save_features, write_annotations
 from avloc.formats.collection import Collection, Features
 from avloc.formats.labels import write_labels
 from avloc.formats.tracks import Tracks
+from avloc.texts import printable
 
 __all__ = ["Imported", "import_collection"]
 
@@ -61,8 +62,10 @@ def import_collection(
         rule: how features come onto it, and audio beside visual; see `formats.resample`.
         dtype: float16 halves the files; training reads either.
 
+    A video whose name cannot be that of a file is a failure like one that cannot be read.
+
     Raises:
-        InputError: an unknown rule; a video whose name cannot be that of a file.
+        InputError: an unknown rule.
     """
     _write_tables(collection, out)
     features: Features | None = collection.features
@@ -74,16 +77,16 @@ def import_collection(
     durations = collection.durations_s
     done, skipped, failures = [], [], []
     for k, video in enumerate(ids):
-        target = _target(out / "features", video)
-        if target.exists() and not overwrite:
-            skipped.append(video)
-            continue
         try:
+            target = _target(out / "features", video)
+            if target.exists() and not overwrite:
+                skipped.append(video)
+                continue
             assert features is not None
             save_features(target, features.load(video, durations.get(video)), dtype)
             done.append(video)
         except (AvlocError, ValueError) as error:
-            failures.append(Failure(video, "", str(error)))
+            failures.append(Failure(printable(video), "", str(error)))
         progress(k + 1, len(ids), video)
     write_failures(out / "failures.csv", failures)
     known, named = set(ids), {row.video_id for row in collection.labels.rows} | set(durations)
@@ -106,6 +109,7 @@ def _write_tables(collection: Collection, out: Path) -> None:
 def _target(folder: Path, video: str) -> Path:
     """Where a video's features go: inside the folder, whatever the data set calls it."""
     parts = PurePosixPath(video).parts
-    if not video or PurePosixPath(video).is_absolute() or {"..", "."} & set(parts) or any(c in video for c in "\\\0:"):
+    odd = any(c in video for c in "\\\0:") or printable(video) != video
+    if not video or PurePosixPath(video).is_absolute() or {"..", "."} & set(parts) or odd:
         raise InputError(f"a video called {video!r} cannot be written as a file; give it another name")
-    return folder / f"{video}.safetensors"
+    return inside(folder, f"{video}.safetensors")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +29,7 @@ from avloc.locks import alone_in
 from avloc.losses import topk_mean
 from avloc.media.find import find_media
 from avloc.media.guard import guarded
+from avloc.texts import csv_text, readable
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
 __all__ = ["Localization", "Localized", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
@@ -277,7 +276,7 @@ def _localize_all(
         except StorageError:  # the next one could not be written either
             raise
         except AvlocError as error:
-            failures.append(Failure(path.stem, str(path), str(error)))
+            failures.append(Failure(readable(path.stem), readable(path), str(error)))
         if progress is not None:
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
@@ -310,15 +309,13 @@ def _extracted(
 
 
 def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "duration_s", "labels", "detections", "modalities", "path"])
+    rows: list[Sequence[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
     for name, result in found.items():
         labels = ";".join(dict.fromkeys(d.label for d in result.detections))
         path = files[name]
         row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
-        writer.writerow([*row, str(path.resolve()) if path is not None else ""])
-    return text.getvalue()
+        rows.append([*row, readable(path.resolve()) if path is not None else ""])
+    return csv_text(rows)
 
 
 def _run_card(localizer: Localizer) -> str:

@@ -17,7 +17,6 @@ from jaxtyping import Float
 from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.evaluation import evaluate_snippets
-from avloc.exporting import file_name
 from avloc.formats import FeatureStore
 from avloc.gathering import RunSource, find_run, video_files
 from avloc.metrics import detection_scores
@@ -31,6 +30,7 @@ from avloc.report import (
     timeline,
     training_figure,
 )
+from avloc.texts import file_stems
 from avloc.types import FeatureSequence, VideoAnnotation
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def plot_all(
     home = _run_home(sources)
     if home is not None:
         write("training", lambda: _training(home))
-    for video in shown:
-        write(f"timelines/{file_name(video)}", partial(_timeline, named, truth, video))
+    for video, stem in file_stems(shown).items():
+        write(f"timelines/{stem}", partial(_timeline, named, truth, video))
     _attentions(sources, home, runs[0], shown, write, notes)
     return written, notes
 
@@ -168,10 +168,10 @@ def _attentions(
         notes.append("attention: this model has no stage of cross-attention")
         return
     files = {**run.paths, **video_files(sources.videos, run)}
-    for video in shown:
+    for video, stem in file_stems(shown).items():
         preview = _preview(files.get(video))
         for stage in range(1, stages + 1):
-            name = f"attention/{file_name(video)}_stage{stage}"
+            name = f"attention/{stem}_stage{stage}"
             write(name, partial(_attention, localizer, store, video, stage, preview))
 
 

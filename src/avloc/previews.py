@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from avloc.errors import AvlocError, InputError
+from avloc.errors import AvlocError, InputError, MediaError
 from avloc.types import Media
 
 __all__ = ["COLUMNS", "Preview", "ThumbnailSheet", "make_preview", "make_proxy", "plays_in_browsers"]
@@ -221,12 +221,12 @@ def _origin(path: Path) -> str:
 
 
 def _comment(path: Path) -> str | None:
-    import av
+    from avloc.media.container import open_container
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             return container.metadata.get("comment")
-    except (av.FFmpegError, OSError):
+    except MediaError:
         return None
 
 

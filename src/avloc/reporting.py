@@ -21,6 +21,7 @@ from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError
 from avloc.gathering import Modalities, RunSource, find_run, video_files
 from avloc.locks import alone_in
+from avloc.media.find import known_suffix
 from avloc.media.guard import alone, guarded
 from avloc.metrics import detection_scores, t_iou
 from avloc.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
@@ -198,7 +199,7 @@ class _Shelf:
             except AvlocError as error:
                 self.problems[media.video_id] = str(error)
                 return "", f"{media.path.name} could not be made playable"
-        suffix = media.path.suffix.lower() if media.path.suffix.isascii() else ""
+        suffix = known_suffix(media.path)
         if self.mode == "serve":
             self.served[f"media/{name}{suffix}"] = media.path.resolve()
             return f"media/{name}{suffix}", ""
@@ -210,7 +211,7 @@ class _Shelf:
             relative = os.path.relpath(media.path.resolve(), self.page.resolve())
         except ValueError:  # another drive
             return media.path.resolve().as_uri(), ""
-        return quote(Path(relative).as_posix()), ""
+        return quote(os.fsencode(Path(relative).as_posix())), ""
 
 
 def _video(

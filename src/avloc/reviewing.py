@@ -6,8 +6,6 @@ CLIPS/clips.csv    clip,video,start_s,end_s,label,score,clip_start_s,clip_end_s,
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +18,11 @@ import numpy as np
 
 from avloc.atomic import write_whole
 from avloc.errors import AvlocError, InputError, MediaError
-from avloc.exporting import file_name
 from avloc.gathering import RunSource
 from avloc.locks import alone_in
 from avloc.media.guard import guarded
 from avloc.media.guarded import alive
+from avloc.texts import csv_text, safe_name
 from avloc.types import Detection, Media, exact
 
 __all__ = ["Clip", "Order", "choose", "copy_clip", "encode_clip", "review"]
@@ -134,6 +132,7 @@ def choose(
 
 def _cut(item: tuple[int, str, Detection, Path | None], out: Path, margin_s: float, cut: str) -> Clip:
     """One clip: of (number, video, detection, file)."""
+    from avloc.media.find import known_suffix
     from avloc.media.probe import probe
 
     number, video, d, path = item
@@ -144,8 +143,8 @@ def _cut(item: tuple[int, str, Detection, Path | None], out: Path, margin_s: flo
     end_s = min(media.duration_s, d.end_s + margin_s)
     if end_s <= start_s:
         raise InputError(f"{video}: {d.label!r} at {d.start_s:.3f} s lies after the end of {path}")
-    suffix = path.suffix.lower() if cut == "copy" else ".mp4"
-    name = file_name(f"{number:04d}_{d.label[:40]}_{d.score:.3f}_{video[:60]}") + suffix
+    suffix = known_suffix(path) if cut == "copy" else ".mp4"
+    name = safe_name(f"{number:04d}_{d.label[:40]}_{d.score:.3f}_{video[:60]}") + suffix
     if cut == "copy":
         start_s = copy_clip(media, start_s, end_s, out / name)
     else:
@@ -283,7 +282,7 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
             origin_s = _open_at(media, source, video, Fraction(start_s))
             streams = [video] if audio is None else [video, audio]
             form = source.format.name.split(",")[0]
-            with av.open(str(part), "w", format="mp4" if form == "mov" else form) as target:
+            with av.open(f"file:{part}", "w", format="mp4" if form == "mov" else form) as target:
                 outputs = {s.index: target.add_stream_from_template(s) for s in streams}
                 for packet in packets(source, streams, lambda error: None):
                     at = stamp(packet)
@@ -309,12 +308,9 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
 
 
 def _table(clips: Sequence[Clip]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ["clip", "video", "start_s", "end_s", "label", "score", "clip_start_s", "clip_end_s", "correct"]
-    writer.writerow(columns)
+    rows = [["clip", "video", "start_s", "end_s", "label", "score", "clip_start_s", "clip_end_s", "correct"]]
     for c in clips:
         d = c.detection
         row = [c.file, c.video_id, f"{d.start_s:.3f}", f"{d.end_s:.3f}", d.label, repr(float(d.score))]
-        writer.writerow([*row, f"{c.start_s:.3f}", f"{c.end_s:.3f}", ""])
-    return text.getvalue()
+        rows.append([*row, f"{c.start_s:.3f}", f"{c.end_s:.3f}", ""])
+    return csv_text(rows)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avloc.errors import one_line
+
 if TYPE_CHECKING:
     from avloc.config import RunConfig
     from avloc.console import Talk
@@ -44,7 +46,7 @@ def make_config(name: str, path: Path | None, sets: list[str]) -> RunConfig:
 
 def say_failures(talk: Talk, failures: tuple[Failure, ...], out: Path) -> None:
     for failure in failures[:20]:
-        talk.err.print(f"failed: {failure.video_id}: {failure.reason}", markup=False, soft_wrap=True)
+        talk.err.print(one_line(f"failed: {failure.video_id}: {failure.reason}"), markup=False, soft_wrap=True)
     if len(failures) > 20:
         talk.err.print(f"... and {len(failures) - 20} more in {out / 'failures.csv'}", markup=False)
 

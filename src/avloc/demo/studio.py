@@ -138,7 +138,7 @@ def _is_done(video: VideoPlan, path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}") as container:
             return container.metadata.get("comment") == _fingerprint(video)
     except (av.FFmpegError, OSError):
         return False

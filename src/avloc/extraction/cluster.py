@@ -16,7 +16,7 @@ from typing import Any
 from avloc.errors import InputError
 from avloc.extraction.manifest import Row
 from avloc.extraction.spread import DIED
-from avloc.extraction.work import Job, work
+from avloc.extraction.work import Job, failed, work
 
 __all__ = ["LOCAL", "cluster", "spread_over_ray"]
 
@@ -84,9 +84,9 @@ def _drive(ray: Any, videos: Sequence[Path], job: Job, workers: int) -> Iterator
             try:
                 yield replace(ray.get(reference), path=str(path))
             except ray.exceptions.RayActorError:
-                yield Row(path.stem, str(path), "failed", DIED)
+                yield failed(path, DIED)
             except ray.exceptions.RayTaskError as error:
-                yield Row(path.stem, str(path), "failed", f"the worker failed: {error.cause!r}")
+                yield failed(path, f"the worker failed: {error.cause!r}")
             idle.append(worker)
 
 

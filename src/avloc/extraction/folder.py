@@ -147,13 +147,17 @@ def _collect(
 
 def _finished(path: Path, job: Job, row: Row | None) -> Row | None:
     """The row of a video that is done with these options, else None; a damaged file counts as not there."""
-    if not layouts.target(job.out, path.stem, job.layout).exists():
+    try:
+        target = layouts.target(job.out, path.stem, job.layout)
+    except InputError:  # its name says why; the work on it will say so
+        return None
+    if not target.exists():
         return None
     try:
         features = layouts.load(job.out, path.stem, job.layout)
     except FormatError:
         return None
-    _check_same(layouts.target(job.out, path.stem, job.layout), features, job.options)
+    _check_same(target, features, job.options)
     return row if row is not None and row.status == "done" else describe(path, features, job, 0.0)
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from avloc.atomic import whole_file, write_whole
+from avloc.atomic import inside, whole_file, write_whole
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats import load_features, save_features
 from avloc.formats.arrays import load_array
@@ -31,8 +31,15 @@ _I3D_HALF = 1024
 
 
 def target(out: Path, video_id: str, layout: Layout) -> Path:
-    """The file whose presence says that a video is done."""
-    return out / f"{video_id}{'.safetensors' if layout == 'safetensors' else '.json'}"
+    """The file whose presence says that a video is done.
+
+    Raises:
+        InputError: a video of that name cannot have one.
+    """
+    longest = ".safetensors" if layout == "safetensors" else "_timestamps_ms.npy"
+    return inside(out, f"{video_id}{longest}").with_name(
+        f"{video_id}{'.safetensors' if layout == 'safetensors' else '.json'}"
+    )
 
 
 def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:

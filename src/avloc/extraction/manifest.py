@@ -8,15 +8,15 @@ it in from the feature files.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from avloc.atomic import whole_file, write_whole
 from avloc.errors import FormatError
+from avloc.texts import csv_text
 
 __all__ = ["Failure", "Row", "manifest_path", "read_manifest", "write_failures", "write_manifest"]
 
@@ -74,11 +74,7 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
         with whole_file(path) as part:
             parquet.write_table(pyarrow.table(columns, schema=schema), part)
         return
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in ordered)
-    write_whole(path, text.getvalue())
+    write_whole(path, csv_text([names, *(astuple(row) for row in ordered)]))
 
 
 def read_manifest(out: Path) -> dict[str, Row]:
@@ -127,8 +123,4 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "path", "reason"])
-    writer.writerows([f.video_id, f.path, f.reason] for f in rows)
-    write_whole(path, text.getvalue())
+    write_whole(path, csv_text([("video", "path", "reason"), *((f.video_id, f.path, f.reason) for f in rows)]))

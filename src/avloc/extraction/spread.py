@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avloc.errors import MediaError
 from avloc.extraction.manifest import Row
-from avloc.extraction.work import Job, work
+from avloc.extraction.work import Job, failed, work
 from avloc.media.guard import Limits, guarded
 
 __all__ = ["DIED", "spread"]
@@ -25,7 +25,7 @@ def spread(videos: Sequence[Path], job: Job, workers: int, limits: Limits | None
     job = replace(job, threads=job.threads if workers <= 1 else 1)
     for path, answer in guarded(partial(work, job=job), videos, workers, limits):
         if isinstance(answer, MediaError):
-            yield Row(path.stem, str(path), "failed", str(answer))
+            yield failed(path, str(answer))
         elif isinstance(answer, Row):
             yield answer
         else:  # what would stop the next video as well

@@ -18,9 +18,10 @@ from avloc.media.backbones import AudioBackbone, Backbone, Setup, VisualBackbone
 from avloc.media.extract import extract_features
 from avloc.media.probe import probe
 from avloc.media.weights import digest, find, resolve
+from avloc.texts import printable, readable
 from avloc.types import FeatureSequence
 
-__all__ = ["Job", "check_options", "describe", "extract_one", "weight_hashes", "work"]
+__all__ = ["Job", "check_options", "describe", "extract_one", "failed", "weight_hashes", "work"]
 
 _log = logging.getLogger("avloc.extract")
 
@@ -44,12 +45,19 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0) -> Feature
 
     Raises:
         MediaError: it cannot be opened, or too little of it decoded.
-        InputError: no such backbone, its weights are missing, or both are none.
+        InputError: no such backbone, its weights are missing, or both are none; or its name is not UTF-8.
     """
     _need_one(options)
+    _check_name(path)
     visual = cast(VisualBackbone, _backbone(options.visual, _key(options))) if options.visual else None
     audio = cast(AudioBackbone, _backbone(options.audio, _key(options))) if options.audio else None
     return extract_features(probe(path), visual, audio, options.step, frame_rate=options.fps, threads=threads)
+
+
+def _check_name(path: Path) -> None:
+    """A name that is no text cannot be that of a video: no table could hold it."""
+    if printable(path.stem) != path.stem:
+        raise InputError(f"{readable(path)}: its name is not UTF-8, so it cannot name a video; rename the file")
 
 
 def check_options(options: ExtractConfig, load: bool = True) -> None:
@@ -117,6 +125,7 @@ def work(path: Path, job: Job) -> Row:
     """
     began = time.perf_counter()
     try:
+        layouts.target(job.out, path.stem, job.layout)
         features = extract_one(path, job.options, job.threads)
         layouts.save(job.out, features, job.layout, job.options.dtype)
     except StorageError:  # the next video could not be written either
@@ -128,14 +137,19 @@ def work(path: Path, job: Job) -> Row:
         reason = f"{path}: our own error, please report it: {type(error).__name__}: {error}".splitlines()[0]
     else:
         return describe(path, features, job, round(time.perf_counter() - began, 3))
-    return Row(path.stem, str(path), "failed", reason, seconds=round(time.perf_counter() - began, 3))
+    return failed(path, reason, round(time.perf_counter() - began, 3))
+
+
+def failed(path: Path, reason: str, seconds: float = 0.0) -> Row:
+    """The manifest's row of a video that could not be done."""
+    return Row(readable(path.stem), readable(path), "failed", reason, seconds=seconds)
 
 
 def describe(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:
     """The manifest's row of a video that is done."""
     return Row(
         path.stem,
-        str(path),
+        readable(path),
         "done",
         note=_remarks(features, job.options),
         seconds=seconds,

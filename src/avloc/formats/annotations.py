@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,12 @@ __all__ = [
 
 SUBSETS = {"test": "testing", "train": "training", "val": "validation"}
 """Other names in use -> ActivityNet's own, which `VideoAnnotation.subset` holds."""
+
+_ODD = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
+"""In the bytes of JSON that may hold such: escaped, as Python's decoder lets them pass, or in UTF-16."""
+
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""What no other file could hold."""
 
 SAME_S = 1e-3
 """Instances of one label whose ends differ by less are one. As in OpenTAD; ActivityNet 1.2 has 34 exact ones."""
@@ -154,11 +161,26 @@ def read_json(path: Path | str) -> dict[str, Any]:
         content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
         with _without_gc():
             value = json.loads(content)
+        if _ODD.search(content):
+            _check_text(source, value)
     except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise FormatError(f"{source}: expected JSON, but it cannot be read as such ({error})") from error
     if not isinstance(value, dict):
         raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")
     return value
+
+
+def _check_text(path: Path, value: Any) -> None:
+    """FormatError for texts that no other file could hold: with a NUL, or half a character that JSON let through."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            todo += [*item, *item.values()]
+        elif isinstance(item, list):
+            todo += item
+        elif isinstance(item, str) and _UNWRITABLE.search(item):
+            raise FormatError(f"{path}: the text {item[:40]!r} has a NUL or half a character in it; mend it")
 
 
 def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored: bool) -> SegmentColumns:

@@ -9,8 +9,6 @@ Times are seconds with three decimals; scores are written so that they read back
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import SegmentColumns, read_json, segment_columns
 from avloc.formats.labels import TableReader, read_text
+from avloc.texts import csv_text
 from avloc.types import Detection
 
 __all__ = ["read_detection_columns", "read_detections", "read_submission", "write_segments_csv", "write_segments_json"]
@@ -31,14 +30,10 @@ COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
 def write_segments_csv(path: Path | str, detections: Mapping[str, Sequence[Detection]]) -> None:
     """Write {video_id: detections} as a table, one row a detection, in the order given."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for video_id, found in detections.items():
-        for d in found:
-            start, end = _times(d)
-            writer.writerow([video_id, start, end, d.label, repr(float(d.score))])
-    write_whole(path, text.getvalue())
+        rows += [(video_id, *_times(d), d.label, repr(float(d.score))) for d in found]
+    write_whole(path, csv_text(rows))
 
 
 def write_segments_json(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.texts import csv_text
 
 __all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
 
@@ -121,15 +122,13 @@ def write_labels(path: Path | str, table: LabelTable) -> None:
     Raises:
         InputError: a label with `;` in it, or called background: neither could be read back.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "labels", "subset"])
+    rows = [("video", "labels", "subset")]
     for row in table.rows:
         wrong = [label for label in row.labels if ";" in label or label.lower() == "background" or not label.strip()]
         if wrong:
             raise InputError(f"{row.video_id}: the label {wrong[0]!r} cannot stand in {path}; give it another name")
-        writer.writerow([row.video_id, ";".join(row.labels), row.subset])
-    write_whole(path, text.getvalue())
+        rows.append((row.video_id, ";".join(row.labels), row.subset))
+    write_whole(path, csv_text(rows))
 
 
 def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:
@@ -167,7 +166,7 @@ def read_text(path: Path | str) -> str:
     advice = "save it as 'CSV UTF-8 (comma delimited)'"
     if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise FormatError(f"{source}: expected a CSV text file, got an Excel workbook; {advice}")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:4096]:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
         raise FormatError(f"{source}: expected UTF-8 text, got UTF-16 or something binary; {advice}")
     try:
         return raw.decode("utf-8-sig")

@@ -116,7 +116,7 @@ def _encode(
     """Encodes both streams side by side, so that the muxer need not hold one of them in memory."""
     import av
 
-    with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with av.open(f"file:{partial}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata.update(metadata)
         video = _video_stream(container, first, frame_rate, crf)
         feed = _sound_stream(container, sound, audio_rate_hz) if sound is not None else None

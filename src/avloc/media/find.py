@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avloc.errors import InputError
 
-__all__ = ["VIDEO_EXTENSIONS", "find_media"]
+__all__ = ["VIDEO_EXTENSIONS", "find_media", "known_suffix"]
 
 VIDEO_EXTENSIONS = {
     *(".avi", ".divx", ".dv", ".mov", ".qt", ".mp4", ".m4v", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".ogv"),
@@ -42,6 +42,12 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     files = sorted(found.values())
     _check_names(files)
     return files
+
+
+def known_suffix(path: Path) -> str:
+    """A video's extension, in lower case, for copies of it; empty when it is none that is known."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in VIDEO_EXTENSIONS else ""
 
 
 def _expand(entry: str, others: Counter[str]) -> list[Path]:

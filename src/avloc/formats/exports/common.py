@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avloc.errors import FormatError, InputError
+from avloc.texts import printable
 from avloc.types import Detection, Instance, Media
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 
 Labelled = Instance | Detection
 
+_NO_XML = "\ufffe\uffff"
 _HALF_MS = 0.0005
 _SCORED = re.compile(r"^(?P<label>.*) \((?P<score>-?\d+\.\d{4})\)$", re.DOTALL)
 
@@ -125,8 +127,8 @@ def lanes(segments: Iterable[Labelled]) -> list[list[Labelled]]:
 
 
 def clean(text: str) -> str:
-    """Text for one line of a file: line ends, tabs and control characters become spaces."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    """Text for one line of a file: line ends, tabs, control characters and what XML cannot hold become spaces."""
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _NO_XML else c for c in text)
 
 
 def scored_text(segment: Labelled) -> str:
@@ -143,6 +145,8 @@ def unscored_text(text: str) -> tuple[str, float | None]:
 
 def segment(where: str, start_s: float, end_s: float, label: str, score: float | None = None) -> Labelled:
     """A segment that was read from a file; FormatError naming `where` when it is none."""
+    if "\0" in label or printable(label) != label:
+        raise FormatError(f"{where}: {label!r}: a label with a NUL or half a character in it; mend or remove it")
     try:
         if score is None:
             return Instance(start_s, end_s, label)

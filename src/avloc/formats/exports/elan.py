@@ -69,9 +69,9 @@ def _point_at_media(header: ET.Element, path: Path, video: VideoSegments) -> Non
     facts = {"MEDIA_URL": source.as_uri(), "MIME_TYPE": _MIME.get(source.suffix.lower(), "video/*")}
     try:
         relative = source.relative_to(path.resolve().parent)
-        facts["RELATIVE_MEDIA_URL"] = f"./{relative.as_posix()}"
+        facts["RELATIVE_MEDIA_URL"] = f"./{clean(relative.as_posix())}"
     except ValueError:  # elsewhere: ELAN looks beside the document for a file of this name
-        facts["RELATIVE_MEDIA_URL"] = f"./{source.name}"
+        facts["RELATIVE_MEDIA_URL"] = f"./{clean(source.name)}"
     ET.SubElement(header, "MEDIA_DESCRIPTOR", facts)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from avloc.atomic import write_whole
 from avloc.errors import InputError
-from avloc.formats.exports.common import Labelled, VideoSegments, frame_span
+from avloc.formats.exports.common import Labelled, VideoSegments, clean, frame_span
 from avloc.types import Detection
 
 __all__ = ["write_labelstudio", "write_labelstudio_config"]
@@ -38,11 +38,11 @@ def write_labelstudio(path: Path | str, videos: Sequence[VideoSegments], url_pre
 
 
 def write_labelstudio_config(path: Path | str, labels: Sequence[str]) -> None:
-    """Write the labelling configuration (XML) for tasks with these labels."""
+    """Write the labelling configuration (XML) for tasks with these labels; control characters are spaces in both."""
     view = ET.Element("View")
     control = ET.SubElement(view, "TimelineLabels", {"name": _CONTROL, "toName": _OBJECT})
     for label in labels:
-        ET.SubElement(control, "Label", {"value": label})
+        ET.SubElement(control, "Label", {"value": clean(label)})
     ET.SubElement(
         view, "Video", {"name": _OBJECT, "value": f"${_OBJECT}", "frameRate": "$fps", "timelineHeight": "120"}
     )
@@ -78,7 +78,7 @@ def _region(name: str, video: VideoSegments, item: Labelled) -> dict[str, Any]:
         "type": "timelinelabels",
         "from_name": _CONTROL,
         "to_name": _OBJECT,
-        "value": {"ranges": [{"start": first, "end": last}], "timelinelabels": [item.label]},
+        "value": {"ranges": [{"start": first, "end": last}], "timelinelabels": [clean(item.label)]},
     }
     return region | ({"score": item.score} if isinstance(item, Detection) else {})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from avloc.atomic import whole_file
 from avloc.errors import InputError
 from avloc.formats.exports.common import VideoSegments
+from avloc.texts import printable
 from avloc.types import Detection
 
 __all__ = ["write_parquet"]
@@ -28,10 +29,10 @@ def write_parquet(path: Path | str, videos: Sequence[VideoSegments]) -> None:
     text, number = pyarrow.string(), pyarrow.float64()
     table = pyarrow.table(
         {
-            "video": pyarrow.array([video for video, _ in rows], text),
+            "video": pyarrow.array([printable(video) for video, _ in rows], text),
             "start_s": pyarrow.array([item.start_s for _, item in rows], number),
             "end_s": pyarrow.array([item.end_s for _, item in rows], number),
-            "label": pyarrow.array([item.label for _, item in rows], text),
+            "label": pyarrow.array([printable(item.label) for _, item in rows], text),
             "score": pyarrow.array([i.score if isinstance(i, Detection) else None for _, i in rows], number),
         }
     )

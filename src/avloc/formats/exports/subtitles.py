@@ -16,6 +16,7 @@ from avloc.errors import FormatError
 from avloc.formats.exports.common import (
     Labelled,
     VideoSegments,
+    clean,
     milliseconds,
     read_lines,
     scored_text,
@@ -32,7 +33,7 @@ _BLOCKS = ("NOTE", "STYLE", "REGION", "WEBVTT")
 
 def write_vtt(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as WebVTT, in order of time."""
-    cues = [f"WEBVTT - {html.escape(scored_line(video.video_id), quote=False)}\n"]
+    cues = [f"WEBVTT - {html.escape(_without_arrow(clean(video.video_id)), quote=False)}\n"]
     for number, item in enumerate(_in_time(video), start=1):
         start, end = milliseconds(item)
         text = html.escape(scored_text(item), quote=False)
@@ -45,7 +46,7 @@ def write_srt(path: Path | str, video: VideoSegments) -> None:
     cues = []
     for number, item in enumerate(_in_time(video), start=1):
         start, end = milliseconds(item)
-        cues.append(f"{number}\n{_stamp(start, ',')} --> {_stamp(end, ',')}\n{scored_text(item)}\n")
+        cues.append(f"{number}\n{_stamp(start, ',')} --> {_stamp(end, ',')}\n{_without_arrow(scored_text(item))}\n")
     write_whole(path, "\n".join(cues))
 
 
@@ -62,9 +63,9 @@ def read_vtt(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     return (VideoSegments(Path(path).stem, tuple(found)),)
 
 
-def scored_line(text: str) -> str:
-    """A name for the header line: an arrow in it would start a cue."""
-    return text.replace("-->", "→").replace("\n", " ")
+def _without_arrow(text: str) -> str:
+    """Text where nothing can be escaped, and an arrow would start a cue: the header of WebVTT, all of SRT."""
+    return text.replace("-->", "→")
 
 
 def _in_time(video: VideoSegments) -> Sequence[Labelled]:

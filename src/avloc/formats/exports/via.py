@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from avloc.atomic import write_whole
 from avloc.errors import FormatError
 from avloc.formats.exports.common import Labelled, VideoSegments, milliseconds, read_lines, segment
 from avloc.formats.labels import TableReader
+from avloc.texts import csv_text
 from avloc.types import Detection
 
 __all__ = ["read_via", "write_via"]
@@ -27,17 +27,16 @@ _LABEL, _SCORE = "TEMPORAL-SEGMENTS", "score"
 
 def write_via(path: Path | str, videos: Sequence[VideoSegments]) -> None:
     """Write all videos' segments as VIA's CSV of temporal segments; scores are a second attribute."""
-    text = io.StringIO(newline="")
-    text.write("# Exported by avloc for VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)\n")
-    text.write(f"# CSV_HEADER = {','.join(_COLUMNS)}\n")
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    head = "# Exported by avloc for VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)\n"
+    head += f"# CSV_HEADER = {','.join(_COLUMNS)}\n"
+    rows: list[Sequence[object]] = []
     for number, video in enumerate(videos, start=1):
         for k, item in enumerate(video.segments):
             start, end = (ms / 1000 for ms in milliseconds(item))
             facts = {_LABEL: item.label} | ({_SCORE: repr(item.score)} if isinstance(item, Detection) else {})
             files = json.dumps([video.file_name], ensure_ascii=False)
-            writer.writerow([f"{number}_{k}", files, start, end, json.dumps(facts, ensure_ascii=False)])
-    write_whole(path, text.getvalue())
+            rows.append([f"{number}_{k}", files, start, end, json.dumps(facts, ensure_ascii=False)])
+    write_whole(path, head + csv_text(rows, csv.QUOTE_NONNUMERIC))
 
 
 def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
