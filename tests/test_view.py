@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import resource
+import socket
 import threading
+import time
 
 import pytest
 
 from avloc.errors import FormatError, InputError
 from avloc.formats import read_annotations
-from avloc.serving import HOST, PageServer, find_file, save_corrections
+from avloc.serving import HOST, PageServer, find_file, save_corrections, server
 
 TRUTH = {"database": {"dog": {"duration": 9.0, "annotations": [{"label": "bark", "segment": [1.0, 2.5]}]}}}
 
@@ -24,6 +27,7 @@ def site(tmp_path):
     (page / ".hidden").write_text("x")
     (tmp_path / "secret.txt").write_text("secret")
     (page / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (page / "folder").symlink_to(tmp_path)
     (tmp_path / "film.mp4").write_bytes(bytes(range(256)) * 4)
     server = PageServer(page, {"media/v0001.mp4": tmp_path / "film.mp4"}, tmp_path / "corrections.json")
     thread = threading.Thread(target=server.run, daemon=True)
@@ -69,6 +73,10 @@ def test_pages_and_kinds(site):
         ("bytes=0-0", 206, (0, 1)),
         ("bytes=0-1,5-6", 200, (0, 1024)),  # several parts may be answered with the whole
         ("lines=1-2", 200, (0, 1024)),
+        ("bytes=0-" + "9" * 5000, 206, (0, 1024)),
+        ("bytes=-" + "9" * 5000, 206, (0, 1024)),
+        ("bytes=" + "9" * 5000 + "-", 416, None),
+        ("bytes=1-²", 200, (0, 1024)),
         ("bytes=1024-", 416, None),
         ("bytes=5-2", 416, None),
         ("bytes=-0", 416, None),
@@ -106,6 +114,11 @@ def test_ranges(site, header, status, span):
         "/index.html%00.js",
         "/media/../media/v0001.mp4",
         "/corrections",
+        "/%252e%252e/secret.txt",
+        "/%c0%ae%c0%ae/secret.txt",
+        "/media/v0001.mp4/../../secret.txt",
+        "/" + "a" * 5000,
+        "/folder/secret.txt",  # a folder that is a link
     ],
 )
 def test_nothing_outside_the_page(site, path):
@@ -150,6 +163,213 @@ def test_only_the_page_may_write_and_only_ground_truth(site, headers, body, stat
     assert ask(site, "POST", "/corrections", sent, body)[0] == status
     assert not site.corrections.exists()
     assert ask(site, "POST", "/index.html", {**sent, "Origin": site.url.rstrip("/")}, body)[0] in (400, 404)
+
+
+STRICT = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/", {}),
+        ("HEAD", "/data/index.js", {}),
+        ("GET", "/media/v0001.mp4", {"Range": "bytes=0-9"}),
+        ("GET", "/media/v0001.mp4", {"Range": "bytes=9999-"}),
+        ("GET", "/nothing", {}),
+        ("GET", "/", {"Host": "evil.example"}),
+        ("POST", "/corrections", {}),
+        ("OPTIONS", "/corrections", {"Origin": "http://evil.example"}),
+        ("DELETE", "/", {}),
+    ],
+)
+def test_every_answer_is_strict(site, method, path, headers):
+    _, got, _ = ask(site, method, path, headers)
+    assert got.items() >= STRICT.items()
+    rules = dict(rule.split(" ", 1) for rule in got["Content-Security-Policy"].split("; "))
+    assert rules["default-src"] == rules["frame-ancestors"] == rules["base-uri"] == "'none'"
+    assert rules["script-src"] == "'self'"
+    assert "unsafe" not in got["Content-Security-Policy"]
+    assert not [name for name in got if name.lower().startswith("access-control")]
+    assert got["Server"].strip() == "avloc"
+
+
+def test_what_a_video_calls_itself_makes_it_neither_page_nor_script(site, tmp_path):
+    for name in ("x.html", "x.js.svg", "x.xhtml", "x", "x.wasm"):
+        (site.page / name).write_bytes(b"<script>1</script>")
+        site.served[f"media/{name}"] = tmp_path / "film.mp4"
+    for name in ("x.js.svg", "x.xhtml", "x", "x.wasm"):
+        assert ask(site, "GET", f"/{name}")[1]["Content-Type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 200),
+        ("GET", {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200),
+        ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200),
+        ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
+        ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 403),
+        ("GET", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 403),
+        ("POST", {"Sec-Fetch-Site": "same-origin"}, 200),
+        ("POST", {"Sec-Fetch-Site": "same-site"}, 403),
+        ("POST", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 403),
+    ],
+)
+def test_other_pages_get_nothing(site, method, headers, status):
+    """Their scripts could else read the list of videos, which is a script, or write with a form."""
+    if method == "GET":
+        assert ask(site, "GET", "/data/index.js", headers)[0] == status
+        return
+    sent = {"Origin": site.url.rstrip("/"), "Content-Type": "application/json", **headers}
+    assert ask(site, "POST", "/corrections", sent, json.dumps(TRUTH).encode())[0] == status
+    assert site.corrections.exists() == (status == 200)
+
+
+def test_a_page_opened_as_localhost_may_write_and_no_mixture_of_names(site):
+    sent = {"Host": f"localhost:{site.port}", "Content-Type": "application/json"}
+    body = json.dumps(TRUTH).encode()
+    assert ask(site, "POST", "/corrections", {**sent, "Origin": f"http://localhost:{site.port}"}, body)[0] == 200
+    assert ask(site, "POST", "/corrections", {**sent, "Origin": f"http://{HOST}:{site.port}"}, body)[0] == 403
+    assert ask(site, "POST", "/corrections", {**sent, "Origin": f"http://localhost:{site.port + 1}"}, body)[0] == 403
+
+
+def raw(site, request, wait_s=5.0):
+    """What comes back for bytes as they are, until the server hangs up."""
+    with socket.create_connection((HOST, site.port), timeout=wait_s) as connection:
+        connection.sendall(request)
+        answer = b""
+        while block := connection.recv(1 << 16):
+            answer += block
+        return answer
+
+
+def posted(site, *headers):
+    lines = ["POST /corrections HTTP/1.1", f"Host: {HOST}:{site.port}", f"Origin: http://{HOST}:{site.port}"]
+    return "\r\n".join([*lines, "Content-Type: application/json", *headers, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ((), 411),
+        (("Transfer-Encoding: chunked",), 411),
+        (("Transfer-Encoding: chunked", "Content-Length: 5"), 411),
+        (("Content-Length: -1",), 400),
+        (("Content-Length: five",), 400),
+        (("Content-Length: 1e3",), 400),
+        (("Content-Length: +5",), 400),
+        (("Content-Length: 5_0",), 400),
+        (("Content-Length: ",), 400),
+        (("Content-Length: 5", "Content-Length: 6"), 400),
+        (("Content-Length: 67108865",), 413),
+        (("Content-Length: 99999999999999999999999",), 413),
+        (("Content-Length: " + "9" * 5000,), 413),
+        (("Content-Length: 0",), 400),
+    ],
+)
+def test_lengths_that_are_none_are_refused_before_anything_is_read(site, headers, status):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = raw(site, posted(site, *headers))
+    assert int(answer.split()[1]) == status
+    assert len(json.loads(answer.rpartition(b"\r\n\r\n")[2])["message"].splitlines()) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16_000
+    assert not site.corrections.exists()
+
+
+def test_a_body_that_breaks_off_is_not_saved(site):
+    body = json.dumps(TRUTH).encode()
+    with socket.create_connection((HOST, site.port), timeout=5) as connection:
+        connection.sendall(posted(site, f"Content-Length: {len(body) + 1}") + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert b" 400 " in connection.recv(1 << 16).splitlines()[0]
+    assert not site.corrections.exists()
+
+
+def test_two_names_of_the_host_are_none(site):
+    request = f"GET / HTTP/1.1\r\nHost: {HOST}:{site.port}\r\nHost: evil.example\r\n\r\n"
+    assert b" 403 " in raw(site, request.encode()).splitlines()[0]
+
+
+def test_what_follows_a_request_is_not_taken_for_the_next_one(site):
+    hidden = posted(site, "Content-Length: 2") + b"{}"
+    request = f"GET / HTTP/1.1\r\nHost: {HOST}:{site.port}\r\nContent-Length: {len(hidden)}\r\n\r\n".encode()
+    answer = raw(site, request + hidden)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b" 400 " in answer.splitlines()[0]
+
+
+@pytest.mark.parametrize("begin", ["", "GET / HT", "GET / HTTP/1.1\r\nX: ", "POST"])
+def test_a_client_that_dawdles_is_let_go(site, monkeypatch, begin):
+    """It sends a byte now and then, for ever."""
+    monkeypatch.setattr(server, "_ASKING_S", 0.6)
+    start = posted(site, "Content-Length: 1000") if begin == "POST" else begin.encode()
+    began = time.monotonic()
+    with socket.create_connection((HOST, site.port), timeout=5) as connection:
+        connection.sendall(start)
+        connection.settimeout(0.05)
+        while time.monotonic() - began < 4:
+            try:
+                connection.sendall(b"x")
+                if connection.recv(1 << 16) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    assert 0.4 < time.monotonic() - began < 3
+    assert ask(site, "GET", "/")[0] == 200
+    assert not site.corrections.exists()
+
+
+def test_a_client_that_reads_nothing_is_let_go(site, monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "_READING_S", 0.3)
+    with (tmp_path / "film.mp4").open("wb") as film:
+        film.truncate(64 << 20)
+    with socket.create_connection((HOST, site.port), timeout=5) as connection:
+        connection.sendall(f"GET /media/v0001.mp4 HTTP/1.1\r\nHost: {HOST}:{site.port}\r\n\r\n".encode())
+        time.sleep(1)
+        taken = 0
+        while block := connection.recv(1 << 20):
+            taken += len(block)
+    assert taken < 64 << 20
+
+
+def test_a_crowd_of_clients_is_sent_away(site):
+    site._server._free = threading.BoundedSemaphore(4)
+    crowd = [socket.create_connection((HOST, site.port), timeout=5) for _ in range(10)]
+    sent_away = [connection for connection in crowd[4:] if connection.recv(1) == b""]
+    assert len(sent_away) == 6
+    for connection in crowd:
+        connection.close()
+    time.sleep(0.2)
+    assert ask(site, "GET", "/")[0] == 200
+
+
+def test_a_video_that_shrinks_meanwhile_ends_the_connection(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(server.os, "fstat", lambda fd: type("Facts", (), {"st_size": 2048})())
+    answer = raw(site, f"GET /media/v0001.mp4 HTTP/1.1\r\nHost: {HOST}:{site.port}\r\n\r\n".encode())
+    assert b"Content-Length: 2048" in answer
+    assert len(answer.partition(b"\r\n\r\n")[2]) == 1024
+
+
+def test_posts_at_once_lose_nothing(site):
+    good = {"Origin": site.url.rstrip("/"), "Content-Type": "application/json"}
+
+    def send(k):
+        ask(site, "POST", "/corrections", good, json.dumps(TRUTH).replace("dog", f"dog{k}").encode())
+
+    threads = [threading.Thread(target=send, args=(k,)) for k in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_annotations(site.corrections)[0]) == 12
 
 
 def test_a_taken_port_says_so(site, tmp_path):

@@ -1,0 +1,58 @@
+"""Which file a request means, which bytes of it, and of what type it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["byte_span", "find_file", "kind_of"]
+
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".txt": "text/plain",
+    ".jpg": "image/jpeg",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/mp4",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".ogv": "video/ogg",
+}
+"""Everything else is bytes and nothing more."""
+
+
+def find_file(target: str, page: Path, served: Mapping[str, Path]) -> Path | None:
+    """The file that a request means, or None. Only files within `page` (links resolved) and those of `served`."""
+    path = unquote(urlsplit(target).path, errors="replace")
+    parts = [part for part in path.split("/") if part]
+    if any(part in (".", "..") or "\\" in part or "\0" in part or ":" in part for part in parts):
+        return None
+    name = "/".join(parts) or "index.html"
+    if name in served:
+        return served[name] if served[name].is_file() else None
+    try:
+        file = (page / name).resolve(strict=True)
+    except OSError:
+        return None
+    hidden = any(part.startswith(".") for part in parts)
+    return file if file.is_relative_to(page.resolve()) and file.is_file() and not hidden else None
+
+
+def byte_span(header: str | None, size: int) -> tuple[int, int, bool] | None:
+    """(start, stop, whether it is a part) that a Range header asks for; None when it cannot be had."""
+    match = _RANGE.fullmatch(header.strip()) if header else None
+    if match is None or match.groups() == ("", ""):  # none, several or not bytes: the whole file is a right answer
+        return 0, size, False
+    first, last = (digits[:18] for digits in match.groups())  # of any more, those are beyond every file
+    start = max(0, size - int(last)) if not first else int(first)
+    stop = size if not last or not first else min(size, int(last) + 1)
+    return (start, stop, True) if start < stop else None
+
+
+def kind_of(file: Path) -> str:
+    return _TYPES.get(file.suffix.lower(), "application/octet-stream")
