@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AUDIT := .venv-audit
 
-.PHONY: demo test test-all check bench format lint types install clean
+.PHONY: demo test test-all check bench audit format lint types install clean
 
 install: $(STAMP)
 
@@ -33,9 +34,18 @@ check: install
 bench: install
 	$(BIN)/python benchmarks/all.py bench.json
 
+# What is known against the installed packages; STRICT=--strict fails also where the database cannot be asked.
+audit: install $(AUDIT)/.installed
+	$(BIN)/python .ci/audit.py $(AUDIT)/bin/pip-audit $(STRICT)
+
+$(AUDIT)/.installed: Makefile
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1
+	touch $@
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) $(AUDIT) demo-out
