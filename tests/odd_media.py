@@ -66,6 +66,9 @@ def write_video(
     with av.open(str(path), "w", options=container_options or {}) as container:
         video = container.add_stream(codec, rate=rate, options=options or {})
         video.width, video.height, video.pix_fmt = width, height, "rgb8" if codec == "gif" else "yuv420p"
+        video.codec_context.thread_count = 1  # with more, and with x264's look-ahead tree, no two files are the same
+        if codec in ("libx264", "h264"):
+            video.codec_context.options = {"x264-params": "mbtree=0", **(options or {})}
         video.codec_context.time_base = Fraction(1, 1000) if times_s is not None else Fraction(1, rate)
         if rotation_deg is not None:
             video.set_display_rotation(rotation_deg)
