@@ -209,6 +209,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory, door: Door) -> Journey:
             "AVLOC_MARK": MARK,
             "HOME": str(home / "home"),
             "TMPDIR": str(home / "tmp"),
+            "TORCHINDUCTOR_CACHE_DIR": str(home / "tmp" / "inductor"),  # torch notes one made before, of another TMPDIR
         },
         capture_output=True,
         timeout=300,
