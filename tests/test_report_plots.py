@@ -71,6 +71,15 @@ def test_timeline_keeps_overlapping_classes_apart(tmp_path):
         timeline(a, found, None, tmp_path / "t.what")
 
 
+def test_guesses_are_not_drawn_over_what_was_found():
+    a = activations("v")
+    found = [Detection(1, 5, "bark", 0.8), Detection(2, 6, NASTY_LABEL, 0.09), Detection(7, 8, "bark", 0.07)]
+    row = timeline(a, found).axes[0]
+    assert {round(bar.get_x()) for bar in row.patches} == {1, 2}
+    assert row.get_ylabel().endswith("from 0.09")
+    assert "from" not in timeline(a, found[:1]).axes[0].get_ylabel()
+
+
 def test_dollars_in_names_are_no_mathematics(tmp_path):
     odd = DetectionScores(SCORES.t_iou, ("a$", r"$\frac{$"), SCORES.ap)
     save_figure(class_ap_figure({r"$\bad$": odd, "b$$": odd}), tmp_path / "a.svg")

@@ -22,6 +22,7 @@ __all__ = ["timeline"]
 
 _TRUTH = "#2f6f4f"
 _SHOWN = 4  # activation strips; more than that and nobody reads them
+_WEAKEST = 0.1  # of the strongest detection's score; our decoder also reports guesses, which would hide the rest
 
 
 def timeline(
@@ -36,6 +37,7 @@ def timeline(
     Args:
         activations: of one model, or {model's name: activations} of the same video to compare several.
         detections: likewise, a lane a class; drawn darker the stronger their score, which is also written on them.
+            Those below a tenth of the strongest score are left out, and the row says from which on it shows.
         truth: the video's instances; None leaves the row out, an empty list leaves it empty.
         path: also write the figure there, in the format its suffix names.
         title: the video's name unless given.
@@ -44,7 +46,8 @@ def timeline(
         InputError: matplotlib is not installed, or `path` cannot be written.
     """
     models = dict(activations) if isinstance(activations, Mapping) else {"": activations}
-    found = dict(detections) if isinstance(detections, Mapping) else {"": detections}
+    given = dict(detections) if isinstance(detections, Mapping) else {"": detections}
+    found = {name: _strong(some) for name, some in given.items()}
     first = next(iter(models.values()))
     strips = {name: _strip_classes(a, found.get(name, ()), truth or ()) for name, a in models.items()}
     heights = [0.15 + 0.45 * max(1, len({i.label for i in truth}))] if truth is not None else []
@@ -63,7 +66,9 @@ def timeline(
         colour = {c: _FOUND[k % len(_FOUND)] for k, c in enumerate(sorted(a.classes))}
         prefix = f"{name}\n" if name else ""
         listed = [(d, d.score) for d in found.get(name, ())]
-        _draw_segments(next(rows), f"{prefix}detections", listed, lambda d, colour=colour: colour[d.label])
+        left_out = len(listed) < len(given.get(name, ()))
+        heading = f"{prefix}detections" + (f"\nfrom {min(score for _, score in listed):.2f}" if left_out else "")
+        _draw_segments(next(rows), heading, listed, lambda d, colour=colour: colour[d.label])
         _draw_strips(next(rows), a, strips[name])
         _draw_reliability(next(rows), a)
     axes[-1].set_xlabel("seconds")
@@ -72,6 +77,12 @@ def timeline(
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+def _strong(detections: Sequence[Detection]) -> list[Detection]:
+    """Those worth drawing."""
+    strongest = max((d.score for d in detections), default=0.0)
+    return [d for d in detections if d.score >= _WEAKEST * strongest]
 
 
 def _strip_classes(
