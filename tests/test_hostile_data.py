@@ -310,16 +310,21 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 
 
+def fresh(good: Path, tmp_path: Path) -> Path:
+    """An empty folder for the next example, with the good files at hand for readers that want neighbours."""
+    GOOD.update({path.name: path for path in good.iterdir()})
+    home = tmp_path / "in"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    return home
+
+
 @pytest.mark.parametrize("name", READERS)
 @fuzz
 @given(data=st.data())
 def test_damaged_files(name: str, data: st.DataObject, good: Path, tmp_path: Path) -> None:
-    GOOD.update({path.name: path for path in good.iterdir()})
     file, read = READERS[name]
-    home = tmp_path / "in"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    path = home / file
+    path = fresh(good, tmp_path) / file
     path.write_bytes(data.draw(damaged((good / file).read_bytes())))
     survives(read, path)
 
@@ -331,14 +336,11 @@ def test_damaged_files(name: str, data: st.DataObject, good: Path, tmp_path: Pat
 @fuzz
 @given(data=st.data())
 def test_json_of_other_shape(name: str, data: st.DataObject, good: Path, tmp_path: Path) -> None:
-    GOOD.update({path.name: path for path in good.iterdir()})
     file, read = READERS[name]
-    home = tmp_path / "in"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
+    path = fresh(good, tmp_path) / file
     changed = data.draw(replaced(json.loads((good / file).read_text())))
-    (home / file).write_text(json.dumps(changed), encoding="utf-8")
-    survives(read, home / file)
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    survives(read, path)
 
 
 @pytest.mark.parametrize("name", ["features", "activations", "model"])

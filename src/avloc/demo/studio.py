@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, pl
 from avloc.demo.stage import Stage
 from avloc.errors import InputError
 from avloc.media.encode import write_video
+from avloc.texts import csv_text
 from avloc.workers import pool
 
 __all__ = ["DemoSet", "render", "render_video"]
@@ -145,11 +144,8 @@ def _is_done(video: VideoPlan, path: Path) -> bool:
 
 
 def _labels_csv(script: DemoPlan) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["video", "labels", "subset"])
-    rows.writerows([video.video_id, ";".join(video.labels), video.subset] for video in script.videos)
-    return text.getvalue()
+    rows = [[video.video_id, ";".join(video.labels), video.subset] for video in script.videos]
+    return csv_text([["video", "labels", "subset"], *rows])
 
 
 def _ground_truth(script: DemoPlan) -> dict[str, Any]:

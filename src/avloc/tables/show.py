@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from avloc.tables.cells import Cell, DataSet, read_cell
 from avloc.tables.multiply_adds import multiply_adds
 from avloc.tables.paper import ACCURACY, FLOPS, PAPER, PaperTable
 from avloc.tables.rows import ROWS
+from avloc.texts import csv_text
 
 __all__ = ["Filled", "fill", "lines_of", "narrow", "title_of", "write_tables"]
 
@@ -122,9 +121,8 @@ def _markdown(filled: Filled) -> str:
 
 
 def _csv(tables: Sequence[Filled]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["table", "page", "row", "column", "paper", "data", "mean", "std", "seeds", "values"])
+    head = ["table", "page", "row", "column", "paper", "data", "mean", "std", "seeds", "values"]
+    rows: list[Sequence[object]] = [head]
     for filled in tables:
         for row in filled.paper.rows:
             for column in filled.columns:
@@ -136,8 +134,8 @@ def _csv(tables: Sequence[Filled]) -> str:
                 spread = f"{statistics.stdev(values):.6g}" if len(values) > 1 else ""
                 each = " ".join(f"{v:.6g}" for v in values)
                 where = [filled.paper.number, filled.paper.page, row, column, cell, filled.data]
-                writer.writerow([*where, mean, spread, len(values), each])
-    return text.getvalue()
+                rows.append([*where, mean, spread, len(values), each])
+    return csv_text(rows)
 
 
 NOTE = """Paper: Lee et al., ICLR 2021, cells verbatim, percent. Ours: percent, mean ± standard deviation over seeds.

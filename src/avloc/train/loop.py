@@ -252,7 +252,7 @@ class _Trainer:
 
     def _pause(self, log: MetricsLog | None, terms: dict[str, float], seconds_per_step: float) -> None:
         """Validate, keep the best, save the state. Only the first process works; the others wait."""
-        for network in {self.module, self.judged}:
+        for network in dict.fromkeys((self.module, self.judged)):  # without a teacher they are one
             require_finite_weights(network, self.out)
         if log is not None:
             found = validate(self.judged, self.data, self.loss, self.fabric.device)
