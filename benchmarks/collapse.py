@@ -20,8 +20,8 @@ import sys
 from collections.abc import Sequence
 
 from avloc.atomic import write_whole
-from avloc.config import PRESETS
 from avloc.console import Talk
+from avloc.presets import PRESETS, RIVALS
 from quality_models import Answer, Model, config_of, decoder
 from quality_report import text_table
 from quality_run import add_options, compute_missing, overrides_of
@@ -56,7 +56,7 @@ def line_of(where: str, answers: Sequence[Answer]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    names = [name for name in PRESETS if name != "paper"]
+    names = [name for name in PRESETS if name not in ("paper", *RIVALS)]
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PRESET")
     given = parser.parse_args()

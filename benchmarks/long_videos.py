@@ -31,7 +31,7 @@ from avloc import losses
 from avloc.checkpoint import ModelCard, save_model
 from avloc.config import preset
 from avloc.formats import load_features, read_annotations, save_features
-from avloc.model import attention, cross_attend
+from avloc.fusion import attention, cross_attend
 from avloc.pipeline import load, with_options
 from avloc.tensors import SnippetOutput
 from avloc.types import FeatureSequence, SnippetGrid

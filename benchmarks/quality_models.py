@@ -39,8 +39,9 @@ from avloc.metrics import (
     whole_video_detections,
 )
 from avloc.pipeline import Localizer, load
+from avloc.presets import RIVALS
 from avloc.tables import ROWS, DataSet
-from avloc.tables.cells import digest
+from avloc.texts import fingerprint
 from avloc.train import fit
 from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
 
@@ -76,6 +77,9 @@ SHARED = {
 }
 """What rivals take over from the `default` preset, beside steps, learning rate and size: nothing of it is our model."""
 
+_CARE = ("model.dropout",)
+"""Of a rival's own recipe, what it takes over all the same."""
+
 _NAIVE_CL = ROWS["table6"]["Naive fusion (0-stage) + CL"].changes
 
 METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -84,8 +88,8 @@ METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "naive fusion": ("shared", ROWS["table6"]["Naive fusion (0-stage)"].changes),
     "naive fusion + CL": ("shared", _NAIVE_CL),
     "naive fusion + CL, known": ("shared", {**_NAIVE_CL, "loss.mil_background": "known"}),
-    "W-TALC": ("shared", ROWS["table6"]["Paul et al. (2018)"].changes),
-    "Tian et al.": ("shared", ROWS["table6"]["Tian et al. (2018)"].changes),
+    "W-TALC": ("shared", {k: v for k, v in RIVALS["w-talc"].items() if k not in _CARE}),
+    "Tian et al.": ("shared", RIVALS["tian"]),
     **{f"paper, {t} stages": ("paper", {"model.num_stages": t}) for t in range(4)},
     "default": ("default", {}),
 }
@@ -130,7 +134,7 @@ class Model:
     @property
     def key(self) -> str:
         elsewhere = {"extract": True, "localize": True, "train": set(MACHINE)}
-        return digest([self.config.model_dump(exclude=elsewhere), self.data.fingerprint])
+        return fingerprint([self.config.model_dump(exclude=elsewhere), self.data.fingerprint])
 
     @property
     def run(self) -> Path:
@@ -161,7 +165,7 @@ class Answer:
     def folder(self) -> Path:
         options = self.options.model_dump() if self.options else None
         model = self.model.key if self.model else None
-        return self.home / "answers" / digest([self.data.fingerprint, model, options, self.without, DRAWS])
+        return self.home / "answers" / fingerprint([self.data.fingerprint, model, options, self.without, DRAWS])
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -234,8 +238,12 @@ def _answer(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotatio
     found: dict[str, tuple[Detection, ...]] = {}
     activations = []
     for truth in tests:
-        features = _take(store.load(truth.video_id), answer.without) if truth.video_id in store else None
+        if truth.video_id not in store:
+            continue
+        whole = store.load(truth.video_id)
+        features = _take(whole, answer.without)
         if features is None or not localizer.can_use(features):
+            activations.append(localizer.nothing(whole))
             continue
         seen = localizer.activations(features)
         if answer.options is None:

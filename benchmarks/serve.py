@@ -66,11 +66,12 @@ def parts(run: Path, clip: Path, out: Path, rounds: int) -> dict[str, list[tuple
     logging.disable(logging.WARNING)
 
     def imported() -> None:
-        import avloc.pipeline  # noqa: F401
+        import avloc.localizing  # noqa: F401
 
     clock.time("import all else", imported)
     from avloc.localize import localize
-    from avloc.pipeline import load, localize_all
+    from avloc.localizing import localize_all
+    from avloc.pipeline import load
 
     localizer = clock.time("load the run", lambda: load(run))
     features = clock.time("decode and extract", lambda: localizer.features(clip))

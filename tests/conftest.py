@@ -11,6 +11,10 @@ from jaxtyping import install_import_hook
 
 install_import_hook("avloc", "typecheck.numeric_tower")
 
+# small networks gain nothing from threads, and on a busy machine threads that wait for each other took 20 times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:

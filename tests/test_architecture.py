@@ -18,6 +18,7 @@ FLOOR = NOUNS | {"atomic", "locks", "texts", "workers"}
 COMPOSERS = {
     "train",
     "pipeline",
+    "localizing",
     "extraction",
     "evaluation",
     "checkpoint",
@@ -38,7 +39,19 @@ LOOKERS = {
     "serving",
     "reviewing",
 }
-LEAVES = MODELS | {"config", "formats", "media", "localize", "metrics", "report", "dataset", "losses", "tensors"}
+LEAVES = MODELS | {
+    "fusion",
+    "presets",
+    "config",
+    "formats",
+    "media",
+    "localize",
+    "metrics",
+    "report",
+    "dataset",
+    "losses",
+    "tensors",
+}
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -48,14 +61,16 @@ ALLOWED: dict[str, set[str]] = {
     "texts": set(),
     "workers": set(),
     "tensors": set(),
-    "config": {"errors"},
+    "presets": set(),
+    "config": {"errors", "presets"},
     "formats": FLOOR,
     "media": FLOOR | {"config"},
     "metrics": NOUNS,
     "localize": NOUNS | {"config"},
     "report": FLOOR | {"config"},
     "dataset": NOUNS | {"tensors"},
-    "model": NOUNS | {"tensors"},
+    "fusion": set(),
+    "model": NOUNS | {"tensors", "fusion"},
     "model_wtalc": {"model", "tensors"},
     "model_tian": {"model", "tensors"},
     "losses": NOUNS | {"tensors"},
@@ -79,21 +94,9 @@ ALLOWED: dict[str, set[str]] = {
     | {"evaluation", "pipeline", "train"},
     "serving": FLOOR | {"formats", "converting", "reporting"},
     "reviewing": FLOOR | {"formats", "media", "gathering", "exporting"},
-    "pipeline": FLOOR
-    | {
-        "config",
-        "formats",
-        "media",
-        "model",
-        "losses",
-        "dataset",
-        "localize",
-        "checkpoint",
-        "extraction",
-        "exporting",
-        "report",
-        "root",
-    },
+    "pipeline": NOUNS
+    | {"config", "formats", "losses", "dataset", "localize", "checkpoint", "extraction", "exporting", "report"},
+    "localizing": FLOOR | {"formats", "media", "extraction", "exporting", "pipeline", "root"},
     "tables": FLOOR | LEAVES | COMPOSERS | {"console"},
     "console": {"errors"},
     "demo": FLOOR | LEAVES | COMPOSERS | {"console"},

@@ -285,12 +285,32 @@ def test_features_with_nan_or_of_another_backbone_cost_themselves(
     save_file(broken, folder / "nan.safetensors", {**header, "video_id": "nan"})
     foreign = {**header, "video_id": "foreign", "source": json.dumps({"audio": "vggish", "visual": "made"})}
     save_file(tensors, folder / "foreign.safetensors", foreign)
+    save_file(
+        tensors,
+        folder / "faster.safetensors",
+        {**header, "video_id": "faster", "grid": header["grid"].replace('"step_s": "1"', '"step_s": "1/2"')},
+    )
+    (folder / "nested").mkdir()
+    save_file(tensors, folder / "nested" / good.name, header)
     code, _, err = run(capsys, "localize", trained / "run", folder, "-o", tmp_path / "out")
     assert code == 3
     assert "NaN" in err
     assert "'vggish'" in err
     reasons = {row["video"]: row["reason"] for row in table(tmp_path / "out" / "failures.csv")}
-    assert set(reasons) == {"nan", "foreign"}
+    assert set(reasons) == {"nan", "foreign", "faster", good.stem}
+    assert "0.5 s per snippet, the run was trained on 1 s" in reasons["faster"]
+    assert "as an earlier one does" in reasons[good.stem]
+    assert [row["video"] for row in table(tmp_path / "out" / "videos.csv")] == [good.stem]
+
+
+def test_a_second_localization_leaves_no_exports_of_the_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path
+) -> None:
+    one, other = sorted((trained / "features").glob("*.safetensors"))[:2]
+    assert run(capsys, "localize", trained / "run", one, "-o", tmp_path / "d", "-f", "vtt,parquet,csv")[0] == 0
+    assert run(capsys, "localize", trained / "run", other, "-o", tmp_path / "d", "-f", "vtt,json")[0] == 0
+    names = {path.name for path in (tmp_path / "d").rglob("*") if path.is_file()}
+    assert names == {"segments.json", f"{other.stem}.vtt", other.name, "run.yaml", "videos.csv", ".avloc.lock"}
 
 
 def ground_truth(path: Path, label: str = "bark") -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from avloc import losses, model
+from avloc import fusion, losses, model
 from avloc.dataset import collate
 from avloc.tensors import SnippetOutput
 from feature_sets import make_videos
@@ -83,12 +83,12 @@ def stages(Xu: np.ndarray, Xv: np.ndarray, Ws: list[np.ndarray], skip: str) -> n
 def test_eq1_and_2_attention_columns_and_values(rng: np.random.Generator) -> None:
     Xu, Xv, W = rng.normal(size=(DU, L)), rng.normal(size=(DV, L)), rng.normal(size=(DU, DV))
     full = torch.ones(1, L, dtype=torch.bool)
-    weights = model.attention(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, full)
+    weights = fusion.attention(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, full)
     Lam = cross_correlation(Xu, Xv, W)
     np.testing.assert_allclose(weights.audio[0], column_soft_max(Lam), rtol=1e-10)
     np.testing.assert_allclose(weights.visual[0], column_soft_max(Lam.T), rtol=1e-10)
     both = torch.ones(1, dtype=torch.bool)
-    got_u, got_v = model.cross_attend(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, both)
+    got_u, got_v = fusion.cross_attend(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, both)
     want_u, want_v = attended(Xu, Xv, W)
     np.testing.assert_allclose(got_u[0].T, want_u, rtol=1e-10)
     np.testing.assert_allclose(got_v[0].T, want_v, rtol=1e-10)
@@ -104,9 +104,9 @@ def test_eq2_of_long_videos_is_the_same_values_and_gradients(
     toward = tensor(rng.normal(size=(B, L, width + DV))) * mask[:, :, None]
 
     def run(longest: int, dtype: torch.dtype) -> list[np.ndarray]:
-        monkeypatch.setattr(model, "_FUSED_FROM", longest)
+        monkeypatch.setattr(fusion, "_FUSED_FROM", longest)
         leaves = [tensor(x).to(dtype).requires_grad_() for x in (audio, visual, W)]
-        found = torch.cat(model.cross_attend(*leaves, mask, both, 2.0), dim=2)
+        found = torch.cat(fusion.cross_attend(*leaves, mask, both, 2.0), dim=2)
         (found * toward).sum().backward()
         return [found.detach()[mask].numpy(), *(leaf.grad.numpy() for leaf in leaves)]
 
@@ -123,9 +123,9 @@ def test_eq2_of_long_videos_is_the_same_values_and_gradients(
 def test_eq2_without_a_video_that_has_both(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, longest: int
 ) -> None:
-    monkeypatch.setattr(model, "_FUSED_FROM", longest)
+    monkeypatch.setattr(fusion, "_FUSED_FROM", longest)
     audio, visual, W = (tensor(rng.normal(size=s)).requires_grad_() for s in ((B, L, DU), (B, L, DV), (DU, DV)))
-    got_u, got_v = model.cross_attend(audio, visual, W, mask_of(), torch.zeros(B, dtype=torch.bool))
+    got_u, got_v = fusion.cross_attend(audio, visual, W, mask_of(), torch.zeros(B, dtype=torch.bool))
     assert torch.equal(got_u, audio)
     assert torch.equal(got_v, visual)
     (got_u.sum() + got_v.sum()).backward()
@@ -139,7 +139,7 @@ def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
     mask = torch.ones(1, length, dtype=torch.bool)
     mask[0, -7:] = False
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        model.cross_attend(sound, picture, torch.eye(width), mask, torch.ones(1, dtype=torch.bool))
+        fusion.cross_attend(sound, picture, torch.eye(width), mask, torch.ones(1, dtype=torch.bool))
     largest = max(event.cpu_memory_usage for event in record.events())
     assert 0 < largest < length * length  # bytes; one float32 l x l matrix takes four times that
 
@@ -148,13 +148,13 @@ def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 @pytest.mark.parametrize("share", [False, True])
 def test_eq3_and_4_stages(rng: np.random.Generator, skip: str, count: int, share: bool) -> None:
-    fusion = model.CrossAttentionFusion(DU, DV, count, skip, share).double()
-    for weight in fusion.weights:
+    stack = fusion.CrossAttentionFusion(DU, DV, count, skip, share).double()
+    for weight in stack.weights:
         weight.data = tensor(rng.normal(size=(DU, DV)))
-    assert len(fusion.weights) == (min(count, 1) if share else count)
-    Ws = [fusion.weight(t).detach().numpy() for t in range(1, count + 1)]
+    assert len(stack.weights) == (min(count, 1) if share else count)
+    Ws = [stack.weight(t).detach().numpy() for t in range(1, count + 1)]
     audio, visual, mask = rng.normal(size=(B, L, DU)), rng.normal(size=(B, L, DV)), mask_of()
-    got = fusion(tensor(audio), tensor(visual), mask, torch.ones(B, dtype=torch.bool)).detach()
+    got = stack(tensor(audio), tensor(visual), mask, torch.ones(B, dtype=torch.bool)).detach()
     for b, n in enumerate(LENGTHS):
         want = stages(audio[b, :n].T, visual[b, :n].T, Ws, skip)
         np.testing.assert_allclose(got[b, :n].T, want, rtol=1e-9, atol=1e-12)

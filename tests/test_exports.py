@@ -435,7 +435,8 @@ def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
     from avloc.checkpoint import ModelCard
     from avloc.config import preset
     from avloc.formats import save_features
-    from avloc.pipeline import Localizer, localize_all
+    from avloc.localizing import localize_all
+    from avloc.pipeline import Localizer
     from avloc.types import FeatureSequence, SnippetGrid
 
     config = preset("demo", {"model.embed_dim": 8, "model.audio_normalize": "none", "model.visual_normalize": "none"})

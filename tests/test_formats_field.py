@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import tracemalloc
 from fractions import Fraction
@@ -496,6 +497,18 @@ def test_subsets_as_training_needs_them() -> None:
     assert unav.notes == ()
     thumos = weak_labels([val, annotated("c", "testing", "y")])
     assert [r.subset for r in thumos.rows] == ["train", "test"]
+    strange = weak_labels([train, val, annotated("c", "fold 1", "y"), annotated("d", "", "y")])
+    assert [(r.video_id, r.subset) for r in strange.rows] == [("a", "train"), ("b", "test"), ("d", "train")]
+    assert "1 videos are left out of the weak labels: their subset is fold 1" in strange.notes[1]
+
+
+@pytest.mark.parametrize("spelt", ["Test", "TESTING", " test ", "testing"])
+def test_subsets_in_any_spelling(tmp_path: Path, spelt: str) -> None:
+    entry = {"duration": 9.0, "subset": spelt, "annotations": [{"label": "x", "segment": [1, 2]}]}
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"database": {"a": entry}}), encoding="utf-8")
+    assert read_annotations(path)[0][0].subset == "testing"
+    assert len(read_annotations(path, "Test")[0]) == 1
 
 
 def test_labels_written_read_back(tmp_path: Path) -> None:

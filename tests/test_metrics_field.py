@@ -411,4 +411,28 @@ def test_half_a_million_predictions_are_read_and_scored_at_once() -> None:
     seconds = time.process_time() - began
     expected = json.loads((SHARED / "golden/anet_synth200.json").read_text())
     assert result.scores.average_mean_ap == pytest.approx(expected["average_mAP"], abs=1e-9)
-    assert seconds < 4  # twice what it takes on an idle machine: others may be at work, and the type checks are on
+    assert seconds < 8  # busy cores and the type checks take their part; the official toolkit takes 220
+
+
+def test_which_videos_count_is_the_same_for_every_file_of_one_result(tmp_path: Path) -> None:
+    """Of five videos two were localized, one of them in vain, and a third failed: it counts, with nothing found."""
+    videos = {
+        name: {"duration": 9.0, "subset": "testing", "annotations": [{"label": "x", "segment": [1.0, 4.0]}]}
+        for name in "abcde"
+    }
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"database": videos}), encoding="utf-8")
+    folder = tmp_path / "found"
+    write_segments_json(folder / "segments.json", {"a": (Detection(1.0, 4.0, "x", 0.9),), "b": ()})
+    write_segments_csv(folder / "segments.csv", {"a": (Detection(1.0, 4.0, "x", 0.9),), "b": ()})
+    (folder / "videos.csv").write_text("video,path\na,\nb,\n", encoding="utf-8")
+    (folder / "failures.csv").write_text("video,path,reason\nc,c.mp4,broken\n", encoding="utf-8")
+    for given in (folder, folder / "segments.json", folder / "segments.csv"):
+        result = evaluate_files(given, truth)
+        assert result.scores.average_mean_ap == pytest.approx(1 / 3)
+        assert "2 of 5 videos are not in the detections" in result.notes[0]
+        assert "2 of 5 videos" in diagnose_files(given, truth)[1][0]
+    (tmp_path / "alone.csv").write_bytes((folder / "segments.csv").read_bytes())
+    alone = evaluate_files(tmp_path / "alone.csv", truth)
+    assert alone.scores.average_mean_ap == pytest.approx(1 / 5)
+    assert "all 5 videos are scored" in alone.notes[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from fractions import Fraction
 
@@ -11,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc import losses
+from avloc import fusion, losses
 from avloc.config import LocalizeConfig
+from avloc.dataset import bin_sample
 from avloc.localize import detect, events, kept_classes, localize, runs, video_scores
 from avloc.metrics import detection_scores
 from avloc.model import AudioVisualLocalizer
@@ -45,6 +47,22 @@ def alone(batch: Batch, i: int) -> Batch:
         batch.present[i : i + 1],
         batch.labels[i : i + 1],
     )
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_blank_snippet_does_not_blow_up_the_gradient(monkeypatch: pytest.MonkeyPatch, fused: bool) -> None:
+    """Rows of zeros (a black picture, silence) have no direction: Λ is 0 there, and so is its gradient."""
+    monkeypatch.setattr(fusion, "_FUSED_FROM", 0 if fused else 1024)
+    norms = []
+    for blank in (False, True):
+        torch.manual_seed(0)
+        model = AudioVisualLocalizer(DU, DV, C, embed_dim=8).double()
+        batch = make_batch(np.random.default_rng(0), [12, 9], [(True, True)] * 2, 0)
+        if blank:
+            batch.audio[0, 3], batch.visual[0, 5] = 0, 0
+        sum(terms_of(model, batch).values()).backward()
+        norms.append(max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None))
+    assert norms[1] < 5 * norms[0]
 
 
 def terms_of(model: AudioVisualLocalizer, batch: Batch) -> dict[str, torch.Tensor]:
@@ -199,6 +217,15 @@ def test_events_say_again_what_argmax_says(rng: np.random.Generator, length: int
     assert rebuilt.tolist() == video.probs.argmax(axis=1).tolist()
 
 
+@quick
+@given(rng=probabilities, length=st.integers(2, 40), decode=st.sampled_from(["actions", "events", "multi"]))
+def test_what_lies_beyond_the_end_of_the_video_is_cut(rng: np.random.Generator, length: int, decode: str) -> None:
+    whole = activations(rng, length)
+    cut = dataclasses.replace(whole, duration_s=length / 2 - 0.25)
+    for d in localize(cut, LocalizeConfig(decode=decode)):
+        assert 0 <= d.start_s < d.end_s <= cut.duration_s
+
+
 @given(st.lists(st.booleans(), max_size=30))
 def test_runs_cover_exactly_what_is_true(values: list[bool]) -> None:
     above = np.array(values, dtype=bool)
@@ -274,3 +301,13 @@ def test_the_temporal_threshold_is_max_minus_a_share_of_the_range() -> None:
         for factor in (0.5, 0.7)
     }
     assert spans == {0.5: [(3, 6)], 0.7: [(2, 6)]}
+
+
+@quick
+@given(length=st.integers(1, 900), count=st.integers(1, 300), seed=st.integers(0, 99))
+def test_drawn_snippets_are_spread_in_order_and_never_repeat(length: int, count: int, seed: int) -> None:
+    drawn = bin_sample(length, count, np.random.default_rng(seed))
+    assert len(drawn) == min(length, count)
+    assert (np.diff(drawn) > 0).all()
+    assert 0 <= drawn[0] <= drawn[-1] < length
+    assert np.diff(drawn, prepend=0, append=length).max() <= 2 * -(-length // min(length, count))

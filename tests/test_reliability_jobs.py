@@ -27,11 +27,12 @@ from avloc.errors import InputError, StorageError
 from avloc.extraction import extract_all, layout, read_manifest
 from avloc.formats import load_features
 from avloc.formats.activations import load_activations
+from avloc.localizing import find_inputs, localize_all
 from avloc.locks import alone_in
 from avloc.media.encode import write_video
 from avloc.media.find import find_media
 from avloc.media.probe import probe
-from avloc.pipeline import find_inputs, load, localize_all
+from avloc.pipeline import load
 from avloc.previews import make_proxy
 from avloc.reporting import PageSources, build_page
 from avloc.tables import cell_of, compute_all, fill, open_data, recipes_of, write_tables

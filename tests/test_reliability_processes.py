@@ -140,7 +140,7 @@ def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) ->
     script = tmp_path / "script.py"
     code = "from avloc.media.guard import guarded\nfrom hostile_work import nap\nlist(guarded(nap, [60, 60], 2))\n"
     (tmp_path / "hostile_work.py").write_text(
-        "import os, sys, time\ndef nap(s):\n    print(os.getpid(), file=sys.stderr, flush=True)\n    time.sleep(s)\n"
+        "import os, time\ndef nap(s):\n    os.write(2, b'%d\\n' % os.getpid())\n    time.sleep(s)\n"  # in one piece
     )
     script.write_text(code)
     process = start(script)

@@ -111,7 +111,7 @@ def test_correlations_are_those_the_model_computes(tmp_path):
     """Λ of every stage, against the soft-max that the model's own `attention` takes of it."""
     import torch
 
-    from avloc import model as model_room
+    from avloc import fusion, model
     from avloc.checkpoint import ModelCard
     from avloc.config import preset
     from avloc.pipeline import Localizer
@@ -119,24 +119,24 @@ def test_correlations_are_those_the_model_computes(tmp_path):
     from avloc.types import FeatureSequence
 
     torch.manual_seed(0)
-    config = preset("demo", {"model.embed_dim": 8, "model.num_stages": 3})
-    net = model_room.AudioVisualLocalizer(audio_size=5, visual_size=6, num_classes=3, embed_dim=8, num_stages=3)
+    config = preset("demo", {"model.embed_dim": 8, "model.num_stages": 3, "extract.step_s": 1})
+    net = model.AudioVisualLocalizer(audio_size=5, visual_size=6, num_classes=3, embed_dim=8, num_stages=3)
     card = ModelCard(config=config, classes=CLASSES, audio_size=5, visual_size=6, backbones={}, step=1)
     rng = np.random.default_rng(0)
     grid = SnippetGrid.cover(7, Fraction(1))
     features = FeatureSequence("v", 7.0, grid, rng.normal(size=(7, 6)), rng.normal(size=(7, 5)))
     seen = []
-    real = model_room.attention
+    real = fusion.attention
 
     def spy(*inputs):
         seen.append(real(*inputs))
         return seen[-1]
 
-    model_room.attention = spy
+    fusion.attention = spy
     try:
         result = Localizer(net, card).activations(features)
     finally:
-        model_room.attention = real
+        fusion.attention = real
     found = correlations(Localizer(net, card), features)
     assert isinstance(result, ActivationSequence)
     assert len(found) == len(seen) == 3

@@ -63,6 +63,7 @@ def test_cells_agree_where_the_paper_repeats_them() -> None:
     assert PAPER["table6"].rows["Ours"][-1] == PAPER["table3"].rows["w/ dense skip connections"][0] == "26.0"
     assert number("-") is None
     assert number("2?.9") is None
+    assert number("19.?") is None
     assert number("62.1?") == 62.1
 
 
@@ -280,6 +281,7 @@ def test_frozen_stages_that_do_not_fit_are_said(folder: Path, tmp_path: Path) ->
         ({"train.frozen_stages": 3}, "expected 3 stages"),
         ({"train.frozen_stages": 2, "model.skip": "plain"}, r"model\.skip is 'plain', there 'dense'"),
         ({"train.frozen_stages": 2, "model.method": "tian"}, r"model\.method=avloc"),
+        ({"train.frozen_stages": 2, "model.share_weight": True}, r"model\.share_weight leaves nothing"),
     ):
         with pytest.raises(ConfigError, match=said):
             fit(data.features, data.labels, tmp_path / "three", preset("default", {**more, **wrong}))

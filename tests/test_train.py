@@ -23,8 +23,8 @@ from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluation import evaluate_snippets, read_activations
 from avloc.formats import save_features
 from avloc.gathering import find_run
+from avloc.localizing import localize_all
 from avloc.model import InputNorm
-from avloc.pipeline import localize_all
 from avloc.train import fit, read_record
 from avloc.train.data import hold_out, prepare
 from avloc.train.watch import health, read_metrics, warnings_of
@@ -120,8 +120,25 @@ def test_resume_refuses_other_settings_and_other_videos(tmp_path: Path, data: tu
     with pytest.raises(ConfigError, match=r"train\.steps was 10, is 20"):
         fit(*data, tmp_path / "run", config(train__steps=20), resume=True)
     fewer = write_set(tmp_path / "fewer", make_videos(count=20))
-    with pytest.raises(InputError, match="other videos"):
+    with pytest.raises(InputError, match=r"other data \(training videos, labels, validation videos\)"):
         fit(*fewer, tmp_path / "run", config(train__steps=10), resume=True)
+
+
+def test_resume_refuses_other_labels_of_the_same_videos(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    features, labels = data
+    fit(*data, tmp_path / "run", config(train__steps=10))
+    before = weights(tmp_path / "run")
+    told = labels.read_text(encoding="utf-8")
+    for text, what in (
+        (told.replace(",bark", ",?").replace(",drum", ",bark").replace(",?", ",drum"), "labels, validation videos"),
+        (told.replace(",saw", ",zither"), "classes"),
+        (told.replace("video_000,bark", "video_000,bark;new"), "classes, labels"),
+    ):
+        (tmp_path / "other.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=rf"other data \({what}"):
+            fit(features, tmp_path / "other.csv", tmp_path / "run", config(train__steps=10), resume=True)
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(tmp_path / "run").items())
+    fit(*data, tmp_path / "run", config(train__steps=10), resume=True)
 
 
 def launch(data: tuple[Path, Path], out: Path, processes: int, *sets: str) -> None:

@@ -199,6 +199,8 @@ def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> Non
     other = [f"model.{k} is {getattr(b, k)!r}, there {getattr(a, k)!r}" for k in same.split() if _differ(a, b, k)]
     if (theirs.audio_size, theirs.visual_size) != (card.audio_size, card.visual_size):
         other.append("the features have other sizes")
+    if b.share_weight and model.fusion.num_stages > count:
+        other.append("model.share_weight leaves nothing for later stages to learn")
     if other:
         raise ConfigError(f"{run}: its stages do not fit this model: {'; '.join(other)}")
     model.norms.load_state_dict(given.norms.state_dict())

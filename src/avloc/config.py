@@ -16,10 +16,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avloc.errors import ConfigError, did_you_mean
+from avloc.presets import PRESETS
 
 __all__ = [
     "MACHINE",
-    "PRESETS",
     "ExtractConfig",
     "LocalizeConfig",
     "LossConfig",
@@ -86,6 +86,11 @@ class ModelConfig(Options):
     modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
     grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
 
+    @property
+    def open_max(self) -> bool:
+        """Whether the classifier has a reliability of its own; the rivals' have none."""
+        return self.method == "avloc" and self.head == "open-max"
+
     @model_validator(mode="after")
     def _possible(self) -> ModelConfig:
         needed = {"w-talc": "visual", "tian": "audio-visual"}.get(self.method, self.modality)
@@ -151,7 +156,7 @@ class LocalizeConfig(Options):
     """§4.2, localization at test time. "multi" is ours: docs/decisions.md, Decoding, has the figures."""
 
     decode: Literal["actions", "events", "multi"] = "multi"  # ours; §4.2: "actions" thresholds, "events" takes argmax
-    min_snippets: int = Field(2, ge=1)  # W-TALC; shorter is dropped, unless the video is
+    min_snippets: int = Field(2, ge=1)  # actions and multi, W-TALC; shorter is dropped, unless the video is
     min_score: float = 0.0  # ours: nothing is dropped unless asked
     min_duration_s: float = Field(0.0, ge=0)  # ours
     merge_gap_s: float = Field(0.0, ge=0)  # ours: same-class segments closer than this become one
@@ -207,45 +212,6 @@ class RunConfig(Options):
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "paper": {
-        "model.direct": False,
-        "model.dropout": 0.7,
-        "model.correlation_scale": 1.0,
-        "model.audio_normalize": "none",
-        "model.visual_normalize": "none",
-        "model.modality_dropout": 0.0,
-        "loss.mil_background": "known",
-        "loss.pseudo_labels": "hard",
-        "loss.pseudo_from_labels": False,
-        "loss.threshold": 0.7,
-        "localize.decode": "actions",
-        "train.teacher_decay": 0.0,
-    },
-    "ave": {
-        "train.snippets": 10,
-        "train.steps": 33000,
-        "train.eval_every": 550,
-        "localize.decode": "events",
-    },
-    "activitynet": {
-        "extract.step_s": 0.64,
-        "train.steps": 25000,
-        "train.eval_every": 1000,
-    },
-    "demo": {
-        "extract.step_s": 0.5,
-        "model.embed_dim": 128,
-        "train.steps": 300,
-        "train.weight_decay": 1e-2,
-        "train.learning_rate": 1e-3,
-        "train.eval_every": 50,
-    },
-}
-"""Named starting points: only what differs from the fields' own defaults."""
-
-
 def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A named configuration, with single keys changed.
 
@@ -278,13 +244,13 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunCo
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
-    """What of model, loss and training differs, in words; on which machines it runs does not count."""
+    """What of model, loss and training differs, in words; on which machines and where files lie does not count."""
     a, b = old.model_dump(), new.model_dump()
     return [
         f"{section}.{key} was {value!r}, is {b[section][key]!r}"
         for section in ("model", "loss", "train")
         for key, value in a[section].items()
-        if key not in MACHINE and value != b[section][key]
+        if key not in MACHINE | {"init_from"} and value != b[section][key]
     ]
 
 

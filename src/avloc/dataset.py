@@ -21,11 +21,11 @@ __all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "Window", "bin_sam
 
 
 def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """One random snippet from each of `count` equal bins; all of them when there are no more than `count`."""
+    """One random snippet from each of `count` bins, equal up to a snippet; all when there are no more than `count`."""
     if count is None or length <= count:
         return np.arange(length)
-    edges = np.linspace(0, length, count + 1)
-    return np.floor(edges[:-1] + rng.random(count) * np.diff(edges)).astype(np.int64)
+    edges = np.linspace(0, length, count + 1).astype(np.int64)
+    return rng.integers(edges[:-1], edges[1:])
 
 
 class Window(NamedTuple):

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Int
 
 from avloc.atomic import write_whole
 from avloc.errors import InputError, did_you_mean
-from avloc.formats import read_submission
+from avloc.formats import read_submission, videos_beside
 from avloc.formats.activations import activation_files, load_activations
-from avloc.formats.annotations import SUBSETS
+from avloc.formats.annotations import SegmentColumns, subset_name
 from avloc.formats.llp import read_llp
 from avloc.formats.wtalc import read_ambiguous
 from avloc.localize import snippet_labels
@@ -36,7 +36,7 @@ from avloc.metrics import (
     whole_video_detections,
 )
 from avloc.protocols import find_protocol, prepare
-from avloc.reference import read_blocked, read_reference
+from avloc.reference import Reference, read_blocked, read_reference
 from avloc.types import ActivationSequence, DetectionScores, SnippetGrid, VideoAnnotation
 
 __all__ = [
@@ -125,7 +125,8 @@ def evaluate_files(
         ground_truth: ActivityNet's JSON; a data set of the field as `formats.open_collection` finds it; or segments
             in a format that `avloc convert` reads.
         subset: of the ground truth, several with a comma ("validation,testing" is AVE's 804 test); None takes the
-            videos that the detections are about when some are, else all.
+            videos that the detections are about when some are, else all: those in JSON, or in the videos.csv and
+            failures.csv beside a table. A .csv alone takes all: it cannot name a video in which nothing was found.
         t_iou: thresholds; None takes the protocol's.
         protocol: one of `protocols.PROTOCOLS`.
         blocked: a JSON list (or object, or a text file with one id a line) of videos to leave out of both sides.
@@ -136,20 +137,11 @@ def evaluate_files(
     """
     rules = find_protocol(protocol)
     thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
-    table = segments_file(detections)
-    reference = read_reference(ground_truth, subset)
-    notes = list(reference.notes)
-    columns, named = read_submission(table, [a.video_id for a in reference.annotations])
-    if detections.is_dir() and (detections / "scores").is_dir():
-        named = tuple(activation_files(detections / "scores"))
-    if subset is None and (table.suffix != ".csv" or detections.is_dir()):
-        reference, note = reference.about(named)
-        notes += note
-    _check_overlap(table, ground_truth, named, reference.ids)
+    columns, reference, notes = _both_sides(detections, ground_truth, subset)
     stretches = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
-    gone = read_blocked(blocked) if blocked is not None else ()
+    gone = set(read_blocked(blocked) if blocked is not None else ())
     found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, stretches)
-    annotations = [a for a in reference.annotations if a.video_id not in set(gone)]
+    annotations = [a for a in reference.annotations if a.video_id not in gone]
     scores = detection_scores(found, truth, thresholds, as_toolkit=rules.as_toolkit)
     trivial = detection_scores(whole_video_detections(annotations), truth, thresholds)
     claimed = {found.labels[i] for i in np.unique(found.label)}
@@ -177,19 +169,36 @@ def diagnose_files(
         The diagnosis, and a sentence for everything that was left out.
     """
     rules = find_protocol(protocol)
-    table = segments_file(detections)
-    reference = read_reference(ground_truth, subset)
-    notes = list(reference.notes)
-    columns, named = read_submission(table, reference.ids)
-    if subset is None and table.suffix != ".csv":
-        reference, note = reference.about(named)
-        notes += note
-    _check_overlap(table, ground_truth, named, reference.ids)
+    columns, reference, notes = _both_sides(detections, ground_truth, subset)
     truth = SegmentTable.from_annotations(reference.annotations)
     found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
     bins = BINS.get(protocol, BINS["activitynet"])
     result = diagnose(found, reference.annotations, rules.t_iou, at, bins)
     return result, (*notes, *taken, *detection_counts(found, truth).notes())
+
+
+def _both_sides(
+    detections: Path, ground_truth: Path, subset: str | None
+) -> tuple[SegmentColumns, Reference, list[str]]:
+    """Detections, the ground truth that they are held against, and a sentence for everything left out."""
+    table = segments_file(detections)
+    reference = read_reference(ground_truth, subset)
+    notes = list(reference.notes)
+    columns, named = read_submission(table, reference.ids)
+    tried = videos_beside(table, reference.ids)
+    if not tried and detections.is_dir() and (detections / "scores").is_dir():
+        tried = tuple(activation_files(detections / "scores"))
+    named = tuple(dict.fromkeys((*named, *tried)))
+    if subset is None and (tried or table.suffix != ".csv"):
+        reference, note = reference.about(named)
+        notes += note
+    elif subset is None and len(set(columns["video"])) < len(reference.ids):
+        notes.append(
+            f"all {len(reference.ids)} videos are scored: a .csv does not say which were looked at; choose with "
+            "--subset"
+        )
+    _check_overlap(table, ground_truth, named, reference.ids)
+    return columns, reference, notes
 
 
 def evaluate_parsing(
@@ -208,7 +217,7 @@ def evaluate_parsing(
         InputError, FormatError: a file is missing or not what it should be.
     """
     data = read_llp(folder)
-    ids = [a.video_id for a in data.parts["audio"] if a.subset == SUBSETS.get(subset, subset)]
+    ids = [a.video_id for a in data.parts["audio"] if a.subset == subset_name(subset)]
     if not ids:
         raise InputError(f"{folder}: no video in subset {subset!r}; LLP has validation and testing with boundaries")
     claims = [_claims(path, ids, data.classes, min_score) for path in (audio, visual)]

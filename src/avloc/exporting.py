@@ -35,6 +35,7 @@ from avloc.types import Detection, Media
 __all__ = [
     "FORMATS",
     "Format",
+    "clear_formats",
     "frame_times",
     "parse_formats",
     "save_detections",
@@ -115,6 +116,17 @@ def parse_formats(text: str) -> tuple[str, ...]:
         if name not in FORMATS:
             raise ConfigError(f"there is no format {name!r}.{did_you_mean(name, FORMATS)} -f all writes every one")
     return tuple(dict.fromkeys(names))
+
+
+def clear_formats(out: Path) -> None:
+    """Take away what `write_formats` has left in a folder, in whatever formats."""
+    for form in FORMATS.values():
+        if form.all is not None:
+            (out / f"segments{form.suffix}").unlink(missing_ok=True)
+        elif form.one is not None:
+            for path in (out / "per-video").glob(f"*{form.suffix}"):
+                path.unlink()
+    (out / "segments.labelstudio.xml").unlink(missing_ok=True)
 
 
 def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegments]) -> list[Path]:

@@ -1,36 +1,28 @@
-"""Multi-stage cross-attention between sound and picture, and the open-max classifier (Eq. 1-5, Fig. 1, Appendix C).
-
-The paper writes snippets as columns, we as rows: its X (d, L) is our [l, d], and its column-wise soft-max runs over our
-first snippet axis.
+"""The paper's network: embeddings, cross-attention (`avloc.fusion`), and the open-max classifier (Eq. 1-5, Fig. 1).
 
 Where this differs from the paper, or fills its silence
-    * W is one matrix a stage (`share_weight` keeps the other reading); the multiply-adds of Table 4 count so.
-    * Vectors are l2-normalised for Eq. 1 only; the values of Eq. 2 are not. `correlation_scale` multiplies Λ.
     * Inputs may be standardised with the training set's statistics, which travel with the weights.
     * The heads may also read each snippet's own embedding (`direct`), one more skip connection: each column of A mixes
       the whole video into X_att, which says *what* happens there but blurs *when*.
-    * A video may lack a modality: its half of the embedding is zero, and the other half attends to itself, snippet by
-      snippet (X̃ = X), since there is nothing to be guided by.
+    * A video may lack a modality: its half of the embedding is zero.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avloc.fusion import CrossAttentionFusion
 from avloc.tensors import AUDIO, VISUAL, Batch, SnippetOutput
 
 __all__ = [
     "AudioVisualLocalizer",
-    "CrossAttentionFusion",
     "InputNorm",
     "Normalization",
-    "attention",
-    "cross_attend",
     "drop",
     "open_max",
     "soft_max",
@@ -39,149 +31,6 @@ __all__ = [
 
 Normalization = Literal["none", "l2", "scale", "standard"]
 """How raw features are scaled, see `InputNorm`."""
-
-_FUSED_FROM = 1024
-"""Snippets above which Λ is never written out; below it is cheap, and two products share it."""
-
-
-class Attention(NamedTuple):
-    """Eq. 1-2: each column of the paper's A_u and A_v sums to 1; here that is axis 1."""
-
-    audio: Float[Tensor, "b l_u l_v"]
-    visual: Float[Tensor, "b l_v l_u"]
-
-
-def attention(
-    audio: Float[Tensor, "b l_u d_u"],
-    visual: Float[Tensor, "b l_v d_v"],
-    weight: Float[Tensor, "d_u d_v"],
-    audio_mask: Bool[Tensor, "b l_u"],
-    visual_mask: Bool[Tensor, "b l_v"],
-    scale: float = 1.0,
-) -> Attention:
-    """Cross-correlation Λ = X_uᵀ W X_v of l2-normalised snippets, and its soft-max over either axis (Eq. 1).
-
-    A_u = soft-max over the audio axis of each column of Λ; A_v = soft-max over the visual axis of each column of Λᵀ.
-    Padded snippets get weight 0 in both. Lengths are divided out of Λ, not of the snippets: the same
-    number, and less to compute. (In float16, lengths whose product passes 65,504 would overflow.)
-    """
-    lengths = audio.norm(dim=-1).clamp_min(1e-12)[:, :, None] * visual.norm(dim=-1).clamp_min(1e-12)[:, None, :]
-    correlation = scale * (audio @ weight @ visual.transpose(1, 2)) / lengths
-    lowest = torch.finfo(correlation.dtype).min
-    over_audio = correlation.masked_fill(~audio_mask[:, :, None], lowest).softmax(dim=1)
-    over_visual = correlation.transpose(1, 2).masked_fill(~visual_mask[:, :, None], lowest).softmax(dim=1)
-    return Attention(over_audio, over_visual)
-
-
-def cross_attend(
-    audio: Float[Tensor, "b l d_u"],
-    visual: Float[Tensor, "b l d_v"],
-    weight: Float[Tensor, "d_u d_v"],
-    mask: Bool[Tensor, "b l"],
-    both: Bool[Tensor, " b"],
-    scale: float = 1.0,
-) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
-    """X̃_u = X_u A_u and X̃_v = X_v A_v (Eq. 2).
-
-    X̃_u's row l is the sound that matches *visual* snippet l, and X̃_v's row l the picture that matches *audio* snippet
-    l: both modalities lie on one grid, so both have the same rows. Long videos take memory for l rows, never for l x l.
-
-    Args:
-        both: which videos have sound and picture; for the others X̃ = X.
-    """
-    some = both.nonzero().squeeze(1)  # nothing is computed for the rest
-    u, v, inside = (audio, visual, mask) if both.all() else (audio[some], visual[some], mask[some])
-    if mask.shape[1] > _FUSED_FROM:
-        attended_audio, attended_visual = _attend_fused(u, v, weight, inside, scale)
-    else:
-        weights = attention(u, v, weight, inside, inside, scale)
-        attended_audio = weights.audio.transpose(1, 2) @ u
-        attended_visual = weights.visual.transpose(1, 2) @ v
-    if len(u) == len(audio):
-        return attended_audio, attended_visual
-    return audio.index_copy(0, some, attended_audio), visual.index_copy(0, some, attended_visual)
-
-
-def _attend_fused(
-    audio: Float[Tensor, "b l d_u"],
-    visual: Float[Tensor, "b l d_v"],
-    weight: Float[Tensor, "d_u d_v"],
-    mask: Bool[Tensor, "b l"],
-    scale: float,
-) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
-    """Eq. 1-2 as dot-product attention: query W x_v, keys x_u, values X_u; and the reverse.
-
-    Query, key and value of one call must be equally wide, or PyTorch falls back to an l x l matrix.
-    """
-    unit_u, unit_v = F.normalize(audio, dim=-1), F.normalize(visual, dim=-1)
-    seen = unit_v @ weight.T  # visual snippets as queries for sound
-    same_width = weight.shape[0] == weight.shape[1]
-    queries, keys = (unit_u, seen) if same_width else (unit_u @ weight, unit_v)
-    inside = None if mask.all() else mask[:, None, None]
-    return _dot_product(seen, unit_u, audio, inside, scale), _dot_product(queries, keys, visual, inside, scale)
-
-
-def _dot_product(
-    queries: Float[Tensor, "b l d"],
-    keys: Float[Tensor, "b l d"],
-    values: Float[Tensor, "b l d"],
-    inside: Bool[Tensor, "b 1 1 l"] | None,
-    scale: float,
-) -> Float[Tensor, "b l d"]:
-    q, k, v = (rows[:, None] for rows in (queries, keys, values))  # one head
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=inside, scale=scale).squeeze(1)
-
-
-class CrossAttentionFusion(nn.Module):
-    """t_e stages of cross-attention with skip connections (Eq. 3), concatenated at the end (Eq. 4).
-
-    Args:
-        audio_dim, visual_dim: d_xu and d_xv, the embedding sizes.
-        num_stages: t_e; 0 concatenates the embeddings as they are.
-        skip: "dense" is Eq. 3; "plain" keeps only the previous stage; "none" drops the sum (Table 3).
-        share_weight: one W for all stages instead of one a stage.
-        scale: factor on Λ.
-    """
-
-    def __init__(
-        self,
-        audio_dim: int,
-        visual_dim: int,
-        num_stages: int = 2,
-        skip: Literal["none", "plain", "dense"] = "dense",
-        share_weight: bool = False,
-        scale: float = 1.0,
-    ) -> None:
-        super().__init__()
-        self.num_stages, self.skip, self.scale = num_stages, skip, scale
-        count = min(num_stages, 1) if share_weight else num_stages
-        self.weights = nn.ParameterList(nn.Parameter(torch.empty(audio_dim, visual_dim)) for _ in range(count))
-        for weight in self.weights:
-            nn.init.xavier_uniform_(weight)
-
-    def weight(self, stage: int) -> Float[Tensor, "d_u d_v"]:
-        """W of stage 1..t_e."""
-        return self.weights[min(stage, len(self.weights)) - 1]
-
-    def forward(
-        self,
-        audio: Float[Tensor, "b l d_u"],
-        visual: Float[Tensor, "b l d_v"],
-        mask: Bool[Tensor, "b l"],
-        both: Bool[Tensor, " b"],
-    ) -> Float[Tensor, "b l d"]:
-        audios, visuals = [audio], [visual]
-        for stage in range(1, self.num_stages + 1):
-            new_audio, new_visual = cross_attend(audios[-1], visuals[-1], self.weight(stage), mask, both, self.scale)
-            audios.append(torch.tanh(new_audio + self._skipped(audios)))
-            visuals.append(torch.tanh(new_visual + self._skipped(visuals)))
-        return torch.cat([audios[-1], visuals[-1]], dim=-1)
-
-    def _skipped(self, stages: list[Tensor]) -> Tensor:
-        """What Eq. 3 adds to X̃^(t): Σ_{i<t} X_att^(i), the last one, or nothing."""
-        if self.skip == "dense":
-            return sum(stages[1:], start=stages[0])
-        return stages[-1] if self.skip == "plain" else torch.zeros_like(stages[-1])
 
 
 def open_max(

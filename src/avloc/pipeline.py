@@ -1,50 +1,29 @@
-"""Use a trained run: `avloc.load("RUN").localize("video.mp4")`, and the same for a folder full."""
+"""Use a trained run: `avloc.load("RUN").localize("video.mp4")`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
-import avloc
-from avloc.atomic import inside, write_whole
 from avloc.checkpoint import Localizing, ModelCard, load_model
 from avloc.config import ExtractConfig, LocalizeConfig, preset
 from avloc.dataset import Window, collate, windows
-from avloc.errors import AvlocError, ConfigError, InputError, StorageError
-from avloc.exporting import write_detections
-from avloc.extraction import Failure, extract_one, write_failures
+from avloc.errors import ConfigError, InputError
+from avloc.extraction import extract_one
 from avloc.formats import load_features
-from avloc.formats.activations import activation_files, save_activations
 from avloc.localize import localize
-from avloc.locks import alone_in
 from avloc.losses import topk_mean
-from avloc.media.find import find_media
-from avloc.media.guard import guarded
-from avloc.texts import csv_text, readable
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
-__all__ = ["Localization", "Localized", "Localizer", "find_inputs", "load", "localize_all", "with_options"]
-
-Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Localized:
-    """What is kept of each of many videos; their activations, which would fill the memory, lie in scores/."""
-
-    detections: tuple[Detection, ...]
-    duration_s: float
-    modalities: tuple[str, ...]
-    path: Path | None
+__all__ = ["Localization", "Localizer", "load", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -140,9 +119,19 @@ class Localizer:
 
     @property
     def extraction(self) -> ExtractConfig:
-        """How features are made of a video: as those of training."""
-        wanted = {name: self.card.backbones.get(name) for name in ("visual", "audio")}
+        """How features are made of a video: as those of training, as far as the model reads them."""
+        used = self.model.embeds
+        wanted = {name: self.card.backbones.get(name) if name in used else None for name in ("visual", "audio")}
         return self.card.config.extract.model_copy(update=wanted)
+
+    def nothing(self, features: FeatureSequence) -> ActivationSequence:
+        """What counts for a video that the model cannot use: background from start to end."""
+        probs = np.zeros((features.grid.count, 1 + len(self.classes)))
+        probs[:, 0] = 1.0
+        absent = np.zeros(len(self.classes))
+        return ActivationSequence(
+            features.video_id, features.duration_s, features.grid, self.classes, probs, absent, ()
+        )
 
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
@@ -190,6 +179,12 @@ class Localizer:
                     f"{features.video_id}: {name} features have {rows.shape[1]} channels, the run expects {size}; "
                     "use the features that the run was trained on"
                 )
+        step, trained = float(features.grid.step_s), float(self.card.config.extract.step)
+        if not math.isclose(step, trained, rel_tol=1e-6):
+            raise InputError(
+                f"{features.video_id}: features of {step:g} s per snippet, the run was trained on {trained:g} s; "
+                f"extract them with --step-s {trained:g}"
+            )
 
 
 def load(run: str | Path, device: str = "cpu") -> Localizer:
@@ -210,121 +205,3 @@ def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localize
     kept = {f"localize.{key}": value for key, value in localizer.options.model_dump().items()}
     options = preset("default", {**kept, **overrides}).localize
     return Localizer(localizer.model, localizer.card, options, localizer.device)
-
-
-def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
-    """Videos and feature files that `paths` name: files, folders and globs. A folder of features gives those."""
-    features: list[Path] = []
-    rest: list[str | Path] = []
-    for path in map(Path, paths):
-        if path.suffix == ".safetensors" and path.is_file():
-            features.append(path)
-        elif path.is_dir() and any(path.rglob("*.safetensors")):
-            features += sorted(path.rglob("*.safetensors"))
-        else:
-            rest.append(path)
-    return features + (find_media(rest) if rest else [])
-
-
-def localize_all(
-    localizer: Localizer,
-    inputs: Sequence[Path],
-    out: Path,
-    formats: Sequence[str] = ("json", "csv"),
-    progress: Progress | None = None,
-    media: Mapping[str, Path] | None = None,
-) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
-    """Localize every input and write a folder of results; an unreadable one costs itself only.
-
-    Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
-    videos.csv, scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
-
-    An earlier result in that folder is taken away first: one that is interrupted leaves no old segments beside new
-    scores.
-
-    Args:
-        media: {video_id: its file}, where the inputs are features: formats that count frames need it.
-
-    Raises:
-        InputError: another process is at work in that folder, or it cannot be written to.
-        StorageError: the disk is full, read-only or gone.
-    """
-    with alone_in(out, "the detections"):
-        for name in ("segments.json", "segments.csv", "videos.csv", "run.yaml"):
-            (out / name).unlink(missing_ok=True)
-        return _localize_all(localizer, inputs, out, formats, progress, media or {})
-
-
-def _localize_all(
-    localizer: Localizer,
-    inputs: Sequence[Path],
-    out: Path,
-    formats: Sequence[str],
-    progress: Progress | None,
-    media: Mapping[str, Path],
-) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
-    found: dict[str, Localized] = {}
-    failures = []
-    for done, (path, given) in enumerate(_extracted(localizer, inputs), start=1):
-        try:
-            if isinstance(given, AvlocError):
-                raise given
-            result = localizer.localize(given)
-            source = path if isinstance(given, FeatureSequence) else result.path
-            save_activations(inside(out / "scores", f"{result.video_id}.safetensors"), result.activations)
-            found[result.video_id] = Localized(result.detections, result.duration_s, result.modalities, source)
-        except StorageError:  # the next one could not be written either
-            raise
-        except AvlocError as error:
-            failures.append(Failure(readable(path.stem), readable(path), str(error)))
-        if progress is not None:
-            progress(done, len(inputs), path.name)
-    files = {name: result.path or media.get(name) for name, result in found.items()}
-    write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
-    write_whole(out / "videos.csv", _videos_table(found, files))
-    write_whole(out / "run.yaml", _run_card(localizer))
-    write_failures(out / "failures.csv", failures)
-    _drop_scores_of_others(out / "scores", found)
-    return found, tuple(failures)
-
-
-def _drop_scores_of_others(scores: Path, found: Mapping[str, Localized]) -> None:
-    """Scores of videos that an earlier localization wrote here, and that this one knows nothing of."""
-    for video, path in activation_files(scores).items():
-        if video not in found:
-            path.unlink()
-
-
-def _extracted(
-    localizer: Localizer, inputs: Sequence[Path]
-) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
-    """Inputs in their order. Several videos are decoded in a process that may die, one ahead of the model."""
-    videos = [path for path in inputs if path.suffix != ".safetensors"]
-    if len(videos) < 2:
-        yield from ((path, path) for path in inputs)
-        return
-    extracted = guarded(partial(extract_one, options=localizer.extraction), videos, in_order=True)
-    for path in inputs:
-        yield (path, path) if path.suffix == ".safetensors" else next(extracted)
-
-
-def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None]) -> str:
-    rows: list[Sequence[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
-    for name, result in found.items():
-        labels = ";".join(dict.fromkeys(d.label for d in result.detections))
-        path = files[name]
-        row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
-        rows.append([*row, readable(path.resolve()) if path is not None else ""])
-    return csv_text(rows)
-
-
-def _run_card(localizer: Localizer) -> str:
-    card = localizer.card
-    facts = {
-        "avloc": avloc.__version__,
-        "classes": list(card.classes),
-        "backbones": dict(card.backbones),
-        "step": card.step,
-        "config": {**card.config.model_dump(), "localize": localizer.options.model_dump()},
-    }
-    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)

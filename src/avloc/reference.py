@@ -12,7 +12,7 @@ import numpy as np
 from avloc.converting import read_truth
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats import read_annotation_columns, read_annotations
-from avloc.formats.annotations import SUBSETS
+from avloc.formats.annotations import subset_name
 from avloc.formats.collection import Interval
 from avloc.formats.labels import read_text
 from avloc.formats.opening import open_collection
@@ -117,4 +117,4 @@ def read_blocked(path: Path) -> tuple[str, ...]:
 
 
 def _wanted(subset: str) -> list[str]:
-    return [SUBSETS.get(name.strip(), name.strip()) for name in subset.split(",") if name.strip()]
+    return [subset_name(name) for name in subset.split(",") if name.strip()]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["STEM_BYTES", "csv_text", "file_stem", "file_stems", "printable", "readable", "safe_name"]
+__all__ = ["STEM_BYTES", "csv_text", "file_stem", "file_stems", "fingerprint", "printable", "readable", "safe_name"]
 
 STEM_BYTES = 200
 """Of a file's name without its suffix: with a suffix of ours it is below the 255 that file systems take."""
@@ -30,6 +31,11 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
 _DIGEST = 12
 _MARKED = re.compile(rf"~[0-9a-f]{{{_DIGEST}}}\Z", re.IGNORECASE)
 _JOINED = {"\u200d", "\ufe0e", "\ufe0f"}
+
+
+def fingerprint(facts: Any) -> str:
+    """A short name for plain data: the same on any machine."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def safe_name(text: str, most_bytes: int = STEM_BYTES) -> str:

@@ -339,3 +339,4 @@ class RunRecord:
     commit: str
     history: tuple[Mapping[str, float], ...]
     scores: Mapping[str, float]
+    data: Mapping[str, str] = field(default_factory=dict)

@@ -135,14 +135,19 @@ def train_run(
 ) -> None:
     from avloc.checkpoint import has_state, is_whole
     from avloc.config import RunConfig, differences
-    from avloc.train import fit, read_record
+    from avloc.train import fit, prepare, read_record, require_same
 
     if not overwrite and (out / "record.json").exists():
-        differing = differences(RunConfig.model_validate(read_record(out).config), settings)
+        record = read_record(out)
+        differing = differences(RunConfig.model_validate(record.config), settings)
         if differing:
             raise InputError(
                 f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
             )
+        if record.data:  # runs of earlier versions do not say what they were trained on
+            train = settings.train
+            now = prepare(features, labels, train.holdout, train.seed, settings.model.modality)
+            require_same(out, record.data, now.facts())
         if not resume or is_whole(out):
             talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
             return
@@ -172,8 +177,9 @@ def localize_inputs(
 ) -> tuple[Failure, ...]:
     from avloc.config import parse_overrides
     from avloc.exporting import FORMATS, parse_formats
+    from avloc.localizing import find_inputs, localize_all
     from avloc.media.find import find_media
-    from avloc.pipeline import find_inputs, load, localize_all, with_options
+    from avloc.pipeline import load, with_options
 
     wanted = parse_formats(formats)
     paths = find_inputs(inputs)

@@ -24,9 +24,10 @@ from avloc.evaluation import Evaluation, evaluate_files
 from avloc.extraction import extract_all
 from avloc.formats import FeatureStore, read_annotations, read_labels
 from avloc.formats.activations import load_activations
+from avloc.localizing import Localized, localize_all
 from avloc.locks import alone_in
 from avloc.media.find import find_media
-from avloc.pipeline import Localized, load, localize_all
+from avloc.pipeline import load
 from avloc.report import timeline
 from avloc.train import fit
 

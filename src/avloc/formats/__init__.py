@@ -16,6 +16,7 @@ from avloc.formats.detections import (
     read_detection_columns,
     read_detections,
     read_submission,
+    videos_beside,
     write_segments_csv,
     write_segments_json,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "read_submission",
     "resample",
     "save_features",
+    "videos_beside",
     "write_annotations",
     "write_labels",
     "write_segments_csv",

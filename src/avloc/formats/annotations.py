@@ -33,11 +33,16 @@ __all__ = [
     "SegmentColumns",
     "read_annotation_columns",
     "read_annotations",
+    "subset_name",
     "write_annotations",
 ]
 
-SUBSETS = {"test": "testing", "train": "training", "val": "validation"}
-"""Other names in use -> ActivityNet's own, which `VideoAnnotation.subset` holds."""
+_SUBSETS = {
+    "testing": ("test", "testing"),
+    "training": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+}
+_SUBSET_OF = {name: own for own, names in _SUBSETS.items() for name in names}
 
 _ODD = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
 """In the bytes of JSON that may hold such: escaped, as Python's decoder lets them pass, or in UTF-16."""
@@ -230,7 +235,7 @@ def _database(path: Path | str, subset: str | None) -> dict[str, dict[str, Any]]
             raise FormatError(f"{path}: video {video_id!r}: expected an object, got {type(entry).__name__}")
     if subset is None:
         return database
-    wanted = SUBSETS.get(subset, subset)
+    wanted = subset_name(subset)
     chosen = {video_id: entry for video_id, entry in database.items() if _subset(entry) == wanted}
     if not chosen:
         raise InputError(
@@ -239,9 +244,14 @@ def _database(path: Path | str, subset: str | None) -> dict[str, dict[str, Any]]
     return chosen
 
 
+def subset_name(name: str) -> str:
+    """A subset as `VideoAnnotation.subset` holds it: ActivityNet's own name for it ("Val" is "validation"), if any."""
+    name = name.strip()
+    return _SUBSET_OF.get(name.lower(), name)
+
+
 def _subset(entry: Mapping[str, Any]) -> str:
-    name = str(entry.get("subset", ""))
-    return SUBSETS.get(name, name)
+    return subset_name(str(entry.get("subset", "")))
 
 
 def _duration_s(path: Path | str, video_id: str, entry: Mapping[str, Any]) -> float:

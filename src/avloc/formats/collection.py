@@ -95,5 +95,14 @@ def weak_labels(
     kept = [v for v in videos if v.subset in annotated]
     if len(kept) < len(videos):
         notes.append(f"{len(videos) - len(kept)} videos of subsets without labels are left out of the weak labels")
-    rows = (LabelRow(v.video_id, known[v.video_id], names.get(v.subset, "train")) for v in kept)
+    names[""] = "train"
+    strange = sorted({v.subset for v in kept} - set(names))
+    if strange:  # they could be anything, even what is tested on
+        rest = [v for v in kept if v.subset in names]
+        notes.append(
+            f"{len(kept) - len(rest)} videos are left out of the weak labels: their subset is {' or '.join(strange)}, "
+            "and not training, validation or testing"
+        )
+        kept = rest
+    rows = (LabelRow(v.video_id, known[v.video_id], names[v.subset]) for v in kept)
     return LabelTable(tuple(rows), tuple(notes))

@@ -175,7 +175,8 @@ class Tracks:
         """One video's features on one grid.
 
         Args:
-            duration_s: of the video; None: as long as its features.
+            duration_s: of the video; None: as long as its features, and so it is when whole rows lie beyond it: then
+                what is said of the video is wrong (THUMOS14's lists are, for some).
 
         Raises:
             InputError: unknown video, or no clock. FormatError: an array that is not (rows, size) of numbers.
@@ -188,7 +189,8 @@ class Tracks:
         except InputError as error:
             raise InputError(f"{video_id}: {error}") from error
         lead = next((k for k, (track, _) in enumerate(found) if track.modality == "visual"), 0)
-        length_s = duration_s if duration_s is not None else float(grids[lead].edge_s(grids[lead].count))
+        rows_end, last_row = (float(grids[lead].edge_s(grids[lead].count - back)) for back in (0, 1))
+        length_s = rows_end if duration_s is None or duration_s <= last_row else duration_s
         grid = grids[lead] if self.grid_step_s is None else SnippetGrid.cover(length_s, self.grid_step_s)
         parts: dict[str, list[np.ndarray]] = {"visual": [], "audio": []}
         source: dict[str, str] = {}

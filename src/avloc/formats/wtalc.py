@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.annotations import SUBSETS, AnnotationIssue, AnnotationReport, sound_instances
+from avloc.formats.annotations import AnnotationIssue, AnnotationReport, sound_instances, subset_name
 from avloc.formats.arrays import index_arrays, load_array
 from avloc.formats.collection import Collection, Interval, weak_labels
 from avloc.formats.labels import read_text
@@ -62,7 +62,7 @@ def read_wtalc(
         raise InputError(f"{root}: expected W-TALC's annotations (classlist.npy, videoname.npy, segments.npy, ...)")
     classes, names = _texts(root, "classlist"), _texts(root, "videoname")
     durations = _durations(root, len(names))
-    subsets = [SUBSETS.get(name, name) for name in _texts(root, "subset", len(names))]
+    subsets = list(map(subset_name, _texts(root, "subset", len(names))))
     labels, segments = _lists(root, "labels", len(names)), _lists(root, "segments", len(names))
     ids, notes = _ids(root, names)
     issues: list[AnnotationIssue] = []

@@ -7,7 +7,9 @@ every snippet with its best class, as for AVE.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -46,17 +48,16 @@ def detect(activations: ActivationSequence, options: LocalizeConfig) -> list[Det
     scores = activations.video_scores
     classes = np.arange(len(scores)) if options.class_gate == "none" else kept_classes(scores)
     shortest = min(options.min_snippets, activations.grid.count)
-    found = []
+    found: list[_Run] = []
     for c in classes:
         curve = _running_mean(activations.probs[:, 1 + c], options.smooth_snippets)
         threshold = curve.max() - options.threshold_factor * (curve.max() - curve.min())
-        for first, stop in runs(curve >= threshold):
-            if stop - first < shortest:
-                continue
-            segment = activations.grid.segment(first, stop, activations.duration_s)
-            score = float(curve[first:stop].max() + options.score_weight * scores[c])
-            found.append(Detection(segment.start_s, segment.end_s, activations.classes[c], score))
-    return found
+        found += [
+            _Run(first, stop, activations.classes[c], float(curve[first:stop].max() + options.score_weight * scores[c]))
+            for first, stop in runs(curve >= threshold)
+            if stop - first >= shortest
+        ]
+    return _in_seconds(found, activations)
 
 
 def snippet_labels(activations: ActivationSequence) -> Int[np.ndarray, " l"]:
@@ -66,16 +67,32 @@ def snippet_labels(activations: ActivationSequence) -> Int[np.ndarray, " l"]:
 
 def events(activations: ActivationSequence) -> list[Detection]:
     """Runs of equal non-background argmax as detections; a run scores its mean probability."""
-    found = []
+    found: list[_Run] = []
     start = 0
     for label, group in groupby(snippet_labels(activations)):
         stop = start + len(list(group))
         if label > 0:
-            segment = activations.grid.segment(start, stop, activations.duration_s)
             score = float(activations.probs[start:stop, label].mean())
-            found.append(Detection(segment.start_s, segment.end_s, activations.classes[label - 1], score))
+            found.append(_Run(start, stop, activations.classes[label - 1], score))
         start = stop
-    return found
+    return _in_seconds(found, activations)
+
+
+class _Run(NamedTuple):
+    """Snippets first..stop-1, found to be of a class."""
+
+    first: int
+    stop: int
+    label: str
+    score: float
+
+
+def _in_seconds(found: Sequence[_Run], activations: ActivationSequence) -> list[Detection]:
+    """Runs as detections; one of snippets that all lie beyond the video's end is none."""
+    grid, duration_s = activations.grid, activations.duration_s
+    inside = [run for run in found if grid.edge_s(run.first) < duration_s and grid.edge_s(run.stop) > 0]
+    segments = [grid.segment(run.first, run.stop, duration_s) for run in inside]
+    return [Detection(s.start_s, s.end_s, run.label, run.score) for run, s in zip(inside, segments, strict=True)]
 
 
 def _running_mean(curve: Float[np.ndarray, " l"], width: int) -> Float[np.ndarray, " l"]:

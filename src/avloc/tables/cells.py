@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 
 from avloc.atomic import write_whole
-from avloc.config import MACHINE, PRESETS, RunConfig
+from avloc.config import MACHINE, RunConfig
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluation import evaluate_snippets
 from avloc.formats import FeatureStore, read_annotations, read_labels
 from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
 from avloc.pipeline import Localizer, load
+from avloc.presets import PRESETS
+from avloc.texts import fingerprint
 from avloc.types import ActivationSequence, Detection, VideoAnnotation
 
-__all__ = ["Cell", "DataSet", "compute", "digest", "open_data", "read_cell", "score"]
+__all__ = ["Cell", "DataSet", "compute", "open_data", "read_cell", "score"]
 
 _SCHEMA = 1
 _FILES = ("features", "labels.csv", "ground_truth.json")
@@ -104,11 +106,6 @@ def _ends(path: Path, size: int = 4096) -> bytes:
         return length.to_bytes(8, "little") + head + file.read()
 
 
-def digest(facts: Any) -> str:
-    """A short name for plain data: the same on any machine."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 @dataclass(frozen=True)
 class Cell:
     """A run to make.
@@ -128,7 +125,7 @@ class Cell:
     def key(self) -> str:
         """Name of the cell: the same settings, seed and data give the same one, on any machine."""
         settings = self.config.model_dump(exclude={"extract": True, "train": set(MACHINE)})
-        return digest([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
+        return fingerprint([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
 
     @property
     def path(self) -> Path:
@@ -180,9 +177,11 @@ def score(localizer: Localizer, data: DataSet) -> dict[str, float]:
         if annotation.video_id not in store:
             continue
         features = store.load(annotation.video_id)
-        if localizer.can_use(features):
-            activations.append(localizer.activations(features))
-            found[annotation.video_id] = localize(activations[-1], localizer.options)
+        if not localizer.can_use(features):
+            activations.append(localizer.nothing(features))
+            continue
+        activations.append(localizer.activations(features))
+        found[annotation.video_id] = localize(activations[-1], localizer.options)
     scores = detection_scores(found, tests)
     trivial = detection_scores(whole_video_detections(tests), tests)
     result = {f"mAP@{t:g}": float(m) for t, m in zip(scores.t_iou, scores.mean_ap, strict=True)}

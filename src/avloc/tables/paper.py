@@ -8,6 +8,7 @@ Source: Lee et al., Cross-Attentional Audio-Visual Fusion for Weakly-Supervised 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 __all__ = ["ACCURACY", "AVERAGE", "FLOPS", "PAPER", "PaperTable", "number"]
@@ -42,7 +43,7 @@ class PaperTable:
 def number(cell: str) -> float | None:
     """What a cell says as a number; None for a dash, a doubtful digit in its place, or two numbers."""
     try:
-        return float(cell.rstrip("?"))
+        return float(re.sub(r"(?<=\d)\?$", "", cell))
     except ValueError:
         return None
 

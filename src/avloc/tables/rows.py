@@ -11,6 +11,7 @@ from typing import Any
 
 from avloc.config import RunConfig, preset
 from avloc.errors import InputError, did_you_mean
+from avloc.presets import RIVALS
 from avloc.tables.paper import PAPER
 
 __all__ = ["ROWS", "Recipe", "recipes_of"]
@@ -68,25 +69,6 @@ _ONLY: dict[str, dict[str, Any]] = {  # which consistency losses are on, and whi
     "O-III": {},
 }
 _VISUAL = {"model.modality": "visual"}
-_WTALC = {
-    "model.method": "w-talc",
-    "model.modality": "visual",
-    "loss.mil_scores": "logits",  # Paul et al. 2018, MILL
-    "loss.coactivity_weight": 1.0,  # theirs: ½ MIL + ½ CASL, of which this is the double
-    "loss.continuity_weight": 0.0,
-    "loss.pseudo_weight": 0.0,
-    "train.batch_size": 10,
-    "train.weight_decay": 1e-3,  # theirs 5e-4 for half the loss
-}
-_TIAN = {
-    "model.method": "tian",
-    "loss.topk_divisor": 1_000_000,  # k = 1: Tian et al. 2018 take the maximum over time
-    "loss.mil_background": "known",  # theirs: only videos of nothing but background say so
-    "loss.coactivity_weight": 0.0,
-    "loss.continuity_weight": 0.0,
-    "loss.pseudo_weight": 0.0,
-    "train.learning_rate": 1e-3,
-}
 
 
 def _losses(name: str, stages: int = 2) -> Recipe:
@@ -140,10 +122,10 @@ ROWS: dict[str, dict[str, Recipe]] = {
         "visual-only, 512": Recipe(_VISUAL, share=0.5),
         "2-stage, 512": Recipe({"model.num_stages": 2}, share=0.5),
     },
-    "table5": {"Tian et al. (2018)": Recipe(_TIAN), "Proposed": _stages(2)},
+    "table5": {"Tian et al. (2018)": Recipe(RIVALS["tian"]), "Proposed": _stages(2)},
     "table6": {
-        "Paul et al. (2018)": Recipe(_WTALC),
-        "Tian et al. (2018)": Recipe(_TIAN),
+        "Paul et al. (2018)": Recipe(RIVALS["w-talc"]),
+        "Tian et al. (2018)": Recipe(RIVALS["tian"]),
         "Naive fusion (0-stage)": _losses("S-0", stages=0),
         "Naive fusion (0-stage) + CL": _losses("S-I", stages=0),
         "Ours": _stages(2),

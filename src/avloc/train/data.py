@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +14,9 @@ from jaxtyping import Float, Int
 from avloc.dataset import WeakDataset
 from avloc.errors import InputError
 from avloc.formats import FeatureStore, match_videos, read_labels
+from avloc.texts import fingerprint
 
-__all__ = ["TrainingData", "hold_out", "prepare"]
+__all__ = ["TrainingData", "hold_out", "prepare", "require_same"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,30 @@ class TrainingData:
     backbones: dict[str, str]
     step_s: Fraction
     notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, str]:
+        """What a run that goes on must find as it was: {what it is, in words: a digest}."""
+        train, validation = self.train, self.validation
+        parts = {
+            "training videos": train.ids,
+            "classes": train.classes,
+            "labels": hashlib.sha256(train.labels.tobytes()).hexdigest(),
+            "validation videos": [validation.ids, hashlib.sha256(validation.labels.tobytes()).hexdigest()],
+            "feature sizes": [train.audio_size, train.visual_size],
+            "backbones": self.backbones,
+            "seconds per snippet": str(self.step_s),
+        }
+        return {name: fingerprint(part) for name, part in parts.items()}
+
+
+def require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raises InputError when `TrainingData.facts` are not what they were when a run began."""
+    other = [name for name, value in now.items() if before.get(name) != value]
+    if other:
+        raise InputError(
+            f"{run} was trained on other data ({', '.join(other)}); give the same features and labels, another -o, or "
+            "--overwrite"
+        )
 
 
 def prepare(features: Path, labels: Path, holdout: float, seed: int, modality: str = "audio-visual") -> TrainingData:

@@ -31,7 +31,7 @@ from avloc.dataset import PairSampler, WeakDataset
 from avloc.errors import ConfigError, InputError
 from avloc.model import InputNorm
 from avloc.tensors import Batch, SnippetOutput
-from avloc.train.data import TrainingData, prepare
+from avloc.train.data import TrainingData, prepare, require_same
 from avloc.train.gather import gather_rows
 from avloc.train.guard import alone, clear, require_finite, require_finite_weights, silent_rows
 from avloc.train.record import write_record
@@ -121,6 +121,7 @@ class _Trainer:
     def __init__(self, fabric: Fabric, data: TrainingData, card: ModelCard, out: Path) -> None:
         self.fabric, self.data, self.card, self.out = fabric, data, card, out
         self.config, self.loss = card.config.train, card.config.loss
+        self.facts = data.facts()
         self.step, self.best, self.best_step = 0, -np.inf, 0
         self.kept: dict[str, Tensor] = {}  # weights of the best step: a damaged MODEL_FILE is written anew from them
         self.sampler = PairSampler(
@@ -242,11 +243,10 @@ class _Trainer:
         """Weights of Eq. 10 at a step: β and γ ramp in over the warm-up; the soft-max head has no L_cont (§4.3)."""
         warm = self.loss.warmup * self.config.steps
         ramp = min(1.0, step / warm) if warm else 1.0
-        open_max = self.card.config.model.head == "open-max"
         return {
             "mil": 1.0,
             "coactivity": self.loss.coactivity_weight,
-            "continuity": ramp * self.loss.continuity_weight * open_max,
+            "continuity": ramp * self.loss.continuity_weight * self.card.config.model.open_max,
             "pseudo": ramp * self.loss.pseudo_weight,
         }
 
@@ -288,7 +288,7 @@ class _Trainer:
             "teacher": {} if self.teacher is None else self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "config": self.card.config.model_dump_json(),
-            "videos": list(self.data.train.ids),
+            "data": self.facts,
         }
 
     def restore(self) -> None:
@@ -298,8 +298,10 @@ class _Trainer:
         differing = differences(saved, self.card.config)
         if differing:
             raise ConfigError(f"{self.out} was trained with other settings, cannot resume: {'; '.join(differing)}")
-        if state["videos"] != list(self.data.train.ids):
-            raise InputError(f"{self.out} was trained on other videos; resume with the same features and labels")
+        require_same(self.out, state.get("data", {}), self.facts)
+        for name, weight in self.module.named_parameters():
+            if not weight.requires_grad and not torch.equal(weight.cpu(), state["model"][name]):
+                raise InputError(f"{self.out} began with other stages than {self.config.init_from} has now")
         self.module.load_state_dict(state["model"])
         if self.teacher is not None:
             self.teacher.load_state_dict(state["teacher"])

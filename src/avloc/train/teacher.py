@@ -1,7 +1,7 @@
 """The mean teacher: the trained network's weights averaged over time. Ours; the idea is Tarvainen and Valpola's (2017).
 
-It sees whole videos, without dropout and with both modalities, and makes the pseudo-labels of Eq. 9; it is also what a
-run keeps.
+It sees the same snippets as the student, but without dropout and with both modalities, and makes the pseudo-labels of
+Eq. 9; it is also what a run keeps.
 """
 
 from __future__ import annotations

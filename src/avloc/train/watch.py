@@ -105,7 +105,7 @@ def warnings_of(state: Mapping[str, float]) -> list[str]:
     if state["health/background"] > 0.98:
         said.append(
             f"{state['health/background']:.0%} of all snippets are called background: every video comes out empty. "
-            "Try a higher loss.threshold, a longer loss.warmup, or loss.mil_background=known."
+            "Try a smaller loss.mil_background_weight, loss.mil_background=known, or a longer loss.warmup."
         )
     if state["health/background"] < 0.02:
         said.append(

@@ -1,0 +1,72 @@
+"""Named starting points of a run, as what differs from the fields' own defaults in `avloc.config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["PRESETS", "RIVALS"]
+
+RIVALS: dict[str, dict[str, Any]] = {
+    "w-talc": {
+        "model.method": "w-talc",
+        "model.modality": "visual",
+        "model.dropout": 0.7,  # theirs
+        "loss.mil_scores": "logits",  # Paul et al. 2018, MILL
+        "loss.coactivity_weight": 1.0,  # theirs: ½ MIL + ½ CASL, of which this is the double
+        "loss.continuity_weight": 0.0,
+        "loss.pseudo_weight": 0.0,
+        "train.batch_size": 10,
+        "train.weight_decay": 1e-3,  # theirs 5e-4 for half the loss
+    },
+    "tian": {
+        "model.method": "tian",
+        "loss.topk_divisor": 1_000_000,  # k = 1: Tian et al. 2018 take the maximum over time
+        "loss.mil_background": "known",  # theirs: only videos of nothing but background say so
+        "loss.coactivity_weight": 0.0,
+        "loss.continuity_weight": 0.0,
+        "loss.pseudo_weight": 0.0,
+        "train.learning_rate": 1e-3,
+    },
+}
+"""What another method needs beside its network: its losses and how it is trained. Tables 5 and 6 train them so."""
+
+_PAPER: dict[str, Any] = {
+    "model.direct": False,
+    "model.dropout": 0.7,
+    "model.correlation_scale": 1.0,
+    "model.audio_normalize": "none",
+    "model.visual_normalize": "none",
+    "model.modality_dropout": 0.0,
+    "loss.mil_background": "known",
+    "loss.pseudo_labels": "hard",
+    "loss.pseudo_from_labels": False,
+    "loss.threshold": 0.7,
+    "localize.decode": "actions",
+    "train.teacher_decay": 0.0,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": _PAPER,
+    "ave": {
+        "train.snippets": 10,
+        "train.steps": 33000,
+        "train.eval_every": 550,
+        "localize.decode": "events",
+    },
+    "activitynet": {
+        "extract.step_s": 0.64,
+        "train.steps": 25000,
+        "train.eval_every": 1000,
+    },
+    "demo": {
+        "extract.step_s": 0.5,
+        "model.embed_dim": 128,
+        "train.steps": 300,
+        "train.weight_decay": 1e-2,
+        "train.learning_rate": 1e-3,
+        "train.eval_every": 50,
+    },
+    **{name: {**_PAPER, **changes} for name, changes in RIVALS.items()},
+}
+"""name -> {"section.key": value}; the rivals are decoded as the paper decodes, which is W-TALC's way."""
