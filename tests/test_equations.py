@@ -154,7 +154,7 @@ def test_eq3_and_4_stages(rng: np.random.Generator, skip: str, count: int, share
     assert len(stack.weights) == (min(count, 1) if share else count)
     Ws = [stack.weight(t).detach().numpy() for t in range(1, count + 1)]
     audio, visual, mask = rng.normal(size=(B, L, DU)), rng.normal(size=(B, L, DV)), mask_of()
-    got = stack(tensor(audio), tensor(visual), mask, torch.ones(B, dtype=torch.bool)).detach()
+    got = torch.cat(stack(tensor(audio), tensor(visual), mask, torch.ones(B, dtype=torch.bool)), dim=2).detach()
     for b, n in enumerate(LENGTHS):
         want = stages(audio[b, :n].T, visual[b, :n].T, Ws, skip)
         np.testing.assert_allclose(got[b, :n].T, want, rtol=1e-9, atol=1e-12)

@@ -120,7 +120,7 @@ def _dot_product(
 
 
 class CrossAttentionFusion(nn.Module):
-    """t_e stages of cross-attention with skip connections (Eq. 3), concatenated at the end (Eq. 4).
+    """t_e stages of cross-attention with skip connections (Eq. 3): the two halves of X_att (Eq. 4).
 
     Args:
         audio_dim, visual_dim: d_xu and d_xv, the embedding sizes.
@@ -156,13 +156,13 @@ class CrossAttentionFusion(nn.Module):
         visual: Float[Tensor, "b l d_v"],
         mask: Bool[Tensor, "b l"],
         both: Bool[Tensor, " b"],
-    ) -> Float[Tensor, "b l d"]:
+    ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
         audios, visuals = [audio], [visual]
         for stage in range(1, self.num_stages + 1):
             new_audio, new_visual = cross_attend(audios[-1], visuals[-1], self.weight(stage), mask, both, self.scale)
-            audios.append(torch.tanh(new_audio + self._skipped(audios)))
-            visuals.append(torch.tanh(new_visual + self._skipped(visuals)))
-        return torch.cat([audios[-1], visuals[-1]], dim=-1)
+            audios.append((new_audio + self._skipped(audios)).tanh_())
+            visuals.append((new_visual + self._skipped(visuals)).tanh_())
+        return audios[-1], visuals[-1]
 
     def _skipped(self, stages: list[Tensor]) -> Tensor:
         """What Eq. 3 adds to X̃^(t): Σ_{i<t} X_att^(i), the last one, or nothing."""

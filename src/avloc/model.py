@@ -182,12 +182,12 @@ class AudioVisualLocalizer(nn.Module):
         audio = self._embed("audio", batch.audio, present[:, AUDIO])
         visual = self._embed("visual", batch.visual, present[:, VISUAL])
         fused = self.fusion(audio, visual, batch.mask, present.all(dim=1))
-        return torch.cat([fused, audio, visual], dim=-1) if self.direct else fused
+        return torch.cat([*fused, audio, visual] if self.direct else fused, dim=-1)
 
     def _embed(self, name: str, rows: Float[Tensor, "b l d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b l d_x"]:
         """x = LeakyReLU(FC(·)) (§3.1, Appendix C); zero where the modality is missing."""
         embedded = F.leaky_relu(self.embeds[name](self.norms[name](rows)), self.leaky_slope)
-        return embedded.masked_fill(~present[:, None, None], 0.0)
+        return embedded.masked_fill_(~present[:, None, None], 0.0)
 
     def _hidden(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, "b 2"]:
         """Modality dropout: of some videos that have both, one is hidden, sound or picture with equal chance."""

@@ -217,10 +217,8 @@ def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[
     found = []
     with torch.no_grad():
         for stage in range(1, fusion.num_stages + 1):
-            # the state before this stage is what a fusion of one stage less ends in (Eq. 4 concatenates the last)
-            state = _before(fusion, stage, audio, visual, mask, both)
-            size = audio.shape[-1]
-            a, v = F.normalize(state[..., :size], dim=-1), F.normalize(state[..., size:], dim=-1)
+            # what enters this stage is what a fusion of one stage less ends in
+            a, v = (F.normalize(x, dim=-1) for x in _before(fusion, stage, audio, visual, mask, both))
             found.append((fusion.scale * a @ fusion.weight(stage) @ v.transpose(1, 2))[0].double().cpu().numpy())
     return found
 
