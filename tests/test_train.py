@@ -18,7 +18,7 @@ import torch
 
 import avloc
 from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_model, load_state
-from avloc.config import RunConfig, preset
+from avloc.config import RunConfig, TrainConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluation import evaluate_snippets, read_activations
 from avloc.formats import save_features
@@ -30,6 +30,8 @@ from avloc.train.data import hold_out, prepare
 from avloc.train.watch import health, read_metrics, warnings_of
 from avloc.types import SnippetGrid
 from feature_sets import make_videos, write_set
+
+ALL = TrainConfig(holdout=0)
 
 SMALL = {
     "model.embed_dim": 16,
@@ -230,7 +232,7 @@ def test_videos_that_lack_a_modality_train_beside_the_others(tmp_path: Path) -> 
     fit(features, labels, tmp_path / "run", config(train__steps=6, model__modality_dropout=0.3))
     localizer = avloc.load(tmp_path / "run")
     assert [localizer.localize(v).modalities for v, _ in mixed[:3]] == [("audio", "visual"), ("visual",), ("audio",)]
-    silent = prepare(features, labels, 0.0, 0, "audio")
+    silent = prepare(features, labels, ALL, "audio")
     assert len(silent.train) == 8
     assert any("without audio features" in note for note in silent.notes)
 
@@ -244,18 +246,24 @@ def test_hold_out_leaves_every_class_two_videos() -> None:
     assert hold_out(labels[30:], 0.0, 0).tolist() == []
 
 
+def test_no_more_is_held_out_than_one_process_can_validate(tmp_path: Path) -> None:
+    features, labels = write_set(tmp_path, make_videos(count=40))
+    assert len(prepare(features, labels, TrainConfig(holdout=0.2)).validation) == 8
+    assert len(prepare(features, labels, TrainConfig(holdout=0.2, holdout_most=5)).validation) == 5
+
+
 def test_labels_without_features_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
     features, labels = write_set(tmp_path, make_videos(count=9))
     labels.write_text(labels.read_text() + "ghost,bark\n", encoding="utf-8")
-    data = prepare(features, labels, 0.0, 0)
+    data = prepare(features, labels, ALL)
     assert len(data.train) == 9
     assert any("ghost" in note for note in data.notes)
     labels.write_text("video,labels\nghost,bark\n", encoding="utf-8")
     with pytest.raises(InputError, match="none of the 1 videos"):
-        prepare(features, labels, 0.0, 0)
+        prepare(features, labels, ALL)
     labels.write_text("video,labels\nvideo_000,\n", encoding="utf-8")
     with pytest.raises(InputError, match="no training video with a label"):
-        prepare(features, labels, 0.0, 0)
+        prepare(features, labels, ALL)
 
 
 def test_validation_classes_that_training_never_saw_are_said(tmp_path: Path) -> None:
@@ -263,7 +271,7 @@ def test_validation_classes_that_training_never_saw_are_said(tmp_path: Path) -> 
     labels.write_text(
         "video,labels,subset\nvideo_000,bark,train\nvideo_001,bark,train\nvideo_002,owl,validation\n", encoding="utf-8"
     )
-    assert any("owl" in note for note in prepare(features, labels, 0.1, 0).notes)
+    assert any("owl" in note for note in prepare(features, labels, TrainConfig()).notes)
 
 
 def test_an_output_folder_that_cannot_be_written_is_said(tmp_path: Path, data: tuple[Path, Path]) -> None:
@@ -352,7 +360,7 @@ def test_a_run_knows_the_step_of_its_features(tmp_path: Path) -> None:
     assert (extract.step, extract.visual, extract.audio) == (Fraction(1, 2), "made", "made")
     save_features(features / "odd.safetensors", type(video)(**{**vars(make_videos(count=1)[0][0]), "video_id": "odd"}))
     with pytest.raises(InputError, match=r"one step expected, got features of 0.5, 1 s"):
-        prepare(features, labels, 0.0, 0)
+        prepare(features, labels, ALL)
 
 
 def test_features_of_one_kind_ask_for_a_model_of_that_kind(tmp_path: Path) -> None:

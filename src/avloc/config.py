@@ -133,6 +133,7 @@ class TrainConfig(Options):
     snippets: int | None = Field(200, ge=1)  # ours: L of a training video; None takes all
     pair_fraction: float = Field(0.6, ge=0, le=1)  # W-TALC: 3 pairs in a batch of 10
     holdout: float = Field(0.1, ge=0, lt=1)  # ours: share of train held out when no validation subset is named
+    holdout_most: int = Field(500, ge=1)  # ours: and never more videos than this; one process validates them
     eval_every: int = Field(100, ge=1)  # ours: steps between validations
     teacher_decay: float = Field(0.98, ge=0, lt=1)  # ours: mean of the weights over time, makes pseudo-labels; 0: none
     selection: Literal["last", "video_ap", "mil"] = "video_ap"  # ours: on validation, by video-level labels only

@@ -145,8 +145,7 @@ def train_run(
                 f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
             )
         if record.data:  # runs of earlier versions do not say what they were trained on
-            train = settings.train
-            now = prepare(features, labels, train.holdout, train.seed, settings.model.modality)
+            now = prepare(features, labels, settings.train, settings.model.modality)
             require_same(out, record.data, now.facts())
         if not resume or is_whole(out):
             talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from avloc.config import TrainConfig
 from avloc.dataset import WeakDataset
 from avloc.errors import InputError
 from avloc.formats import FeatureStore, match_videos, read_labels
@@ -61,7 +62,7 @@ def require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -
         )
 
 
-def prepare(features: Path, labels: Path, holdout: float, seed: int, modality: str = "audio-visual") -> TrainingData:
+def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "audio-visual") -> TrainingData:
     """Join features and labels by video, and hold out part of train when no validation subset is named.
 
     A video labelled but without features is left out and named in the notes; so is one that lacks the only modality
@@ -105,9 +106,10 @@ def prepare(features: Path, labels: Path, holdout: float, seed: int, modality: s
         sizes = facts.audio_dim or 0, facts.visual_dim or 0
         return WeakDataset(ids, hot.reshape(len(ids), len(classes)), classes, store.load, *sizes)
 
-    if not validation and holdout > 0:
+    if not validation and config.holdout > 0:
         hot = dataset(train).labels
-        held = set(hold_out(hot, holdout, seed).tolist())
+        share = min(config.holdout, config.holdout_most / len(hot))
+        held = set(hold_out(hot, share, config.seed).tolist())
         validation = [video for i, video in enumerate(train) if i in held]
         train = [video for i, video in enumerate(train) if i not in held]
         notes.append(f"{len(validation)} of {len(hot)} training videos held out for selection (train.holdout)")

@@ -71,7 +71,7 @@ def fit(
         TrainingError: the loss is no longer a number. StorageError: the disk is full or gone. What was saved stays.
     """
     fabric = _fabric(config)
-    data = prepare(features, labels, config.train.holdout, config.train.seed, config.model.modality)
+    data = prepare(features, labels, config.train, config.model.modality)
     config = _as_extracted(config, data)
     card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
     with alone(fabric, out):
