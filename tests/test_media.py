@@ -16,7 +16,7 @@ from avloc.errors import InputError, MediaError
 from avloc.media.clock import Clock, PictureStamps
 from avloc.media.decode import DecodeReport, Picture, decode, frames, sound_blocks
 from avloc.media.extract import extract_features
-from avloc.media.find import find_media
+from avloc.media.find import find_media, named_media
 from avloc.media.probe import probe
 from avloc.media.sound import SoundTrack
 from odd_media import Brightness, Loudness
@@ -230,9 +230,20 @@ def test_find_media(tmp_path: Path) -> None:
         find_media(tmp_path / "nope.mp4")
     with pytest.raises(InputError, match=r"no video in .*found instead: 1 \.txt"):
         find_media(str(tmp_path / "*.t*"))
-    (tmp_path / "deep" / "b.avi").write_text("x")
-    with pytest.raises(InputError, match=r"b\.mp4 and .*b\.avi have the same name"):
+    (tmp_path / "b.avi").write_text("x")
+    with pytest.raises(InputError, match=r"b\.avi and .*b\.mp4 have the same name"):
         find_media(tmp_path)
+
+
+def test_videos_of_one_name_are_called_by_their_folders_too(tmp_path: Path) -> None:
+    for name in ("a/001.mp4", "b/001.mp4", "b/c/001.mp4", "b/002.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert set(named_media(tmp_path)) == {"a/001", "b/001", "b/c/001", "002"}
+    assert set(named_media([tmp_path / "b/001.mp4", tmp_path / "b/c"])) == {"001", "c/001"}
+    assert set(named_media(tmp_path / "a")) == {"001"}
+    (tmp_path / "a/linked.mp4").symlink_to(tmp_path / "b/002.mp4")
+    assert set(named_media(tmp_path / "a")) == {"001", "linked"}
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ values marked `# ours`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avloc.errors import ConfigError, did_you_mean
 from avloc.presets import PRESETS
@@ -34,7 +35,7 @@ __all__ = [
 
 
 class Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ExtractConfig(Options):
@@ -50,6 +51,13 @@ class ExtractConfig(Options):
     device: str = "auto"  # ours: cuda when there is one
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: see media/backbones/protocol.py
     compile: bool = False  # ours: torch.compile costs minutes before the first snippet
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
+            raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
+        return device
 
     @model_validator(mode="after")
     def _one_grid(self) -> ExtractConfig:
@@ -312,5 +320,7 @@ def _build(flat: Mapping[str, Any]) -> RunConfig:
 
 
 def _complaint(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "configuration"
-    return f"{where}: {error['msg']}, got {error['input']!r}" if error["loc"] else error["msg"]
+    ours = error.get("ctx", {}).get("error")
+    if ours is not None and isinstance(error["input"], Mapping):  # settings that contradict each other
+        return str(ours)
+    return f"{'.'.join(map(str, error['loc']))}: {ours or error['msg']}, got {error['input']!r}"

@@ -108,15 +108,15 @@ def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
     Raises:
         InputError: the folder is not there or holds no video.
     """
-    from avloc.media.find import find_media
+    from avloc.media.find import named_media
 
     if folder is not None:
-        return {path.stem: path for path in find_media(folder)}
+        return named_media(folder)
     home = (run.folder or run.table).resolve()
     for near in (home.parent / "videos", home.parent.parent / "videos"):
         if near.is_dir():
             with contextlib.suppress(InputError):  # nobody asked for this folder; if it is of no use, there is none
-                return {path.stem: path for path in find_media(near)}
+                return named_media(near)
     return {}
 
 

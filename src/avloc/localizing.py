@@ -16,7 +16,7 @@ from avloc.exporting import clear_formats, write_detections
 from avloc.extraction import Failure, extract_one, write_failures
 from avloc.formats.activations import activation_files, save_activations
 from avloc.locks import alone_in
-from avloc.media.find import find_media
+from avloc.media.find import VideoNames, find_media, name_videos
 from avloc.media.guard import guarded
 from avloc.pipeline import Localizer
 from avloc.texts import csv_text, readable
@@ -91,7 +91,8 @@ def _localize_all(
 ) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
     found: dict[str, Localized] = {}
     failures = []
-    for done, (path, given) in enumerate(_extracted(localizer, inputs), start=1):
+    names = name_videos([path for path in inputs if path.suffix != ".safetensors"])
+    for done, (path, given) in enumerate(_extracted(localizer, inputs, names), start=1):
         try:
             if isinstance(given, AvlocError):
                 raise given
@@ -106,7 +107,7 @@ def _localize_all(
         except StorageError:  # the next one could not be written either
             raise
         except AvlocError as error:
-            failures.append(Failure(readable(path.stem), readable(path), str(error)))
+            failures.append(Failure(readable(names(path)), readable(path), str(error)))
         if progress is not None:
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
@@ -126,14 +127,15 @@ def _drop_scores_of_others(scores: Path, found: Mapping[str, Localized]) -> None
 
 
 def _extracted(
-    localizer: Localizer, inputs: Sequence[Path]
+    localizer: Localizer, inputs: Sequence[Path], names: VideoNames
 ) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
     """Inputs in their order. Several videos are decoded in a process that may die, one ahead of the model."""
     videos = [path for path in inputs if path.suffix != ".safetensors"]
     if len(videos) < 2:
         yield from ((path, path) for path in inputs)
         return
-    extracted = guarded(partial(extract_one, options=localizer.extraction), videos, in_order=True)
+    extract = partial(extract_one, options=localizer.extraction, names=names)
+    extracted = guarded(extract, videos, in_order=True)
     for path in inputs:
         yield (path, path) if path.suffix == ".safetensors" else next(extracted)
 

@@ -10,13 +10,14 @@ folder.py    extract_all, which composes these
 
 from __future__ import annotations
 
-from avloc.extraction.folder import Summary, extract_all, parse_shard
+from avloc.extraction.folder import Plan, Summary, extract_all, parse_shard, plan_all
 from avloc.extraction.layout import load_npy
 from avloc.extraction.manifest import Failure, Row, read_manifest, write_failures
 from avloc.extraction.work import check_options, extract_one
 
 __all__ = [
     "Failure",
+    "Plan",
     "Row",
     "Summary",
     "check_options",
@@ -24,6 +25,7 @@ __all__ = [
     "extract_one",
     "load_npy",
     "parse_shard",
+    "plan_all",
     "read_manifest",
     "write_failures",
 ]

@@ -77,16 +77,16 @@ def _drive(ray: Any, videos: Sequence[Path], job: Job, workers: int) -> Iterator
     while queue or flying:
         while queue and idle:  # one video an actor: when it dies, that one alone is in hand
             worker, path = idle.popleft(), queue.popleft()
-            flying[worker.work.remote(path.resolve(), job)] = (worker, path)
+            flying[worker.work.remote(path.absolute(), job)] = (worker, path)
         ready, _ = ray.wait(list(flying), num_returns=1)
         for reference in ready:
             worker, path = flying.pop(reference)
             try:
                 yield replace(ray.get(reference), path=str(path))
             except ray.exceptions.RayActorError:
-                yield failed(path, DIED)
+                yield failed(path, job, DIED)
             except ray.exceptions.RayTaskError as error:
-                yield failed(path, f"the worker failed: {error.cause!r}")
+                yield failed(path, job, f"the worker failed: {error.cause!r}")
             idle.append(worker)
 
 

@@ -16,10 +16,11 @@ from avloc.extraction.manifest import Failure, Row, manifest_path, read_manifest
 from avloc.extraction.spread import spread
 from avloc.extraction.work import Job, check_options, describe, weight_hashes
 from avloc.locks import alone_in
+from avloc.media.find import name_videos
 from avloc.media.guard import Limits
 from avloc.types import FeatureSequence, exact
 
-__all__ = ["Summary", "extract_all", "parse_shard"]
+__all__ = ["Plan", "Summary", "extract_all", "parse_shard", "plan_all"]
 
 _log = logging.getLogger("avloc.extract")
 
@@ -35,6 +36,15 @@ class Summary:
     skipped: tuple[str, ...]
     failures: tuple[Failure, ...]
     notes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would become of each video. `conflicts`: {video: why}, done with other options."""
+
+    todo: tuple[str, ...]
+    skipped: tuple[str, ...]
+    conflicts: Mapping[str, str]
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
@@ -66,7 +76,7 @@ def extract_all(
     """Extract every video to `out/<video_id>.safetensors`, and list them all in the manifest.
 
     Args:
-        videos: files with different stems, as `find_media` gives them.
+        videos: files as `find_media` gives them; they are called as `name_videos` says.
         options: backbones, grid, dtype, weights. A video already done with the same options is skipped; one done with
             others is an error, unless `overwrite`.
         workers: processes that decode; a video that crashes one, hangs it or fills its memory costs itself only.
@@ -80,13 +90,45 @@ def extract_all(
         InputError: `out` cannot be written, holds features made with other options, or another process is at work
             there; weights are missing. StorageError: the disk is full, read-only or gone.
     """
-    if layout not in LAYOUTS:
-        raise InputError(f"--layout takes {' or '.join(LAYOUTS)}, got {layout!r}")
     part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
-    mine = videos if shard is None else videos[shard[0] - 1 :: shard[1]]
-    job = Job(out, options, layout)
+    mine, job = _share(videos, shard), _job(videos, out, options, layout)
     with alone_in(out, "the features", part):
         return _extract(mine, job, part, overwrite, lambda todo: _rows(todo, job, workers, ray, limits), progress)
+
+
+def plan_all(
+    videos: Sequence[Path],
+    out: Path,
+    options: ExtractConfig,
+    overwrite: bool = False,
+    layout: str = "safetensors",
+    shard: tuple[int, int] | None = None,
+) -> Plan:
+    """What `extract_all` would do with the same arguments. Raises InputError: no such layout."""
+    job = _job(videos, out, options, layout)
+    known = {} if overwrite else read_manifest(out)
+    todo: list[str] = []
+    skipped: list[str] = []
+    conflicts: dict[str, str] = {}
+    for path in _share(videos, shard):
+        name = job.names(path)
+        try:
+            row = None if overwrite else _finished(path, job, known)
+        except InputError as error:
+            conflicts[name] = str(error)
+        else:
+            (todo if row is None else skipped).append(name)
+    return Plan(tuple(todo), tuple(skipped), conflicts)
+
+
+def _share(videos: Sequence[Path], shard: tuple[int, int] | None) -> Sequence[Path]:
+    return videos if shard is None else videos[shard[0] - 1 :: shard[1]]
+
+
+def _job(videos: Sequence[Path], out: Path, options: ExtractConfig, layout: str) -> Job:
+    if layout not in LAYOUTS:
+        raise InputError(f"--layout takes {' or '.join(LAYOUTS)}, got {layout!r}")
+    return Job(out, options, layout, names=name_videos(videos))
 
 
 def _extract(
@@ -101,11 +143,11 @@ def _extract(
     todo: list[Path] = []
     skipped: dict[str, Row] = {}
     for path in videos:
-        row = None if overwrite else _finished(path, job, known.get(path.stem))
+        row = None if overwrite else _finished(path, job, known)
         if row is None:
             todo.append(path)
         else:
-            skipped[path.stem] = row
+            skipped[row.video] = row
     made = _collect(rows(todo), len(todo), manifest_path(job.out, part), skipped, progress)
     failures = tuple(Failure(row.video, row.path, row.reason) for row in made if row.status != "done")
     write_failures(job.out / f"failures{part}.csv", failures)
@@ -145,19 +187,21 @@ def _collect(
     return made
 
 
-def _finished(path: Path, job: Job, row: Row | None) -> Row | None:
+def _finished(path: Path, job: Job, known: Mapping[str, Row]) -> Row | None:
     """The row of a video that is done with these options, else None; a damaged file counts as not there."""
+    name = job.names(path)
     try:
-        target = layouts.target(job.out, path.stem, job.layout)
+        target = layouts.target(job.out, name, job.layout)
     except InputError:  # its name says why; the work on it will say so
         return None
     if not target.exists():
         return None
     try:
-        features = layouts.load(job.out, path.stem, job.layout)
+        features = layouts.load(job.out, name, job.layout)
     except FormatError:
         return None
     _check_same(target, features, job.options)
+    row = known.get(name)
     return row if row is not None and row.status == "done" else describe(path, features, job, 0.0)
 
 

@@ -36,10 +36,10 @@ def target(out: Path, video_id: str, layout: Layout) -> Path:
     Raises:
         InputError: a video of that name cannot have one.
     """
-    longest = ".safetensors" if layout == "safetensors" else "_timestamps_ms.npy"
-    return inside(out, f"{video_id}{longest}").with_name(
-        f"{video_id}{'.safetensors' if layout == 'safetensors' else '.json'}"
-    )
+    if layout == "safetensors":
+        return inside(out, f"{video_id}.safetensors")
+    inside(out, f"{video_id}_timestamps_ms.npy")  # the longest name that it will have
+    return inside(out, f"{video_id}.json")
 
 
 def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:

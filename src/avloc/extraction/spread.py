@@ -25,7 +25,7 @@ def spread(videos: Sequence[Path], job: Job, workers: int, limits: Limits | None
     job = replace(job, threads=job.threads if workers <= 1 else 1)
     for path, answer in guarded(partial(work, job=job), videos, workers, limits):
         if isinstance(answer, MediaError):
-            yield failed(path, str(answer))
+            yield failed(path, job, str(answer))
         elif isinstance(answer, Row):
             yield answer
         else:  # what would stop the next video as well

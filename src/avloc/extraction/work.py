@@ -16,6 +16,7 @@ from avloc.extraction.layout import Layout
 from avloc.extraction.manifest import Row
 from avloc.media.backbones import AudioBackbone, Backbone, Setup, VisualBackbone, card, load_backbone
 from avloc.media.extract import extract_features
+from avloc.media.find import BY_FILE, VideoNames
 from avloc.media.probe import probe
 from avloc.media.weights import digest, find, resolve
 from avloc.texts import printable, readable
@@ -32,15 +33,17 @@ class Job:
 
     Args:
         threads: of the picture decoder; 0 lets ffmpeg choose.
+        names: what the videos are called.
     """
 
     out: Path
     options: ExtractConfig
     layout: Layout = "safetensors"
     threads: int = 0
+    names: VideoNames = BY_FILE
 
 
-def extract_one(path: Path, options: ExtractConfig, threads: int = 0) -> FeatureSequence:
+def extract_one(path: Path, options: ExtractConfig, threads: int = 0, names: VideoNames = BY_FILE) -> FeatureSequence:
     """Features of one video with the backbones that `options` name.
 
     Raises:
@@ -48,15 +51,16 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0) -> Feature
         InputError: no such backbone, its weights are missing, or both are none; or its name is not UTF-8.
     """
     _need_one(options)
-    _check_name(path)
+    _check_name(path, names(path))
     visual = cast(VisualBackbone, _backbone(options.visual, _key(options))) if options.visual else None
     audio = cast(AudioBackbone, _backbone(options.audio, _key(options))) if options.audio else None
-    return extract_features(probe(path), visual, audio, options.step, frame_rate=options.fps, threads=threads)
+    media = probe(path, names(path))
+    return extract_features(media, visual, audio, options.step, frame_rate=options.fps, threads=threads)
 
 
-def _check_name(path: Path) -> None:
+def _check_name(path: Path, name: str) -> None:
     """A name that is no text cannot be that of a video: no table could hold it."""
-    if printable(path.stem) != path.stem:
+    if printable(name) != name:
         raise InputError(f"{readable(path)}: its name is not UTF-8, so it cannot name a video; rename the file")
 
 
@@ -70,6 +74,10 @@ def check_options(options: ExtractConfig, load: bool = True) -> None:
         InputError: says what is missing and where to put it.
     """
     _need_one(options)
+    if load and options.device not in ("auto", "cpu"):  # also said where no backbone asks for it
+        from avloc.media.backbones.network import find_device
+
+        find_device(options.device)
     known: set[str] = set()
     for modality in ("visual", "audio"):
         name = getattr(options, modality)
@@ -125,8 +133,8 @@ def work(path: Path, job: Job) -> Row:
     """
     began = time.perf_counter()
     try:
-        layouts.target(job.out, path.stem, job.layout)
-        features = extract_one(path, job.options, job.threads)
+        layouts.target(job.out, job.names(path), job.layout)
+        features = extract_one(path, job.options, job.threads, job.names)
         layouts.save(job.out, features, job.layout, job.options.dtype)
     except StorageError:  # the next video could not be written either
         raise
@@ -137,18 +145,19 @@ def work(path: Path, job: Job) -> Row:
         reason = f"{path}: our own error, please report it: {type(error).__name__}: {error}".splitlines()[0]
     else:
         return describe(path, features, job, round(time.perf_counter() - began, 3))
-    return failed(path, reason, round(time.perf_counter() - began, 3))
+    return failed(path, job, reason, round(time.perf_counter() - began, 3))
 
 
-def failed(path: Path, reason: str, seconds: float = 0.0) -> Row:
+def failed(path: Path, job: Job, reason: str, seconds: float = 0.0) -> Row:
     """The manifest's row of a video that could not be done."""
-    return Row(readable(path.stem), readable(path), "failed", reason, seconds=seconds)
+    return Row(readable(job.names(path)), readable(path), "failed", reason, seconds=seconds)
 
 
 def describe(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:
     """The manifest's row of a video that is done."""
+    name = job.names(path)
     return Row(
-        path.stem,
+        name,
         readable(path),
         "done",
         note=_remarks(features, job.options),
@@ -157,7 +166,7 @@ def describe(path: Path, features: FeatureSequence, job: Job, seconds: float) ->
         snippets=features.grid.count,
         visual_size=0 if features.visual is None else features.visual.shape[1],
         audio_size=0 if features.audio is None else features.audio.shape[1],
-        bytes=layouts.size_bytes(job.out, path.stem, job.layout),
+        bytes=layouts.size_bytes(job.out, name, job.layout),
     )
 
 

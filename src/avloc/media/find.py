@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avloc.errors import InputError
 
-__all__ = ["VIDEO_EXTENSIONS", "find_media", "known_suffix"]
+__all__ = ["BY_FILE", "VIDEO_EXTENSIONS", "VideoNames", "find_media", "known_suffix", "name_videos", "named_media"]
 
 VIDEO_EXTENSIONS = {
     *(".avi", ".divx", ".dv", ".mov", ".qt", ".mp4", ".m4v", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".ogv"),
@@ -27,8 +29,8 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
             files left out), and globs (`**` goes in depth; folders they match are searched; files they match
             count when their extension is known, or is written out in the pattern).
     Raises:
-        InputError: a path does not exist; nothing was found (it lists what was found instead); two files share a
-            name without extension, which would be the same video_id.
+        InputError: a path does not exist; nothing was found (it lists what was found instead); two files of a folder
+            share a name without extension, which would be the same video_id.
     """
     entries = [paths] if isinstance(paths, str | Path) else list(paths)
     found: dict[Path, Path] = {}
@@ -42,6 +44,46 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     files = sorted(found.values())
     _check_names(files)
     return files
+
+
+@dataclass(frozen=True)
+class VideoNames:
+    """What videos are called: each by its file without extension, those that would share that by their folders too.
+
+    Args:
+        longer: {file: name} of the latter.
+    """
+
+    longer: Mapping[Path, str] = field(default_factory=dict)
+
+    def __call__(self, path: Path) -> str:
+        return self.longer.get(_absolute(path), path.stem) if self.longer else path.stem
+
+
+BY_FILE = VideoNames()
+
+
+def name_videos(paths: Sequence[Path]) -> VideoNames:
+    """Names of videos that are given together: 001 and 002, but a/001 and b/001, below the folder that holds all."""
+    counts = Counter(path.stem for path in paths)
+    if len(counts) == len(paths):
+        return BY_FILE
+    files = [_absolute(path) for path in paths]
+    home = os.path.commonpath([file.parent for file in files])
+    shared = [file for file in files if counts[file.stem] > 1]
+    return VideoNames({file: file.relative_to(home).with_suffix("").as_posix() for file in shared})
+
+
+def _absolute(path: Path) -> Path:
+    """From the root, links as they are: it is the link that has a name."""
+    return Path(os.path.abspath(path))
+
+
+def named_media(paths: Iterable[str | Path] | str | Path) -> dict[str, Path]:
+    """{video_id: file} of the videos that `paths` name. Raises as `find_media`."""
+    files = find_media(paths)
+    names = name_videos(files)
+    return {names(path): path for path in files}
 
 
 def known_suffix(path: Path) -> str:
@@ -105,9 +147,9 @@ def _neighbours(path: Path) -> str:
 
 
 def _check_names(files: list[Path]) -> None:
-    first: dict[str, Path] = {}
+    first: dict[Path, Path] = {}
     for path in files:
-        other = first.setdefault(path.stem, path)
+        other = first.setdefault(_absolute(path).with_suffix(""), path)
         if other is not path:
             raise InputError(
                 f"{other} and {path} have the same name, and would be the same video; rename one or give one of them"

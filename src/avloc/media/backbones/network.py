@@ -14,7 +14,7 @@ from avloc.errors import ConfigError
 from avloc.media.backbones.protocol import Setup
 from avloc.media.weights import WeightFile, digest, load_into, read_state, resolve
 
-__all__ = ["Network", "centre_crop", "describe_weights", "load_network", "pictures_to"]
+__all__ = ["Network", "centre_crop", "describe_weights", "find_device", "load_network", "pictures_to"]
 
 
 class Network:
@@ -28,7 +28,7 @@ class Network:
     """
 
     def __init__(self, module: nn.Module, setup: Setup, *, prefers_bfloat16: bool = False, at_once: int = 16) -> None:
-        self.device = _device(setup.device)
+        self.device = find_device(setup.device)
         self.dtype = _dtype(setup.precision, self.device, prefers_bfloat16)
         self.module = module.eval().requires_grad_(False).to(self.device)
         self._run: Any = torch.compile(self.module) if setup.compile else self.module
@@ -75,15 +75,17 @@ def pictures_to(batch: UInt8[np.ndarray, "*lead h w 3"], device: torch.device) -
     return torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(device)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that a name of `extract.device` means. Raises ConfigError: it is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"extract.device: expected auto, cpu, cuda or cuda:N, got {name!r}") from error
+    device = torch.device(name)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("extract.device=mps: PyTorch sees no such GPU here; use auto or cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"extract.device={name}: PyTorch sees no GPU here; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"extract.device={name}: PyTorch sees GPUs 0 to {torch.cuda.device_count() - 1} here")
     return device
 
 
