@@ -258,7 +258,7 @@ def test_odd_instances_are_reported(tmp_path: Path) -> None:
         ("ends after the end", "kept"),
         ("starts after the end", "kept"),
     ]
-    assert report.notes()[0] == "1 instances zero-length, dropped: v 'x' 3-3 s"
+    assert report.notes()[0] == "1 instance zero-length, dropped: v 'x' 3-3 s"
     columns = read_annotation_columns(path)
     assert columns["start_s"].tolist() == [1, 3, 9, 1, 1, -1, -3, 18, 25]
 

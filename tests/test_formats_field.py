@@ -219,7 +219,7 @@ def test_llp_parts_and_features_on_one_second(tmp_path: Path) -> None:
     parts = {name: {v.video_id[:1]: v.instances for v in part} for name, part in data.parts.items()}
     assert parts["audio"]["d"] == (Instance(2, 6, "Dog"),)
     assert parts["visual"]["d"] == (Instance(5, 8, "Dog"),)
-    assert data.report.notes()[0].startswith("1 instances zero-length, dropped")
+    assert data.report.notes()[0].startswith("1 instance zero-length, dropped")
     assert data.features is not None
     loaded = data.features.load("ddddddddddd_5_15", 10.0)
     assert loaded.visual is not None

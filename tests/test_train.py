@@ -181,14 +181,25 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, data: tuple[Path, P
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-5, atol=1e-7)
 
 
-def test_a_batch_that_cannot_be_split_evenly_is_named(
+def test_videos_will_be_extracted_as_the_features_were(tmp_path: Path) -> None:
+    videos = [
+        (replace(features, source={**features.source, "visual_rate_hz": "30000/1001"}), truth)
+        for features, truth in make_videos(count=8)
+    ]
+    features, labels = write_set(tmp_path, videos)
+    fit(features, labels, tmp_path / "run", config(**{"extract.frames_per_snippet": 16, "extract.fps": 16}))
+    extract = load_model(tmp_path / "run")[1].config.extract
+    assert (extract.step, extract.frames_per_snippet, extract.fps) == (1, None, 30000 / 1001)
+
+
+def test_a_batch_that_cannot_be_split_evenly_is_named_before_processes_start(
     tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lightning_fabric import Fabric
 
-    monkeypatch.setattr(Fabric, "world_size", 3)
+    monkeypatch.delattr(Fabric, "launch")
     with pytest.raises(ConfigError, match="8 videos cannot be split over 3 processes"):
-        fit(*data, tmp_path, config())
+        fit(*data, tmp_path, config(**{"train.devices": 3}))
 
 
 def test_collapse_is_said_in_plain_words() -> None:

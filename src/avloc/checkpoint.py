@@ -128,7 +128,9 @@ def load_model(run: Path) -> tuple[Localizing, ModelCard]:
     """
     path = run if run.suffix == ".safetensors" else run / MODEL_FILE
     if not path.is_file():
-        raise InputError(f"{run}: expected a run folder with {MODEL_FILE} in it; train one with `avloc train`")
+        below = run / "run"
+        advice = f"give {below}" if (below / MODEL_FILE).is_file() else "train one with `avloc train`"
+        raise InputError(f"{run}: expected a run folder with {MODEL_FILE} in it; {advice}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

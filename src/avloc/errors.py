@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "AvlocError",
@@ -20,6 +20,7 @@ __all__ = [
     "TrainingError",
     "did_you_mean",
     "one_line",
+    "with_neighbours",
 ]
 
 
@@ -65,6 +66,16 @@ class TrainingError(AvlocError):
 def one_line(text: str) -> str:
     """Text for a terminal: line ends become spaces, and what a terminal would obey is spelt out."""
     return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], _BREAKS.sub(" ", text))
+
+
+def with_neighbours(names: Sequence[str], known: Iterable[str], most: int = 5) -> str:
+    """`"a (did you mean 'b'?), c, ..."`: names that are not known, the first few, each with the nearest that is."""
+    choices = list(known)
+    shown = []
+    for name in names[:most]:
+        near = difflib.get_close_matches(name, choices, n=1, cutoff=0.8)
+        shown.append(f"{name} (did you mean {near[0]!r}?)" if near else name)
+    return ", ".join(shown) + (", ..." if len(names) > most else "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -259,6 +259,8 @@ def snippet_hits(
 
 def segments_file(folder: Path) -> Path:
     """The file itself, or the table in a folder that `avloc localize` wrote. Raises InputError: there is none."""
+    if not folder.exists():
+        raise InputError(f"{folder}: expected detections, a file or a folder; there is nothing of that name")
     if not folder.is_dir():
         return folder
     for name in ("segments.json", "segments.csv"):

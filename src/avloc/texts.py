@@ -15,7 +15,17 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["STEM_BYTES", "csv_text", "file_stem", "file_stems", "fingerprint", "printable", "readable", "safe_name"]
+__all__ = [
+    "STEM_BYTES",
+    "count_of",
+    "csv_text",
+    "file_stem",
+    "file_stems",
+    "fingerprint",
+    "printable",
+    "readable",
+    "safe_name",
+]
 
 STEM_BYTES = 200
 """Of a file's name without its suffix: with a suffix of ours it is below the 255 that file systems take."""
@@ -94,6 +104,11 @@ def _cut(text: str, most_bytes: int) -> str:
 def readable(path: str | os.PathLike[str]) -> str:
     """A path as text that can be written down: bytes of its name that are not UTF-8 stand as \\xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def count_of(number: int, what: str) -> str:
+    """ "1 video", "2 videos", "3 classes"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def printable(text: str) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.bombs import gunzip
+from avloc.texts import count_of
 from avloc.types import Instance, VideoAnnotation
 
 __all__ = [
@@ -101,7 +102,8 @@ class AnnotationReport:
         for kind in dict.fromkeys(issue.kind for issue in self.issues):
             found = self.of(kind)
             examples = "; ".join(str(issue) for issue in found[:3]) + ("; ..." if len(found) > 3 else "")
-            lines.append(f"{len(found)} instances {kind}, {found[0].action}: {examples}")
+            words = kind if len(found) == 1 else re.sub(r"^(start|end)s", r"\1", kind)
+            lines.append(f"{count_of(len(found), 'instance')} {words}, {found[0].action}: {examples}")
         return tuple(lines)
 
 

@@ -86,6 +86,7 @@ class StoreDescription:
         durations_s: {video_id: seconds}.
         visual_dim, audio_dim: d_v and d_u; None when no file has the modality.
         visual_source, audio_source: backbone names, "" when not said.
+        visual_rate_hz: pictures per second that were asked for, "" when the backbone's own, or not said.
         without_visual, without_audio: videos that lack the modality.
         steps_s: the snippet steps that occur.
     """
@@ -96,6 +97,7 @@ class StoreDescription:
     audio_dim: int | None
     visual_source: str
     audio_source: str
+    visual_rate_hz: str
     without_visual: tuple[str, ...]
     without_audio: tuple[str, ...]
     steps_s: tuple[Fraction, ...]
@@ -173,6 +175,7 @@ class FeatureStore:
                 having[name].add(video_id)
                 self._agree(facts, (name, "size"), shape[1], video_id)
                 self._agree(facts, (name, "backbone"), source.get(name, ""), video_id)
+                self._agree(facts, (name, "rate_hz"), source.get(f"{name}_rate_hz", ""), video_id)
         return StoreDescription(
             lengths=lengths,
             durations_s=durations,
@@ -180,6 +183,7 @@ class FeatureStore:
             audio_dim=facts.get(("audio", "size"), (None,))[0],
             visual_source=facts.get(("visual", "backbone"), ("",))[0],
             audio_source=facts.get(("audio", "backbone"), ("",))[0],
+            visual_rate_hz=facts.get(("visual", "rate_hz"), ("",))[0],
             without_visual=tuple(v for v in self._paths if v not in having["visual"]),
             without_audio=tuple(v for v in self._paths if v not in having["audio"]),
             steps_s=tuple(sorted(steps)),

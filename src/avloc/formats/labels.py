@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avloc.atomic import write_whole
@@ -113,7 +114,8 @@ def read_labels(path: Path | str) -> LabelTable:
     unsaid = [video.video_id for video in videos.values() if not video.subset]
     if "subset" in lines.names and unsaid:
         notes.append(f"{len(unsaid)} videos with an empty subset are for training, first {unsaid[0]!r}")
-    return LabelTable(tuple(video.row() for video in videos.values()), tuple(notes))
+    table = LabelTable(tuple(video.row() for video in videos.values()))
+    return replace(table, notes=(*notes, *_doubtful(table.classes)))
 
 
 def write_labels(path: Path | str, table: LabelTable) -> None:
@@ -294,6 +296,24 @@ def _labels(path: Path | str, line: int, cell: str) -> tuple[str, ...]:
             f"{path}: line {line}: background is no label; leave the cell empty when a video holds nothing else"
         )
     return labels
+
+
+def _doubtful(classes: Sequence[str]) -> Iterator[str]:
+    """A line for classes that are hardly meant: as another one but for case or spaces, or several in one."""
+    spelt: dict[str, list[str]] = {}
+    for label in classes:
+        spelt.setdefault(_folded(label), []).append(label)
+    for same in spelt.values():
+        if len(same) > 1:
+            yield f"{' and '.join(map(repr, same))} differ in case or spaces only and count as {len(same)} classes"
+    for label in classes:
+        parts = [part.strip() for part in re.split(r"[|,]", label)]
+        if len(parts) > 1 and any(_folded(part) in spelt for part in parts):
+            yield f"{label!r} counts as one class; labels of one video stand apart by ;, as in {';'.join(parts)}"
+
+
+def _folded(label: str) -> str:
+    return "".join(label.split()).casefold()
 
 
 def _subset(path: Path | str, line: int, cell: str) -> str:

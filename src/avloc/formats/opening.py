@@ -62,6 +62,9 @@ def open_collection(
         return open_collection(inner[0], features, audio, clock, audio_clock, tracks)
     if len(inner) > 1:
         raise InputError(f"{source}: {len(inner)} data sets are in it; give one of {', '.join(p.name for p in inner)}")
+    tables = _tables_in(source) if source.is_dir() else []
+    if tables:
+        raise InputError(f"{source}: expected a data set; give the .json itself: {', '.join(map(str, tables))}")
     if source.is_dir() or source.suffix.lower() in (".h5", ".hdf5"):
         _only_beside(source, features, None)
         given = read_feature_folder(source, clock, tracks) + sound
@@ -73,6 +76,13 @@ def _known_below(folder: Path) -> list[Path]:
     """Data sets one folder down: people name the folder that they unpacked."""
     children = sorted(path for path in folder.iterdir() if path.is_dir())
     return [path for path in children if (path / "Annotations.txt").is_file() or is_wtalc(path) or is_llp(path)]
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Its .json files, where no features lie beside them."""
+    if any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+        return []
+    return sorted(folder.glob("*.json"))[:3]
 
 
 class StoredFeatures:

@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 
 from avloc.config import TrainConfig
 from avloc.dataset import WeakDataset
-from avloc.errors import InputError
+from avloc.errors import InputError, with_neighbours
 from avloc.formats import FeatureStore, match_videos, read_labels
-from avloc.texts import fingerprint
+from avloc.texts import count_of, fingerprint
+from avloc.types import exact
 
 __all__ = ["TrainingData", "hold_out", "prepare", "require_same"]
 
@@ -28,6 +29,7 @@ class TrainingData:
         train, validation: the sets; validation may be empty.
         backbones: {"audio": name, "visual": name} as the features say.
         step_s: seconds per snippet, the same in all of them.
+        fps: pictures per second that the visual backbone saw, where the features say so.
         notes: sentences on what was left out, merged or held out, for a person.
     """
 
@@ -35,6 +37,7 @@ class TrainingData:
     validation: WeakDataset
     backbones: dict[str, str]
     step_s: Fraction
+    fps: float | None
     notes: tuple[str, ...]
 
     def facts(self) -> dict[str, str]:
@@ -79,9 +82,9 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
     if not match.found:
         raise InputError(
             f"none of the {len(table.rows)} videos in {labels} has features in {features}; labels name e.g. "
-            f"{table.rows[0].video_id!r}, features e.g. {store.ids[0]!r}"
+            f"{with_neighbours(match.missing, store.ids, 1)}, features e.g. {store.ids[0]}"
         )
-    notes = list(table.notes) + _absent(match.missing, "labelled but without features")
+    notes = list(table.notes) + _absent(match.missing, "labelled but without features", match.unlabelled)
     lacking = {"audio": facts.without_audio, "visual": facts.without_visual}.get(modality, ())
     notes += _absent([video for video in match.found if video in lacking], f"without {modality} features")
     chosen = {video: row for video, row in match.found.items() if video not in lacking}
@@ -118,14 +121,12 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
     if len(facts.steps_s) > 1:
         steps = ", ".join(f"{float(step):g}" for step in facts.steps_s)
         raise InputError(f"{features}: one step expected, got features of {steps} s per snippet; extract them alike")
-    return TrainingData(dataset(train), dataset(validation), backbones, facts.steps_s[0], tuple(notes))
+    step_s, fps = facts.steps_s[0], float(exact(facts.visual_rate_hz)) if facts.visual_rate_hz else None
+    return TrainingData(dataset(train), dataset(validation), backbones, step_s, fps, tuple(notes))
 
 
-def _absent(names: Sequence[str], why: str) -> list[str]:
-    if not names:
-        return []
-    shown = ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
-    return [f"{len(names)} videos {why}, left out: {shown}"]
+def _absent(names: Sequence[str], why: str, known: Sequence[str] = ()) -> list[str]:
+    return [f"{count_of(len(names), 'video')} {why}, left out: {with_neighbours(names, known)}"] if names else []
 
 
 def _unseen(videos: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]) -> list[str]:

@@ -70,8 +70,8 @@ def fit(
         InputError, FormatError, ConfigError: in words for a person.
         TrainingError: the loss is no longer a number. StorageError: the disk is full or gone. What was saved stays.
     """
-    fabric = _fabric(config)
     data = prepare(features, labels, config.train, config.model.modality)
+    fabric = _fabric(config, len(data.train))
     config = _as_extracted(config, data)
     card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
     with alone(fabric, out):
@@ -88,15 +88,15 @@ def fit(
 
 
 def _as_extracted(config: RunConfig, data: TrainingData) -> RunConfig:
-    """The configuration with the features' own backbones and step, so that videos are later extracted like them."""
-    step = {"step_s": float(data.step_s), "frames_per_snippet": None}
-    if config.extract.step == data.step_s:  # said in other words: keep the words
-        step = {}
-    named = {name: data.backbones.get(name) for name in ("visual", "audio")}
-    return config.model_copy(update={"extract": config.extract.model_copy(update={**named, **step})})
+    """The configuration with the features' own backbones, step and frame rate: later videos are extracted like them."""
+    made: dict[str, Any] = {name: data.backbones.get(name) for name in ("visual", "audio")}
+    made["fps"] = config.extract.fps if data.fps is None else data.fps
+    if config.extract.step != data.step_s or config.extract.fps != made["fps"]:  # else in the same words
+        made |= {"step_s": float(data.step_s), "frames_per_snippet": None}
+    return config.model_copy(update={"extract": config.extract.model_copy(update=made)})
 
 
-def _fabric(config: RunConfig) -> Fabric:
+def _fabric(config: RunConfig, videos: int) -> Fabric:
     """The engine, as the launcher's environment says (torchrun, fabric run), else as the config does."""
     train = config.train
     given: dict[str, Any] = {"precision": train.precision, "accelerator": train.accelerator}
@@ -105,7 +105,14 @@ def _fabric(config: RunConfig) -> Fabric:
         given |= {"devices": local, "num_nodes": world // local}
     else:
         given |= {"devices": train.devices or 1, "num_nodes": train.num_nodes}
-    if given["devices"] * given["num_nodes"] > 1:
+    processes = given["devices"] * given["num_nodes"]
+    size = min(train.batch_size, videos)
+    if size % processes:  # said here, before there are so many to say it
+        raise ConfigError(
+            f"a batch of {size} videos cannot be split over {processes} processes evenly; set train.batch_size to a "
+            f"multiple of {processes}, at most {videos}"
+        )
+    if processes > 1:
         given["strategy"] = "ddp"
     if not _log.isEnabledFor(logging.DEBUG):  # the engine's greetings are for whoever asked with -v
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -127,11 +134,6 @@ class _Trainer:
         self.sampler = PairSampler(
             data.train.labels, self.config.batch_size, self.config.pair_fraction, self.config.seed
         )
-        if self.sampler.size % fabric.world_size:
-            raise ConfigError(
-                f"a batch of {self.sampler.size} videos cannot be split over {fabric.world_size} processes evenly; "
-                f"set train.batch_size to a multiple of {fabric.world_size}, at most {len(data.train)}"
-            )
         torch.manual_seed(self.config.seed)
         module = _built(card)
         _fit_norms(module, data.train)
