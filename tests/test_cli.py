@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import avloc
 from avloc.cli import main
 from avloc.media.encode import write_video
 from feature_sets import make_videos, write_set
@@ -127,6 +128,31 @@ def test_nothing_but_broken_videos_is_an_error(capsys: pytest.CaptureFixture[str
     assert "none of 1 videos" in one_line(err)
 
 
+def test_videos_of_one_name_in_two_folders_are_two_videos(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
+    folder = tmp_path / "videos"
+    for k, name in enumerate(("a/001.mp4", "b/001.mp4", "a/002.mp4", "b/003.mp4")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((videos / f"clip_{k}.mp4").read_bytes())
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,labels\na/001.mp4,wave\nb/001,jump\n002,wave\n003.mp4,jump\n")
+    arguments = ("--labels", labels, "-o", tmp_path / "out", *TRAIN, "--set", "train.holdout=0")
+    code, _, err = run(capsys, "run", folder, *arguments)
+    assert code == 0, err
+    assert {row["video"] for row in table(tmp_path / "out/detections/videos.csv")} == {"a/001", "b/001", "002", "003"}
+    assert (tmp_path / "out/features/b/001.safetensors").exists()
+    code, out, _ = run(capsys, "localize", tmp_path / "out/run", folder, "-o", tmp_path / "d", "-f", "csv,otio")
+    assert code == 0
+    assert "next: avloc report" in out
+    noted = {row["video"]: Path(row["path"]).parent.name for row in table(tmp_path / "d/videos.csv")}
+    assert noted == {"a/001": "a", "b/001": "b", "002": "a", "003": "b"}
+    code, _, err = run(
+        capsys, "localize", tmp_path / "out", tmp_path / "out/features", "-o", tmp_path / "e", "--videos", folder
+    )
+    assert (code, f"give {tmp_path / 'out/run'}" in one_line(err)) == (2, True)
+
+
 def test_features_of_other_settings_are_not_mixed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
 ) -> None:
@@ -137,6 +163,56 @@ def test_features_of_other_settings_are_not_mixed(
     assert "step_s=1" in one_line(err)
     assert "--overwrite" in one_line(err)
     assert run(capsys, "extract", one, "-o", tmp_path, "--step-s", "0.5", "--overwrite")[0] == 0
+
+
+def test_a_dry_run_says_what_the_real_one_would_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
+    assert run(capsys, "extract", videos / "clip_0.mp4", videos / "clip_1.mp4", "-o", tmp_path / "f")[0] == 0
+    code, out, _ = run(capsys, "extract", videos, "-o", tmp_path / "f", "--dry-run", "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert (plan["skipped"], len(plan["todo"]), plan["conflicts"]) == (["clip_0", "clip_1"], 4, [])
+    code, out, err = run(capsys, "extract", videos, "-o", tmp_path / "f", "--dry-run", "--step-s", "0.5")
+    assert code == 2
+    assert "would extract 4 videos" in out
+    assert "2 made otherwise" in out
+    assert "--overwrite" in one_line(err)
+    again = run(capsys, "extract", videos, "-o", tmp_path / "f", "--dry-run", "--step-s", "0.5", "--overwrite")
+    assert (again[0], "would extract 6 videos" in again[1]) == (0, True)
+
+
+def test_labels_that_name_no_video_are_said_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,labels\nclip0.mp4,jump\nclip1.mp4,wave\n")
+    code, _, err = run(capsys, "run", videos, "--labels", labels, "-o", tmp_path / "out", *TRAIN)
+    assert code == 2
+    assert "did you mean 'clip_0'?" in one_line(err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_look_alike_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path) -> None:
+    rows = (trained / "labels.csv").read_text().splitlines()
+    first, second = (row.split(",") for row in rows[1:3])
+    ghost = second[0][:-1] + "x"
+    lines = [
+        rows[0],
+        ",".join([first[0], "Dog", *first[2:]]),
+        ",".join([second[0], "dog|bark", *second[2:]]),
+        *rows[3:],
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join([*lines, ",".join([ghost, "dog", *second[2:]])]) + "\n")
+    arguments = ["--features", trained / "features", "--labels", tmp_path / "labels.csv", "-o", tmp_path / "r", *TRAIN]
+    code, out, err = run(capsys, "train", *arguments)
+    assert code == 0, err
+    said = " ".join(err.split())
+    assert "'Dog' and 'dog' differ in case or spaces only and count as 2 classes" in said
+    assert "'dog|bark' counts as one class" in said
+    assert "dog;bark" in said
+    assert f"1 video labelled but without features, left out: {ghost}" in said
+    assert "classes (Dog, " in out
 
 
 LABELS = {
@@ -208,6 +284,79 @@ def test_unknown_presets_commands_and_options_name_neighbours(
     assert "--features" in err
     code, _, err = run(capsys, "extract", tmp_path, "-o", tmp_path / "f", "--visual", "apearance")
     assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--set", "extract.step_s=0.5"), "set it in `avloc extract`"),
+        (("--preset", "ave", "--config", "x.yaml"), "give one of them"),
+        (("--set", "train.devices=9", "--set", "train.batch_size=8"), "over 9 processes"),
+        (("--set", "localize.merge_gap_s=2"), "error: localize.merge_gap_s needs localize.decode=actions or events"),
+        (("--set", "localize.min_score=.nan"), "localize.min_score: Input should be a finite number, got nan"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_one_plain_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    data = ["--features", trained / "features", "--labels", trained / "labels.csv", "-o", tmp_path / "r"]
+    code, _, err = run(capsys, "train", *data, *arguments)
+    assert code == 2
+    assert expected in one_line(err)
+    assert "Value error" not in err
+    assert len(one_line(err)) < 250
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("banana", "expected auto, cpu, cuda, cuda:N or mps, got 'banana'"),
+        ("cuda:99", "PyTorch sees"),
+    ],
+)
+def test_a_device_that_is_not_there_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path, device: str, expected: str
+) -> None:
+    code, _, err = run(capsys, "extract", videos / "clip_0.mp4", "-o", tmp_path, "--device", device)
+    assert code == 2
+    assert expected in one_line(err)
+
+
+def test_what_is_typed_wrongly_gets_a_hint(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path) -> None:
+    for arguments, expected in (
+        (("extract", tmp_path, "-o", tmp_path, "-q"), "avloc -q extract ..."),
+        (("report", tmp_path, "-o", tmp_path, "--proxy", "foo"), "'--proxy': 'foo' is not one of"),
+        (("evaluate", tmp_path / "nosuch", trained / "labels.csv"), "there is nothing of that name"),
+        (("backbones", "--weights", "nosuch=foo"), "no backbone has weights of that name"),
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2
+        assert expected in err
+    assert run(capsys, "--version")[:2] == (0, f"avloc {avloc.__version__}\n")
+    assert {"load", "Localizer", "Localization"} <= set(dir(avloc))
+    code, out, _ = run(capsys, "tables", "table1", "-o", tmp_path, "--dry-run")
+    assert (code, "--data" in out) == (0, True)
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,labels\n" + "".join(f"clip_{k},{'wave' if k % 2 else 'jump'}\n" for k in range(6)))
+    arguments = ("run", videos, "--labels", labels, "-o", tmp_path / "out", *TRAIN, "--json")
+    for skipped in (0, 6):
+        code, out, err = run(capsys, *arguments)
+        assert code == 0, err
+        facts = json.loads(out)
+        assert list(facts) == ["extract", "train", "localize", "page"]
+        assert (len(facts["extract"]["skipped"]), facts["train"]["classes"]) == (skipped, ["jump", "wave"])
+    code, out, err = run(
+        capsys, "localize", tmp_path / "out/run", videos / "clip_0.mp4", "-o", tmp_path / "d", "--json", "--clips",
+        tmp_path / "clips", "--min-score", "0.05",
+    )  # fmt: skip
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["videos"], list(facts["clips"])) == (1, ["clips", "failed"])
+    code, out, _ = run(capsys, "localize", tmp_path / "out/run", videos, "-o", tmp_path / "n", "--dry-run", "--json")
+    assert json.loads(out)["videos"] == 6
 
 
 def test_a_finished_run_is_left_and_an_unfinished_one_asks(

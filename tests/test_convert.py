@@ -19,6 +19,7 @@ from avloc.formats.labels import LabelTable
 from avloc.formats.opening import open_collection
 from avloc.formats.tracks import EVEN, ArrayFile, Clock, Track, Tracks
 from avloc.importing import import_collection
+from avloc.media.encode import write_video
 from avloc.types import FeatureSequence
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
 
@@ -167,4 +168,31 @@ def test_segments_of_other_tools_go_the_same_way(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("0.0\t1.5\tdog\n")
     done = run("convert", tmp_path / "v.txt", tmp_path / "truth.json")
     assert done.returncode == 0, done.stderr
-    assert "1 segments of 1 videos" in done.stdout
+    assert "1 segment of 1 video" in done.stdout
+
+
+def test_segments_go_into_a_format_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("video,start_s,end_s,label,score\nv,0.0,1.5,dog,0.5\n")
+    bad = run("convert", tmp_path / "v.csv", tmp_path / "v.xyz")
+    assert (bad.returncode, "give --to one of csv, json" in bad.stderr) == (2, True)
+    assert run("convert", tmp_path / "v.csv", tmp_path / "v.xyz", "--to", "vtt").returncode == 0
+    assert (tmp_path / "v.xyz").read_text().startswith("WEBVTT")
+    bad = run("convert", tmp_path / "v.csv", tmp_path / "v.otio")
+    assert (bad.returncode, "give --videos FOLDER" in bad.stderr) == (2, True)
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos/v.mp4", [np.zeros((32, 32, 3), np.uint8)] * 24, 12)
+    done = run("convert", tmp_path / "v.csv", tmp_path / "v.otio", "--videos", tmp_path / "videos", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["segments"] == 1
+    bad = run("convert", make_ave(tmp_path / "ave"), tmp_path / "out", "--videos", tmp_path / "videos")
+    assert (bad.returncode, "--videos is for segments" in bad.stderr) == (2, True)
+
+
+def test_annotated_videos_without_features_are_not_passed_over(tmp_path: Path) -> None:
+    root = make_ave(tmp_path / "ave")
+    (root / "visual_feature.h5").unlink()
+    (root / "audio_feature.h5").unlink()
+    done = run("convert", root, tmp_path / "out")
+    assert done.returncode == 3, done.stderr
+    assert "5 videos annotated, without features" in done.stdout
+    assert "next:" not in done.stdout

@@ -59,7 +59,7 @@ def test_everything_that_can_be_wrong_with_features(tmp_path: Path) -> None:
         "1 videos have visual features of another size than 16 (rows and columns swapped?): ccccccccccc",
     ]
     warnings = texts(report, "warning")
-    assert any(text.startswith("1 instances zero-length") for text in warnings)
+    assert any(text.startswith("1 instance zero-length") for text in warnings)
     assert "1 videos' features never change: ddddddddddd (visual)" in warnings
     short = "2 videos are longer or shorter than their features by over 5 % and 2 rows: ccccccccccc, ddddddddddd"
     assert short in warnings
@@ -117,6 +117,20 @@ def test_the_command(tmp_path: Path) -> None:
     done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "train_order.h5: expected an HDF5 file" in done.stderr
+
+
+def test_annotations_alone_are_called_no_more_than_that(tmp_path: Path) -> None:
+    inner = tmp_path / "truth"
+    inner.mkdir()
+    video = {"subset": "training", "duration": 9.0, "annotations": [{"label": "dog", "segment": [1, 2]}]}
+    (inner / "truth.json").write_text(json.dumps({"database": {"a": video}}))
+    command = [sys.executable, "-m", "avloc", "doctor"]
+    done = subprocess.run([*command, inner / "truth.json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "the annotations are sound; no features were found"
+    done = subprocess.run([*command, inner], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"give the .json itself: {inner / 'truth.json'}" in done.stderr
 
 
 @needs_shared

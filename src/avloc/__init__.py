@@ -18,6 +18,10 @@ __version__ = "0.1.0"
 __all__ = ["AvlocError", "Localization", "Localizer", "load"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """`avloc.load` and its kind bring torch along, so they are imported when first asked for."""
     if name in ("Localization", "Localizer", "load"):

@@ -44,6 +44,7 @@ class Talk:
     def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
         self.first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
         self.quiet, self.as_json = quiet or not self.first, as_json
+        self._parts: dict[str, Any] | None = None
         self.err = Console(stderr=True, highlight=False)
         self.out = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
         level = logging.DEBUG if verbose else logging.ERROR if self.quiet else logging.WARNING
@@ -70,9 +71,22 @@ class Talk:
         self.out.print(table, markup=False)
 
     def summary(self, facts: dict[str, Any]) -> None:
-        """The machine-readable summary of --json."""
-        if self.as_json and self.first:
+        """The machine-readable summary of --json: one document a command, see `part`."""
+        if self._parts is not None:
+            self._parts |= facts
+        elif self.as_json and self.first:
             print(json.dumps(facts, ensure_ascii=False))
+
+    @contextmanager
+    def part(self, name: str = "") -> Iterator[None]:
+        """Summaries within are kept, and given on as one at the end: under a name, or all together."""
+        around, self._parts = self._parts, {}
+        try:
+            yield
+        finally:
+            facts, self._parts = self._parts, around
+            if facts:
+                self.summary({name: facts} if name else facts)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Report]:
@@ -108,6 +122,7 @@ class Talk:
             if now - last >= 10:
                 last = now
                 left = (now - began) / done * (total - done)
-                self.err.print(one_line(f"{what}: {done}/{total}, {left:.0f} s left, {text}"), markup=False)
+                said = ", ".join(filter(None, (f"{what}: {done}/{total}", f"{left:.0f} s left", text)))
+                self.err.print(one_line(said), markup=False)
 
         return report

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from avloc import __version__
 from avloc.cli import data, datasets, look, media, tables, work
 from avloc.cli.shared import State
 from avloc.errors import AvlocError, StorageError, TrainingError
 
+_BEFORE = ("-q", "--quiet", "-v", "--verbose")
+
+
+class _Commands(TyperGroup):
+    """The commands, with plainer words when one is given what it does not take."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+        except Exception as error:
+            option, command = getattr(error, "option_name", None), ctx.invoked_subcommand
+            if option in _BEFORE and command:
+                words = f"{option} stands before the command: avloc {option} {command} ..."
+                error.message = words  # type: ignore[attr-defined]
+            raise
+
+
 app = typer.Typer(
     name="avloc",
+    cls=_Commands,
     help="Find when actions and events happen in untrimmed videos, by sight and by sound, from video-level labels.",
     no_args_is_help=True,
     add_completion=True,
@@ -26,16 +48,22 @@ app = typer.Typer(
 _STOPPED = "stopped; what is done is kept: run the same command again to go on (avloc train: with --resume)"
 
 
+def _version(wanted: bool) -> bool:
+    if wanted:
+        print(f"avloc {__version__}")
+        raise typer.Exit
+    return wanted
+
+
 @app.callback()
 def _globals(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More than usual.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     State.quiet, State.verbose = quiet, verbose
-    if version:
-        print(f"avloc {__version__}")
-        raise typer.Exit
 
 
 for command in (

@@ -10,11 +10,15 @@ import typer
 
 from avloc.cli.shared import Json, make_talk
 from avloc.errors import ConfigError
+from avloc.texts import count_of
 
 if TYPE_CHECKING:
     from avloc.console import Talk
     from avloc.evaluation import Evaluation
     from avloc.metrics import Diagnosis, Difference, ParsingScores
+
+
+_USUAL = "activitynet"
 
 
 def evaluate(
@@ -25,7 +29,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[
         str, typer.Option(help="activitynet, activitynet-toolkit, opentad, thumos14 or unav.")
-    ] = "activitynet",
+    ] = _USUAL,
     t_iou: Annotated[str, typer.Option(help="first:last:step of the thresholds; absent: the protocol's.")] = "",
     blocked: Annotated[Path | None, typer.Option(help="Videos to leave out: a JSON list, or one id a line.")] = None,
     ambiguous: Annotated[Path | None, typer.Option(help="THUMOS14's list of stretches that are not judged.")] = None,
@@ -55,6 +59,8 @@ def evaluate(
     result = evaluate_files(detections, ground_truth, subset, thresholds, protocol, blocked, ambiguous)
     _say_evaluation(talk, result, per_class)
     _finish(talk, result.to_dict(), out)
+    chosen = (f" --subset {subset}" if subset else "") + (f" --protocol {protocol}" if protocol != _USUAL else "")
+    talk.say(f"next: avloc diagnose {detections} {ground_truth}{chosen}")
 
 
 def compare(
@@ -62,7 +68,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="The other one.")],
     ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
     subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
-    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = "activitynet",
+    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
     draws: Annotated[int, typer.Option(min=100, help="How often test videos are drawn.")] = 2000,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
     as_json: Json = False,
@@ -96,7 +102,7 @@ def diagnose(
     detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
     ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
     subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
-    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = "activitynet",
+    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
     at: Annotated[float, typer.Option("--t-iou", help="Threshold at which errors are counted.")] = 0.5,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf or .svg.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
@@ -200,7 +206,7 @@ def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
         talk.say(f"note: {note}")
     if result.never_found:
         names = ", ".join(result.never_found[:8]) + (", ..." if len(result.never_found) > 8 else "")
-        talk.say(f"note: {len(result.never_found)} classes without a single detection, AP 0: {names}")
+        talk.say(f"note: {count_of(len(result.never_found), 'class')} without a single detection, AP 0: {names}")
 
 
 def _thresholds(text: str) -> list[float]:

@@ -11,6 +11,7 @@ import typer
 
 from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, say_failures
 from avloc.errors import ConfigError, InputError
+from avloc.texts import count_of
 
 if TYPE_CHECKING:
     from avloc.console import Talk
@@ -43,6 +44,12 @@ def convert(
     step_s: Annotated[str, typer.Option(help="Seconds between snippets; absent: the features' own.")] = "",
     rule: Annotated[str, typer.Option(help="How rows come onto the snippets: mean, nearest or linear.")] = "mean",
     dtype: Annotated[str, typer.Option(help="float32, or float16 for half the disk.")] = "float32",
+    to: Annotated[
+        str | None, typer.Option(help="For segments: csv, json, vtt, elan, otio, ..., truth; absent: by OUT's suffix.")
+    ] = None,
+    videos: Annotated[
+        Path | None, typer.Option(help="For segments: where the videos lie; formats with frames.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -52,11 +59,14 @@ def convert(
     avloc convert ActivityNet1.2-Annotations anet --audio vggish --dtype float16
     avloc convert unav100_annotations.json unav --features av_features --stride-s 8/25 --window-s 24/25
     avloc convert annotations.eaf truth.json
+    avloc convert segments.csv project.otio --videos videos
     """
     talk = make_talk(as_json)
-    if out.suffix and not out.is_dir() and not features:
-        _convert_segments(talk, source, out)
+    if to is not None or (out.suffix and not out.is_dir() and not features):
+        _convert_segments(talk, source, out, to, videos)
         return
+    if videos is not None:
+        raise ConfigError("--videos is for segments; say what they shall become with --to, or by the suffix of OUT")
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
     from avloc.importing import import_collection
@@ -65,12 +75,13 @@ def convert(
     step = _seconds("--step-s", step_s)
     with talk.progress("convert") as progress:
         result = import_collection(data, out, step, rule, dtype, overwrite, progress)  # type: ignore[arg-type]
-    counts = f"{len(result.done)} videos written, {len(result.skipped)} were there, {len(result.failures)} failed"
-    talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {len(data.classes)} classes")
+    written = f"{count_of(len(result.done), 'video')} written"
+    counts = f"{written}, {len(result.skipped)} were there, {len(result.failures)} failed"
+    talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {count_of(len(data.classes), 'class')}")
     for note in dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes())):
         talk.say(f"note: {note}")
-    _say_unmatched(talk, "annotated videos have no features", result.without_features)
-    _say_unmatched(talk, "videos have features but no annotation", result.unknown)
+    _say_unmatched(talk, "annotated, without features", result.without_features)
+    _say_unmatched(talk, "with features, not annotated", result.unknown)
     say_failures(talk, result.failures, out)
     talk.summary(
         {
@@ -88,6 +99,9 @@ def convert(
     if data.features is None:
         talk.say(f"labels and ground truth are in {out}; no features were found: say where they are with --features")
         return
+    if lacking := {row.video_id for row in data.labels.rows} & set(result.without_features):
+        talk.say(f"it is in {out}, without features of {count_of(len(lacking), 'labelled video')}")
+        raise typer.Exit(3)
     where = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
     talk.say(f"it is in {out}; next: " + (f"avloc train {where} -o run" if len(data.labels) else f"avloc doctor {out}"))
     exit_partial(result.failures)
@@ -156,24 +170,27 @@ def _seconds(option: str, text: str) -> Fraction | None:
     return value
 
 
-def _convert_segments(talk: Talk, source: Path, out: Path) -> None:
+def _convert_segments(talk: Talk, source: Path, out: Path, to: str | None, videos: Path | None) -> None:
     from avloc.converting import convert as convert_segments
+    from avloc.media.find import named_media
 
-    facts = convert_segments(source, out)
+    facts = convert_segments(source, out, to, named_media(videos) if videos is not None else None)
     for note in facts["notes"]:
         talk.say(f"note: {note}")
-    talk.say(f"{facts['segments']} segments of {facts['videos']} videos are in {', '.join(facts['files'])}")
+    what = f"{count_of(facts['segments'], 'segment')} of {count_of(facts['videos'], 'video')}"
+    talk.say(f"{what}: {', '.join(facts['files'])}")
     talk.summary(facts)
 
 
 def _say_unmatched(talk: Talk, words: str, videos: Sequence[str]) -> None:
     if videos:
-        talk.say(f"note: {len(videos)} {words}: {', '.join(videos[:5])}" + (", ..." if len(videos) > 5 else ""))
+        named = ", ".join(videos[:5]) + (", ..." if len(videos) > 5 else "")
+        talk.say(f"note: {count_of(len(videos), 'video')} {words}: {named}")
 
 
 def _say_report(talk: Talk, report: DataReport) -> None:
     rows = [[subset, str(count), str(report.instances[subset])] for subset, count in report.videos.items()]
-    talk.say(f"{report.name}: {report.classes} classes")
+    talk.say(f"{report.name}: {count_of(report.classes, 'class')}")
     if rows:
         talk.table("", ["subset", "videos", "instances"], rows)
     if report.labelled:
@@ -184,12 +201,14 @@ def _say_report(talk: Talk, report: DataReport) -> None:
         talk.say(f"lengths: {shortest:.1f} to {longest:.1f} s, median {median:.1f} s{share}")
     for name, found in report.features.items():
         fewest, middle, most = found.rows
-        talk.say(
-            f"{name} features: {found.videos} videos, size {found.size}, {fewest} to {most} rows (median {middle}), "
-            f"a row every {found.step_s:g} s"
-        )
-    if not report.features:
-        talk.say("features: none found")
+        spread = f"{fewest} to {most} rows (median {middle}), a row every {found.step_s:g} s"
+        talk.say(f"{name} features: {count_of(found.videos, 'video')}, size {found.size}, {spread}")
     for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
         talk.say(f"{finding.kind}: {finding.text}")
-    talk.say("sound" if report.sound else "not sound: see the errors above")
+    talk.say(_verdict(report))
+
+
+def _verdict(report: DataReport) -> str:
+    if not report.sound:
+        return "not sound: see the errors above"
+    return "sound" if report.features else "the annotations are sound; no features were found"

@@ -6,12 +6,13 @@ import tempfile
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from avloc.cli.shared import Json, Out, make_talk
 from avloc.errors import InputError
+from avloc.texts import count_of
 
 if TYPE_CHECKING:
     from avloc.console import Talk
@@ -73,7 +74,7 @@ def report(
     talk = make_talk(as_json)
     sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
     built = _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
-    talk.summary({"page": str(out), "videos": built.count, "proxies": built.proxies, "problems": dict(built.problems)})
+    talk.summary(_facts(out, built))
     talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
 
 
@@ -128,15 +129,21 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
         built = build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
     for video, problem in list(built.problems.items())[:20]:
         talk.say(f"note: {video}: {problem}")
-    talk.say(f"{built.count} videos, {built.proxies} proxies, {len(built.problems)} without picture or sound")
+    videos = count_of(built.count, "video")
+    talk.say(f"{videos}, {built.proxies} proxies, {len(built.problems)} without picture or sound")
     return built
+
+
+def _facts(out: Path, built: BuiltPage) -> dict[str, Any]:
+    return {"page": str(out), "videos": built.count, "proxies": built.proxies, "problems": dict(built.problems)}
 
 
 def page_of(talk: Talk, detections: Path, out: Path, workers: int) -> None:
     """The page at the end of `avloc run`."""
     from avloc.reporting import PageSources
 
-    _build(talk, PageSources(detections), out, Proxy.auto, "link", workers)
+    built = _build(talk, PageSources(detections), out, Proxy.auto, "link", workers)
+    talk.summary(_facts(out, built))
     talk.say(f"look at {out / 'index.html'}; correct what is wrong with: avloc view {detections}")
 
 
@@ -179,7 +186,7 @@ def cut_clips(
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]
     for video, reason in list(failed.items())[:20]:
         talk.say(f"failed: {video}: {reason}")
-    talk.say(f"{len(clips)} clips and clips.csv are in {out}; write yes or no into its last column")
+    talk.say(f"{count_of(len(clips), 'clip')} and clips.csv are in {out}; write yes or no into its last column")
     talk.summary({"clips": len(clips), "failed": failed})
     if failed and not clips:
         raise InputError(f"no clip could be cut of {len(failed)} videos; the reasons are above")

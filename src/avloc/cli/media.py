@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avloc.cli.shared import DryRun, Json, Out, Overwrite, Workers, exit_partial, make_talk, say_failures
-from avloc.errors import InputError
+from avloc.errors import InputError, did_you_mean
+from avloc.texts import count_of
 
 Weights = Annotated[
     list[str], typer.Option(help="NAME=PATH of a weight file or hub folder, or PATH alone; as often as needed.")
 ]
 
 if TYPE_CHECKING:
+    from avloc.config import ExtractConfig
     from avloc.console import Talk
     from avloc.extraction import Failure
 
@@ -35,7 +37,7 @@ def extract(
     weights: Weights = [],  # noqa: B006 - typer's way
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     layout: Annotated[str, typer.Option(help="safetensors (ours) or npy (the field's files).")] = "safetensors",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     workers: Workers = 1,
@@ -104,6 +106,9 @@ def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B0
     talk = make_talk(as_json)
     given = _weights(weights)
     cards = all_backbones().values()
+    names = {name for c in cards for name in (*(w.name for w in c.weights), *([c.name] if c.hub else []))}
+    for name in given.keys() - names - {"*"}:
+        raise InputError(f"--weights {name}: no backbone has weights of that name.{did_you_mean(name, names)}")
     states = {entry.name: status(entry, given) for entry in cards}
     columns = ["name", "modality", "size", "licence", "weights"]
     short = {name: state.partition(";")[0] for name, state in states.items()}
@@ -147,7 +152,7 @@ def extract_videos(
 
     paths = find_media(videos)
     if dry_run:
-        talk.say(f"would extract {len(paths)} videos to {out}: visual {options.visual}, audio {options.audio}")
+        _say_plan(talk, paths, out, options, overwrite, **(spread or {}))
         return ()
     began = time.monotonic()
     with talk.progress("extract") as progress:
@@ -156,11 +161,26 @@ def extract_videos(
         talk.say(f"note: {video}: {note}")
     seconds = time.monotonic() - began
     talk.say(
-        f"extracted {len(summary.done)} videos in {seconds:.1f} s, {len(summary.skipped)} were done already, "
-        f"{len(summary.failures)} failed"
+        f"extracted {count_of(len(summary.done), 'video')} in {seconds:.1f} s, {len(summary.skipped)} were done "
+        f"already, {len(summary.failures)} failed"
     )
     say_failures(talk, summary.failures, out)
     talk.summary({"done": summary.done, "skipped": summary.skipped, "failures": [vars(f) for f in summary.failures]})
     if summary.failures and not summary.done and not summary.skipped:
         raise InputError(f"none of {len(paths)} videos could be extracted; the reasons are in {out / 'failures.csv'}")
     return summary.failures
+
+
+def _say_plan(talk: Talk, paths: list[Path], out: Path, options: ExtractConfig, overwrite: bool, **spread: Any) -> None:
+    """What extract would do; InputError where it would refuse."""
+    from avloc.extraction import plan_all
+
+    plan = plan_all(paths, out, options, overwrite, spread.get("layout", "safetensors"), spread.get("shard"))
+    what = f"visual {options.visual}, audio {options.audio}"
+    talk.say(
+        f"would extract {count_of(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} done already, "
+        f"{len(plan.conflicts)} made otherwise"
+    )
+    talk.summary({"dry_run": True, "todo": plan.todo, "skipped": plan.skipped, "conflicts": list(plan.conflicts)})
+    for reason in plan.conflicts.values():
+        raise InputError(reason)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.errors import one_line
+from avloc.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from avloc.config import RunConfig
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where results go: exactly there, never numbered.")]
 Sets = Annotated[list[str], typer.Option("--set", help="section.key=value, as often as needed; see docs/config.md.")]
-Preset = Annotated[str, typer.Option(help="default, paper, ave, activitynet or demo.")]
+Preset = Annotated[
+    str | None, typer.Option(help="default, paper, ave, activitynet or demo; default if absent.", show_default=False)
+]
 Config = Annotated[Path | None, typer.Option(help="A YAML configuration, instead of --preset.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is done already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary for scripts on stdout.")]
@@ -37,11 +39,13 @@ def make_talk(as_json: bool = False) -> Talk:
     return Talk(State.quiet, State.verbose, as_json)
 
 
-def make_config(name: str, path: Path | None, sets: list[str]) -> RunConfig:
+def make_config(name: str | None, path: Path | None, sets: list[str]) -> RunConfig:
     from avloc.config import parse_overrides, preset, read_config
 
+    if name is not None and path is not None:
+        raise ConfigError("--preset and --config both say where to start from; give one of them")
     overrides = parse_overrides(sets)
-    return read_config(path, overrides) if path is not None else preset(name, overrides)
+    return read_config(path, overrides) if path is not None else preset(name or "default", overrides)
 
 
 def say_failures(talk: Talk, failures: tuple[Failure, ...], out: Path) -> None:

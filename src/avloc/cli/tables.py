@@ -70,6 +70,9 @@ def tables(
     missing = sum(map(len, needed(cells)))
     talk.say(f"{len({cell.key for cell in cells})} runs in {len(wanted)} tables, {missing} of them to do")
     if dry_run:
+        if not sources:
+            talk.say(WHERE)
+        talk.summary({"dry_run": True, "tables": list(wanted), "runs": len(cells), "missing": missing})
         return
     with talk.progress("tables") as progress:
         failed = compute_all(cells, workers, ray, progress)

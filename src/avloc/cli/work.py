@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avloc.cli.look import page_of
+from avloc.cli.look import cut_clips, page_of
 from avloc.cli.media import extract_videos
 from avloc.cli.shared import (
     Config,
@@ -23,12 +24,17 @@ from avloc.cli.shared import (
     make_talk,
     say_failures,
 )
-from avloc.errors import InputError
+from avloc.errors import InputError, with_neighbours
+from avloc.texts import count_of
 
 if TYPE_CHECKING:
     from avloc.config import RunConfig
     from avloc.console import Talk
     from avloc.extraction import Failure
+    from avloc.types import RunRecord
+
+_LISTED = 12
+"""Classes that are named and not only counted."""
 
 
 def demo(
@@ -49,7 +55,7 @@ def run(
     videos: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     labels: Annotated[Path, typer.Option(help="labels.csv: video,labels[,subset].")],
     out: Out,
-    preset: Preset = "default",
+    preset: Preset = None,
     config: Config = None,
     sets: Sets = [],  # noqa: B006
     workers: Workers = 1,
@@ -61,27 +67,60 @@ def run(
     avloc run videos/ --labels labels.csv -o out
     """
     from avloc.checkpoint import has_state
-    from avloc.formats import read_labels
     from avloc.locks import alone_in
 
     talk = make_talk(as_json)
-    read_labels(labels)  # a broken table is said before hours of decoding, not after
     settings = make_config(preset, config, sets)
-    with alone_in(out, "the results"):
-        failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
+    _say_labels(talk, labels, videos)
+    with alone_in(out, "the results"), talk.part():
+        with talk.part("extract"):
+            failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
         resume = has_state(out / "run") and not overwrite
-        train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
+        with talk.part("train"):
+            train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
         found = out / "detections"
-        localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
-        page_of(talk, found, out / "page", workers)
+        with talk.part("localize"):
+            localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
+        with talk.part("page"):
+            page_of(talk, found, out / "page", workers)
     exit_partial(failures)
+
+
+def _say_labels(talk: Talk, labels: Path, videos: list[str]) -> None:
+    """What is wrong with a table of labels is said before hours of decoding, not after.
+
+    Raises:
+        FormatError: it is broken. InputError: it names none of the videos.
+    """
+    from avloc.formats import match_videos, read_labels
+    from avloc.media.find import named_media
+
+    table = read_labels(labels)
+    match = match_videos(table, named_media(videos))
+    missing = with_neighbours(match.missing, match.unlabelled)
+    if not match.found:
+        raise InputError(
+            f"{labels} names none of the videos: expected such as {match.unlabelled[0]!r}, got {missing}; write the "
+            "files' names into it, with or without extension"
+        )
+    if missing:
+        talk.say(f"note: {count_of(len(match.missing), 'labelled video')} not found, left out: {missing}")
+    for note in table.notes:
+        talk.say(f"note: {note}")
+    talk.say(f"labels of {count_of(len(match.found), 'video')}: {_classes(table.classes)}")
+
+
+def _classes(names: Sequence[str]) -> str:
+    """How many there are; where few, also which."""
+    listed = f" ({', '.join(names)})" if 0 < len(names) <= _LISTED else ""
+    return count_of(len(names), "class") + listed
 
 
 def train(
     features: Annotated[Path, typer.Option(help="Folder that `avloc extract` wrote.")],
     labels: Annotated[Path, typer.Option(help="labels.csv: video,labels[,subset].")],
     out: Out,
-    preset: Preset = "default",
+    preset: Preset = None,
     config: Config = None,
     sets: Sets = [],  # noqa: B006 - typer's way
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
@@ -92,7 +131,12 @@ def train(
 
     avloc train --features features --labels labels.csv -o run --set model.num_stages=3
     """
+    from avloc.config import parse_overrides
+
     talk = make_talk(as_json)
+    made = [key for key in parse_overrides(sets) if key.startswith("extract.")]
+    if made:
+        raise InputError(f"--set {made[0]}: the features are made already; set it in `avloc extract` or `avloc run`")
     train_run(talk, features, labels, out, make_config(preset, config, sets), resume, overwrite)
     talk.say(f"the run is in {out}; next: avloc localize {out} videos/ -o detections")
 
@@ -122,11 +166,13 @@ def localize(
     talk = make_talk(as_json)
     filters = {"min_score": min_score, "min_duration_s": min_duration_s, "merge_gap_s": merge_gap_s}
     overrides = {f"localize.{key}": value for key, value in filters.items() if value is not None}
-    failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run, videos)
-    if clips is not None and not dry_run:
-        from avloc.cli.look import cut_clips
-
-        cut_clips(talk, out, clips, videos)
+    with talk.part():
+        failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run, videos)
+        if clips is not None and not dry_run:
+            with talk.part("clips"):
+                cut_clips(talk, out, clips, videos)
+    if any((out / name).is_file() for name in ("segments.json", "segments.csv")) and not dry_run:
+        talk.say(f"next: avloc report {out} -o page")
     exit_partial(failures)
 
 
@@ -149,6 +195,7 @@ def train_run(
             require_same(out, record.data, now.facts())
         if not resume or is_whole(out):
             talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
+            talk.summary(_facts(out, record))
             return
     if not resume and not overwrite and has_state(out):
         raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
@@ -156,11 +203,16 @@ def train_run(
         fit(features, labels, out, settings, resume, progress)
     if talk.first:
         record = read_record(out)
+        videos = round(record.scores["train_videos"])
         talk.say(
-            f"trained {settings.train.steps} steps on {record.scores['train_videos']:.0f} videos, "
-            f"{len(record.classes)} classes; kept step {record.scores['selected_step']:.0f}"
+            f"trained {count_of(settings.train.steps, 'step')} on {count_of(videos, 'video')}, "
+            f"{_classes(record.classes)}; kept step {record.scores['selected_step']:.0f}"
         )
-        talk.summary({"run": str(out), "scores": dict(record.scores), "classes": record.classes})
+        talk.summary(_facts(out, record))
+
+
+def _facts(out: Path, record: RunRecord) -> dict[str, Any]:
+    return {"run": str(out), "scores": dict(record.scores), "classes": record.classes}
 
 
 def localize_inputs(
@@ -177,29 +229,37 @@ def localize_inputs(
     from avloc.config import parse_overrides
     from avloc.exporting import FORMATS, parse_formats
     from avloc.localizing import find_inputs, localize_all
-    from avloc.media.find import find_media
+    from avloc.media.find import named_media
     from avloc.pipeline import load, with_options
 
     wanted = parse_formats(formats)
     paths = find_inputs(inputs)
-    media = {path.stem: path for path in find_media(videos)} if videos is not None else {}
+    media = named_media(videos) if videos is not None else {}
     counting = [name for name in wanted if FORMATS[name].frames]
-    bare = [path for path in paths if path.suffix == ".safetensors" and path.stem not in media]
+    bare = [path for path in paths if path.suffix == ".safetensors" and not media.keys() & _tails(path)]
     if counting and bare:  # said before the work, not after it
         raise InputError(
             f"-f {','.join(counting)} needs frames, and of {len(bare)} inputs only the features are known "
             f"({bare[0].name}); give --videos FOLDER, or other formats"
         )
     if dry_run:
-        talk.say(f"would localize {len(paths)} videos with {run}, to {out}")
+        talk.say(f"would localize {count_of(len(paths), 'video')} with {run}, to {out}")
+        talk.summary({"dry_run": True, "videos": len(paths), "run": str(run), "out": str(out)})
         return ()
     localizer = with_options(load(run), {**parse_overrides(sets), **overrides})
     with talk.progress("localize") as progress:
         found, failures = localize_all(localizer, paths, out, wanted, progress, media)
     total = sum(len(result.detections) for result in found.values())
-    talk.say(f"{total} detections in {len(found)} videos, {len(failures)} failed; they are in {out}")
+    where = f"{count_of(total, 'detection')} in {count_of(len(found), 'video')}"
+    talk.say(f"{where}, {len(failures)} failed; they are in {out}")
     say_failures(talk, failures, out)
     talk.summary({"videos": len(found), "detections": total, "failures": [vars(f) for f in failures]})
     if not found:
         raise InputError(f"none of {len(paths)} videos could be localized; the reasons are in {out / 'failures.csv'}")
     return failures
+
+
+def _tails(path: Path) -> set[str]:
+    """What a feature file's video may be called: its name, and with folders before it."""
+    parts = path.with_suffix("").parts
+    return {"/".join(parts[k:]) for k in range(len(parts))}
