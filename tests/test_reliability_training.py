@@ -200,6 +200,7 @@ def test_no_damage_to_a_model_goes_unnoticed_and_resume_mends_it(tmp_path: Path,
         (out / MODEL_FILE).write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         with pytest.raises((FormatError, ValueError)):
             load_model(out)
+    (out / MODEL_FILE).write_bytes(content)
     damage(out / MODEL_FILE, "last")
     with pytest.raises(FormatError, match=r"model\.safetensors: damaged.*--resume.*writes it anew"):
         avloc.load(out)
