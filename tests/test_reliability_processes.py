@@ -85,8 +85,8 @@ from avloc.cli import app, main
 
 @app.command()
 def stubborn() -> None:
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         print("tidying up", flush=True)
@@ -148,6 +148,28 @@ def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) ->
     workers = [int(process.stderr.readline()) for _ in range(2)]
     process.kill()
     wait_for(lambda: not any(map(alive, workers)))
+
+
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """Page faults of the tenth array of 80 MB: none, where the system would have handed out 20,000 pages anew."""
+    code = """
+import resource, sys
+import numpy as np
+from avloc.workers import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for k in range(10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(10**7)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("keep", "not")
+    )
+    assert kept < 100
+    if sys.platform == "linux":
+        assert kept < given_back
 
 
 def predictions(run: Path, threads: int = 1) -> list[np.ndarray]:

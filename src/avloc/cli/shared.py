@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where results go: exactly there, never numbered.")]
 Sets = Annotated[list[str], typer.Option("--set", help="section.key=value, as often as needed; see docs/config.md.")]
 Preset = Annotated[
-    str | None, typer.Option(help="default, paper, ave, activitynet or demo; default if absent.", show_default=False)
+    str | None,
+    typer.Option(help="default, paper, ave, activitynet, demo, w-talc or tian; default if absent.", show_default=False),
 ]
 Config = Annotated[Path | None, typer.Option(help="A YAML configuration, instead of --preset.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is done already.")]

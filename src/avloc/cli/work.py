@@ -26,6 +26,7 @@ from avloc.cli.shared import (
 )
 from avloc.errors import InputError, with_neighbours
 from avloc.texts import count_of
+from avloc.workers import keep_freed_memory
 
 if TYPE_CHECKING:
     from avloc.config import RunConfig
@@ -199,6 +200,7 @@ def train_run(
             return
     if not resume and not overwrite and has_state(out):
         raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+    keep_freed_memory()
     with talk.progress("train") as progress:
         fit(features, labels, out, settings, resume, progress)
     if talk.first:

@@ -14,7 +14,7 @@ from avloc.errors import AvlocError, StorageError
 from avloc.locks import alone_in
 from avloc.tables.cells import Cell, DataSet, Progress, compute
 from avloc.tables.rows import Recipe
-from avloc.workers import pool
+from avloc.workers import keep_freed_memory, pool
 
 __all__ = ["cell_of", "compute_all", "needed"]
 
@@ -108,6 +108,7 @@ def _inside(progress: Progress, done: int, total: int) -> Progress:
 
 def _attempt(cell: Cell, progress: Progress | None = None) -> str:
     """Compute; "" when all went well, else the reason. StorageError: the next cell could not be written either."""
+    keep_freed_memory()
     try:
         compute(cell, progress)
     except StorageError:
