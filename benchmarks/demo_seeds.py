@@ -2,15 +2,16 @@
 
     avloc demo demo-out && python benchmarks/demo_seeds.py demo-out --seeds 5
 
-Prints mean and standard deviation over seeds; runs and detections stay in the --work folder, finished ones are reused.
+Prints mean and sample standard deviation over seeds; runs and detections stay in the --work folder, finished ones are
+reused.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from avloc.config import parse_overrides, preset
 from avloc.demo.walk import MODELS, train_and_score
@@ -29,6 +30,12 @@ def scores(demo: Path, work: Path, name: str, seed: int, preset_name: str, overr
     return [100 * v for v in (*values, s.foreground_recall, result.snippets.events.mean_f1)]
 
 
+def cell(values: Sequence[float]) -> str:
+    """Mean, and what several seeds deviate from it."""
+    mean = f"{statistics.mean(values):9.1f}"
+    return f"{mean} ± {statistics.stdev(values):4.1f}" if len(values) > 1 else f"{mean:16s}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demo", type=Path)
@@ -45,8 +52,7 @@ def main() -> None:
             scores(arguments.demo, arguments.work, name, seed, arguments.preset, overrides)
             for seed in range(arguments.seeds)
         ]
-        mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
-        print(f"{name:28s}" + "".join(f"{m:9.1f} ± {s:4.1f}" for m, s in zip(mean, spread, strict=True)), flush=True)
+        print(f"{name:28s}" + "".join(map(cell, zip(*rows, strict=True))), flush=True)
 
 
 if __name__ == "__main__":
