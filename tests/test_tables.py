@@ -24,7 +24,7 @@ from avloc.errors import ConfigError, InputError
 from avloc.formats import load_features, save_features, write_annotations
 from avloc.metrics import rasterise
 from avloc.report.figures_paper import Panel, comparison_figure
-from avloc.tables import PAPER, ROWS, Cell, cell_of, compute_all, needed, open_data, recipes_of
+from avloc.tables import PAPER, ROWS, Cell, cell_of, compute_all, fill, needed, open_data, recipes_of, title_of
 from avloc.tables.figures import coverage, draw_figures
 from avloc.tables.multiply_adds import multiply_adds
 from avloc.tables.paper import number
@@ -409,3 +409,7 @@ def test_old_checkpoints_still_load() -> None:
     del saved["train"]["init_from"], saved["train"]["frozen_stages"]
     config = RunConfig.model_validate_json(json.dumps(saved))
     assert type(ModelCard(config, ("a",), 3, 4, {}).build()).__name__ == "AudioVisualLocalizer"
+
+
+def test_a_table_without_data_says_that_its_numbers_are_the_papers() -> None:
+    assert title_of(fill("table1", None, {})).endswith(": the paper's numbers; no runs of ours")

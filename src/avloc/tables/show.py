@@ -108,10 +108,10 @@ def _text(column: str, values: Sequence[float]) -> str:
 
 
 def title_of(filled: Filled) -> str:
-    """What stands above it: the paper's table, and what our lines are of."""
+    """What stands above it: whose numbers they are, the paper's table, and what our lines are of."""
     seeds = max((len(v) for (_, c), v in filled.ours.items() if c != FLOPS), default=0)
-    ours = f"; ours: {filled.data}, {seeds} seed{'s' * (seeds > 1)}" if seeds else ""
-    return f"Table {filled.paper.number} (p. {filled.paper.page}), {filled.paper.title}{ours}"
+    ours = f"ours: {filled.data}, {seeds} seed{'s' * (seeds > 1)}" if seeds else "no runs of ours"
+    return f"Table {filled.paper.number} (p. {filled.paper.page}), {filled.paper.title}: the paper's numbers; {ours}"
 
 
 def _markdown(filled: Filled) -> str:
