@@ -259,6 +259,7 @@ def test_odd_instances_are_reported(tmp_path: Path) -> None:
         ("starts after the end", "kept"),
     ]
     assert report.notes()[0] == "1 instance zero-length, dropped: v 'x' 3-3 s"
+    assert report.notes(as_they_stand=True)[0] == "1 instance zero-length, taken as they stand: v 'x' 3-3 s"
     columns = read_annotation_columns(path)
     assert columns["start_s"].tolist() == [1, 3, 9, 1, 1, -1, -3, 18, 25]
 

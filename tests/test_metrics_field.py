@@ -359,8 +359,11 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
         "1 detections with end < start are false positives",
         "1 detections with a NaN score are ranked last",
         "1 instances with end = start cannot be found",
+        "1 instance zero-length, taken as they stand: a 'x' 6-6 s",
     ):
         assert note in done.stdout
+    _, notes = diagnose_files(tmp_path / "found.json", tmp_path / "truth.json")
+    assert "1 instance zero-length, dropped: a 'x' 6-6 s" in notes
     scores = json.loads((tmp_path / "s.json").read_text())
     assert scores["ap"]["x"] == [0.25] * 10  # half the instances, one false claim before the right one
     assert scores["protocol"] == "activitynet"

@@ -169,7 +169,7 @@ def diagnose_files(
         The diagnosis, and a sentence for everything that was left out.
     """
     rules = find_protocol(protocol)
-    columns, reference, notes = _both_sides(detections, ground_truth, subset)
+    columns, reference, notes = _both_sides(detections, ground_truth, subset, table=False)
     truth = SegmentTable.from_annotations(reference.annotations)
     found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
     bins = BINS.get(protocol, BINS["activitynet"])
@@ -178,18 +178,18 @@ def diagnose_files(
 
 
 def _both_sides(
-    detections: Path, ground_truth: Path, subset: str | None
+    detections: Path, ground_truth: Path, subset: str | None, table: bool = True
 ) -> tuple[SegmentColumns, Reference, list[str]]:
     """Detections, the ground truth that they are held against, and a sentence for everything left out."""
-    table = segments_file(detections)
-    reference = read_reference(ground_truth, subset)
+    file = segments_file(detections)
+    reference = read_reference(ground_truth, subset, table)
     notes = list(reference.notes)
-    columns, named = read_submission(table, reference.ids)
-    tried = videos_beside(table, reference.ids)
+    columns, named = read_submission(file, reference.ids)
+    tried = videos_beside(file, reference.ids)
     if not tried and detections.is_dir() and (detections / "scores").is_dir():
         tried = tuple(activation_files(detections / "scores"))
     named = tuple(dict.fromkeys((*named, *tried)))
-    if subset is None and (tried or table.suffix != ".csv"):
+    if subset is None and (tried or file.suffix != ".csv"):
         reference, note = reference.about(named)
         notes += note
     elif subset is None and len(set(columns["video"])) < len(reference.ids):
@@ -197,7 +197,7 @@ def _both_sides(
             f"all {len(reference.ids)} videos are scored: a .csv does not say which were looked at; choose with "
             "--subset"
         )
-    _check_overlap(table, ground_truth, named, reference.ids)
+    _check_overlap(file, ground_truth, named, reference.ids)
     return columns, reference, notes
 
 

@@ -62,11 +62,12 @@ class Reference:
         return self.only(named), [note]
 
 
-def read_reference(path: Path, subset: str | None = None) -> Reference:
+def read_reference(path: Path, subset: str | None = None, table: bool = True) -> Reference:
     """Ground truth from ActivityNet's JSON, a data set of the field, or segments in a tool's format.
 
     Args:
         subset: several with a comma between; None for all videos.
+        table: the table is what is going to be used, and its notes are wanted; if not, those of the annotations.
 
     Raises:
         InputError: no such file, nothing annotated in it, or no video in that subset. FormatError: see the formats.
@@ -75,16 +76,16 @@ def read_reference(path: Path, subset: str | None = None) -> Reference:
         data = open_collection(path)
         if not data.annotations:
             raise InputError(f"{path}: expected ground truth, but this data set has no annotated video")
-        table = SegmentTable.from_annotations(data.annotations)
         notes = (*data.notes, *data.report.notes())
-        whole = Reference(data.annotations, table, data.ambiguous, notes)
+        whole = Reference(data.annotations, SegmentTable.from_annotations(data.annotations), data.ambiguous, notes)
     elif path.suffix.lower() in (".json", ".gz") or not path.exists():
         annotations, report = read_annotations(path)
-        whole = Reference(annotations, SegmentTable.from_columns(**read_annotation_columns(path)), (), report.notes())
+        columns = SegmentTable.from_columns(**read_annotation_columns(path))
+        whole = Reference(annotations, columns, (), report.notes(as_they_stand=table))
         if subset is not None:  # the notes of other subsets are of no interest
             chosen = {a.video_id for a in whole.annotations if a.subset in _wanted(subset)}
             kept = tuple(issue for issue in report.issues if issue.video_id in chosen)
-            whole = replace(whole, notes=replace(report, issues=kept).notes())
+            whole = replace(whole, notes=replace(report, issues=kept).notes(as_they_stand=table))
     else:
         annotations, notes = read_truth(path)
         whole = Reference(annotations, SegmentTable.from_annotations(annotations), (), notes)

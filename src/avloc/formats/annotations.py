@@ -96,14 +96,19 @@ class AnnotationReport:
         """The issues of one kind."""
         return tuple(issue for issue in self.issues if issue.kind == kind)
 
-    def notes(self) -> tuple[str, ...]:
-        """One line a kind, with its number and up to three examples."""
+    def notes(self, as_they_stand: bool = False) -> tuple[str, ...]:
+        """One line a kind, with its number and up to three examples.
+
+        Args:
+            as_they_stand: for who scores against the file's own columns, from which nothing is dropped or cut.
+        """
         lines = []
         for kind in dict.fromkeys(issue.kind for issue in self.issues):
             found = self.of(kind)
             examples = "; ".join(str(issue) for issue in found[:3]) + ("; ..." if len(found) > 3 else "")
             words = kind if len(found) == 1 else re.sub(r"^(start|end)s", r"\1", kind)
-            lines.append(f"{count_of(len(found), 'instance')} {words}, {found[0].action}: {examples}")
+            action = "taken as they stand" if as_they_stand else found[0].action
+            lines.append(f"{count_of(len(found), 'instance')} {words}, {action}: {examples}")
         return tuple(lines)
 
 
