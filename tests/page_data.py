@@ -12,7 +12,7 @@ import numpy as np
 from avloc.config import LocalizeConfig
 from avloc.formats import write_segments_csv, write_segments_json
 from avloc.formats.activations import save_activations
-from avloc.localize import detect
+from avloc.localize import localize
 from avloc.media.encode import write_video
 from avloc.types import ActivationSequence, Detection, SnippetGrid
 
@@ -48,19 +48,22 @@ def activations(
 
 
 def write_run(
-    folder: Path, videos: dict[str, ActivationSequence], paths: dict[str, Path]
+    folder: Path,
+    videos: dict[str, ActivationSequence],
+    paths: dict[str, Path],
+    options: LocalizeConfig = ACTIONS,
 ) -> dict[str, list[Detection]]:
     """A folder as `avloc localize` leaves it."""
     (folder / "scores").mkdir(parents=True)
     found = {}
     for video, a in videos.items():
         save_activations(folder / "scores" / f"{video}.safetensors", a)
-        found[video] = sorted(detect(a, ACTIONS), key=lambda d: -d.score)
+        found[video] = list(localize(a, options))
     write_segments_csv(folder / "segments.csv", found)
     write_segments_json(folder / "segments.json", found)
     rows = "".join(f'"{video}",12.0,,1,audio+visual,"{paths.get(video, "")}"\n' for video in videos)
     (folder / "videos.csv").write_text("video,duration_s,labels,detections,modalities,path\n" + rows, encoding="utf-8")
-    options = json.dumps({"config": {"localize": ACTIONS.model_dump()}})
+    options = json.dumps({"config": {"localize": options.model_dump()}})
     (folder / "run.yaml").write_text(options)
     return found
 

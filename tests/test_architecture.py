@@ -87,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "exporting": NOUNS | {"texts", "formats", "media"},
     "converting": NOUNS | {"formats", "exporting"},
     "previews": NOUNS | {"media"},
-    "gathering": FLOOR | {"formats", "media", "report", "pipeline"},
+    "gathering": FLOOR | {"formats", "localize", "media", "report", "pipeline"},
     "reporting": FLOOR | {"media", "metrics", "report", "previews", "gathering", "converting"},
     "plotting": FLOOR
     | {"formats", "media", "metrics", "report", "previews", "gathering", "converting", "exporting"}
@@ -96,7 +96,7 @@ ALLOWED: dict[str, set[str]] = {
     "reviewing": FLOOR | {"formats", "media", "gathering", "exporting"},
     "pipeline": NOUNS
     | {"config", "formats", "losses", "dataset", "localize", "checkpoint", "extraction", "exporting", "report"},
-    "localizing": FLOOR | {"formats", "media", "extraction", "exporting", "pipeline", "root"},
+    "localizing": FLOOR | {"formats", "localize", "media", "extraction", "exporting", "pipeline", "root"},
     "tables": FLOOR | LEAVES | COMPOSERS | {"console"},
     "console": {"errors"},
     "demo": FLOOR | LEAVES | COMPOSERS | {"console"},

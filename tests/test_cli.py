@@ -90,6 +90,7 @@ def test_the_whole_job_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path:
         p.name for p in detections.glob("[!.]*")
     }
     videos_table = table(detections / "videos.csv")
+    assert "scoring at least 0.3" in out
     assert [row["modalities"] for row in videos_table] == ["audio+visual"] * 5 + ["visual"]
     assert set(json.loads((detections / "segments.json").read_text())["results"]) == {f"clip_{k}" for k in range(6)}
     code, out, err = run(capsys, "run", videos, "--labels", labels, "-o", tmp_path / "out", *TRAIN)

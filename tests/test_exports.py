@@ -27,6 +27,8 @@ from avloc.formats.exports.parquet import write_parquet
 from avloc.formats.exports.raven import write_raven
 from avloc.formats.exports.subtitles import read_vtt, write_srt, write_vtt
 from avloc.formats.exports.via import read_via, write_via
+from avloc.localize import LIKELY, likely_from
+from avloc.localizing import Localized, counted
 from avloc.media.probe import probe
 from avloc.types import Detection, Instance
 
@@ -457,6 +459,19 @@ def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
     with (out / "videos.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert Path(row["path"]) == uneven.resolve()
+    assert set(filter(None, row["labels"].split(";"))) == {
+        d.label for d in found["un even"].detections if d.score >= LIKELY
+    }
+    assert int(row["detections"]) == len(found["un even"].detections)
+
+
+def test_only_what_is_likely_counts_as_found(tmp_path):
+    """Labels of videos.csv and what is said, by each decoder's rule."""
+    found = {"v": Localized((Detection(0, 1, "bark", 0.9), Detection(1, 2, "howl", LIKELY - 0.01)), 9.0, (), None)}
+    assert counted(found, "multi") == f"2 detections in 1 video, 1 scoring at least {LIKELY:g}"
+    assert counted(found, "actions") == counted(found, "events") == "2 detections in 1 video"
+    assert [d.label for d in found["v"].likely(likely_from("multi"))] == ["bark"]
+    assert [d.label for d in found["v"].likely(likely_from("actions"))] == ["bark", "howl"]
 
 
 def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):

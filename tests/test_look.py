@@ -48,6 +48,24 @@ def test_plot(world, tmp_path):
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {"map.svg", "class_ap.svg", "confusion.svg"}
 
 
+def test_a_format_that_figures_cannot_have_is_said_before_the_work(world, tmp_path):
+    allowed = r"figures cannot be written as '.?gif'; use pdf, svg, png"
+    with pytest.raises(InputError, match=allowed):
+        call("plot", world / "nowhere", "-o", tmp_path / "figures", "-f", "png,gif")
+    with pytest.raises(InputError, match=allowed):
+        call("diagnose", world / "nowhere", world / "truth.json", "--plot", tmp_path / "x.gif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_many_videos_lack_is_said_once(world, tmp_path):
+    (tmp_path / "segments.csv").write_bytes((world / "ours" / "segments.csv").read_bytes())
+    result = call("report", tmp_path / "segments.csv", "-o", tmp_path / "page")
+    notes = [line for line in result.stdout.splitlines() if line.startswith("note:")]
+    (note,) = notes
+    assert note.startswith("note: 2 videos (")
+    assert note.endswith("): no video file is known; give --videos FOLDER")
+
+
 @pytest.mark.parametrize("command", ["report", "review", "plot"])
 def test_nothing_to_look_at_is_said(command, tmp_path):
     with pytest.raises(InputError, match="avloc localize RUN VIDEOS"):

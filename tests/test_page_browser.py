@@ -16,9 +16,11 @@ import av
 import numpy as np
 import pytest
 
-from avloc.formats import read_annotations, read_detections
+from avloc.config import LocalizeConfig
+from avloc.formats import read_annotations, read_detections, write_segments_json
 from avloc.reporting import PageSources, build_page
 from avloc.serving import PageServer
+from avloc.types import Detection
 from page_data import CLASSES, DURATION_S, NASTY_LABEL, NASTY_NAME, activations, make_world, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -226,6 +228,49 @@ def test_the_slider_detects_again(visit):
     assert visit.page.locator("#found-list li").count() == visit.state("s.found[0].length")
     visit.page.locator("#reset").click()
     assert visit.state("s.found[0].filter(d => d.label === 'bark').map(d => d.end - d.start)") == before
+
+
+@pytest.fixture(scope="module")
+def guesses(tmp_path_factory) -> Path:
+    """A page of the default decoder, which also reports what is hardly likely: bark 0.9 right, 0.4 and 0.05 wrong."""
+    home = tmp_path_factory.mktemp("guesses")
+    write_run(home / "det", {"v": activations("v")}, {}, LocalizeConfig())
+    found = [Detection(6, 9, "bark", 0.9), Detection(0, 2, "bark", 0.4), Detection(1, 3, "whistle", 0.05)]
+    write_segments_json(home / "det" / "segments.json", {"v": found})
+    rows = [{"label": "bark", "segment": [6.2, 9.1]}, {"label": "bark", "segment": [10, 12]}]
+    database = {"v": {"duration": 12.0, "annotations": rows}}
+    (home / "truth.json").write_text(json.dumps({"database": database}), encoding="utf-8")
+    build_page(PageSources(home / "det", home / "truth.json"), home / "page")
+    return home / "page" / "index.html"
+
+
+def test_it_opens_at_the_score_that_counts_as_found(browser, guesses):
+    seen = Visit(browser, guesses.as_uri())
+    assert seen.page.locator("#lowest-value").inner_text() == "0.30"
+    assert seen.page.locator("#reset").is_disabled()
+    assert seen.page.locator("#found-title").inner_text() == "2 detections, 1 weaker"
+    assert seen.page.locator("#errors").inner_text().startswith("2 errors at t-IoU 0.5")
+    assert "found: score at least 0.3" in seen.page.locator("#count").inner_text()
+    assert "2 found" in seen.page.locator("#videos").inner_text()
+    assert "2 errors" in seen.page.locator("#videos").inner_text()
+    assert "whistle" not in seen.page.locator("#videos").inner_text()
+    seen.slide("lowest", 0)
+    assert seen.page.locator("#found-title").inner_text() == "3 detections"
+    assert seen.page.locator("#errors").inner_text().startswith("3 errors")
+    seen.slide("lowest", 0.5)
+    assert seen.page.locator("#errors").inner_text().startswith("1 errors")
+    seen.page.locator("#reset").click()
+    assert seen.page.locator("#lowest-value").inner_text() == "0.30"
+    assert seen.page.locator("#lowest").input_value() == "0.3"
+    seen.close()
+
+
+def test_detections_are_listed_by_score_or_by_time(browser, guesses):
+    seen = Visit(browser, guesses.as_uri())
+    assert seen.page.locator("#found-list .score").all_inner_texts() == ["0.90", "0.40"]
+    seen.page.locator("#order").select_option("time")
+    assert seen.page.locator("#found-list .score").all_inner_texts() == ["0.40", "0.90"]
+    seen.close()
 
 
 def test_agreement_is_said_in_words(visit):

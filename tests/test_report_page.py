@@ -10,9 +10,11 @@ import av
 import numpy as np
 import pytest
 
+from avloc.config import LocalizeConfig
 from avloc.errors import FormatError, InputError
 from avloc.formats import write_segments_json
 from avloc.gathering import find_run
+from avloc.localize import LIKELY
 from avloc.media.probe import probe
 from avloc.pipeline import Localization
 from avloc.previews import COLUMNS, make_preview, make_proxy, plays_in_browsers
@@ -258,3 +260,10 @@ def test_a_useless_folder_of_videos_that_nobody_named_is_no_error(tmp_path):
     assert build_page(PageSources(tmp_path / "det"), tmp_path / "page").count == 1
     with pytest.raises(InputError, match=r"notes|\.txt"):
         build_page(PageSources(tmp_path / "det", videos=tmp_path / "videos"), tmp_path / "page")
+
+
+def test_a_table_in_the_folder_of_a_localization_is_read_with_its_rule(tmp_path):
+    write_run(tmp_path / "det", {"v": activations("v")}, {}, LocalizeConfig())
+    assert find_run(tmp_path / "det").likely_from == find_run(tmp_path / "det" / "segments.csv").likely_from == LIKELY
+    (tmp_path / "alone.csv").write_bytes((tmp_path / "det" / "segments.csv").read_bytes())
+    assert find_run(tmp_path / "alone.csv").likely_from == 0

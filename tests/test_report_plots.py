@@ -10,6 +10,7 @@ import pytest
 from avloc.errors import InputError
 from avloc.plotting import PlotSources, plot_all
 from avloc.report import (
+    FIGURE_FORMATS,
     attention_figure,
     class_ap_figure,
     confusion_figure,
@@ -67,17 +68,38 @@ def test_timeline_keeps_overlapping_classes_apart(tmp_path):
     row = figure.axes[1]
     assert {round(bar.get_y() + bar.get_height() / 2) for bar in row.patches} == {0, 1}
     assert (tmp_path / "t.png").stat().st_size > 1000
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match=r"written as '.what'; use pdf, svg"):
         timeline(a, found, None, tmp_path / "t.what")
+
+
+def test_figures_are_written_in_every_format_that_is_offered(tmp_path):
+    figure = mean_ap_figure({"ours": SCORES})
+    for name in FIGURE_FORMATS:
+        assert save_figure(figure, tmp_path / f"f.{name.upper()}").stat().st_size > 1000
+    save_figure(figure, tmp_path / "bare")
+    assert (tmp_path / "bare").read_bytes()[1:4] == b"PNG"
 
 
 def test_guesses_are_not_drawn_over_what_was_found():
     a = activations("v")
-    found = [Detection(1, 5, "bark", 0.8), Detection(2, 6, NASTY_LABEL, 0.09), Detection(7, 8, "bark", 0.07)]
-    row = timeline(a, found).axes[0]
+    found = [Detection(1, 5, "bark", 0.8), Detection(2, 6, NASTY_LABEL, 0.31), Detection(7, 8, "bark", 0.29)]
+    row = timeline(a, found, lowest=0.3).axes[0]
     assert {round(bar.get_x()) for bar in row.patches} == {1, 2}
-    assert row.get_ylabel().endswith("from 0.09")
-    assert "from" not in timeline(a, found[:1]).axes[0].get_ylabel()
+    assert row.get_ylabel().endswith("from 0.30")
+    assert "from" not in timeline(a, found[:1], lowest=0.3).axes[0].get_ylabel()
+    assert [text.get_text() for text in timeline(a, found, lowest=0.9).axes[0].texts] == ["none"]
+    two = timeline({"x": a, "y": a}, {"x": found, "y": found}, lowest={"x": 0.3, "y": 0.5})
+    assert [len(two.axes[k].patches) // 2 for k in (0, 3)] == [2, 1]
+
+
+def test_overlapping_detections_of_a_class_are_stacked_and_scores_stay_in_their_bars():
+    a = activations("v")
+    found = [Detection(1, 5, "bark", 0.8), Detection(2, 6, "bark", 0.5), Detection(5, 5.05, "bark", 0.4)]
+    row = timeline(a, found).axes[0]
+    spots = [(bar.get_x(), round(bar.get_y() + bar.get_height() / 2)) for bar in row.patches[::2]]
+    assert sorted(spots) == [(1, 0), (2, 1), (5, 0)]
+    assert [label.get_text() for label in row.get_yticklabels()] == ["bark", "bark"]
+    assert sorted(text.get_text() for text in row.texts) == ["0.50", "0.80"]  # 0.05 s are too narrow for "0.40"
 
 
 def test_dollars_in_names_are_no_mathematics(tmp_path):

@@ -14,6 +14,7 @@ from avloc.atomic import inside
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats import FeatureStore, read_detections
 from avloc.formats.activations import activation_files, load_activations
+from avloc.localize import likely_from
 from avloc.report.views import RunView
 from avloc.types import ActivationSequence, Detection
 
@@ -36,6 +37,11 @@ class RunSource:
     detections: Mapping[str, tuple[Detection, ...]]
     paths: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def likely_from(self) -> float:
+        """Score from which its detections count as found; 0 when nobody knows what they were decoded by."""
+        return likely_from(str(self.options.get("decode", "")))
 
     def activations(self, video_id: str) -> ActivationSequence | None:
         """Of one video, when they were kept."""
@@ -60,7 +66,8 @@ def find_run(path: Path) -> RunSource:
         InputError: there are none. FormatError: they cannot be read.
     """
     if path.is_file():
-        return RunSource(path.stem, path, None, read_detections(path))
+        options = _options(path.parent) if path.stem == "segments" else {}
+        return RunSource(path.stem, path, None, read_detections(path), options=options)
     for folder in (path, path / "detections", path.parent / "detections"):
         for name in ("segments.json", "segments.csv"):
             if path.is_dir() and (folder / name).is_file():

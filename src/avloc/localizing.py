@@ -15,14 +15,15 @@ from avloc.errors import AvlocError, InputError, StorageError
 from avloc.exporting import clear_formats, write_detections
 from avloc.extraction import Failure, extract_one, write_failures
 from avloc.formats.activations import activation_files, save_activations
+from avloc.localize import likely_from
 from avloc.locks import alone_in
 from avloc.media.find import VideoNames, find_media, name_videos
 from avloc.media.guard import guarded
 from avloc.pipeline import Localizer
-from avloc.texts import csv_text, readable
+from avloc.texts import count_of, csv_text, readable
 from avloc.types import Detection, FeatureSequence
 
-__all__ = ["Localized", "find_inputs", "localize_all"]
+__all__ = ["Localized", "counted", "find_inputs", "localize_all"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -35,6 +36,19 @@ class Localized:
     duration_s: float
     modalities: tuple[str, ...]
     path: Path | None
+
+    def likely(self, least: float) -> tuple[Detection, ...]:
+        """Its detections that score at least so much."""
+        return tuple(d for d in self.detections if d.score >= least)
+
+
+def counted(found: Mapping[str, Localized], decode: str) -> str:
+    """How many detections there are, and how many of them count as found (`avloc.localize.likely_from`)."""
+    least = likely_from(decode)
+    total = sum(len(result.detections) for result in found.values())
+    likely = sum(len(result.likely(least)) for result in found.values())
+    said = f"{count_of(total, 'detection')} in {count_of(len(found), 'video')}"
+    return f"{said}, {likely} scoring at least {least:g}" if least else said
 
 
 def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
@@ -62,7 +76,8 @@ def localize_all(
     """Localize every input and write a folder of results; an unreadable one costs itself only.
 
     Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
-    videos.csv, scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
+    videos.csv (its labels: of detections that count as found, `avloc.localize.likely_from`),
+    scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
 
     An earlier result in that folder is taken away first: one that is interrupted leaves no old segments beside new
     scores.
@@ -112,7 +127,7 @@ def _localize_all(
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
     write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
-    write_whole(out / "videos.csv", _videos_table(found, files))
+    write_whole(out / "videos.csv", _videos_table(found, files, likely_from(localizer.options.decode)))
     write_whole(out / "run.yaml", _run_card(localizer))
     write_failures(out / "failures.csv", failures)
     _drop_scores_of_others(out / "scores", found)
@@ -140,10 +155,10 @@ def _extracted(
         yield (path, path) if path.suffix == ".safetensors" else next(extracted)
 
 
-def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None]) -> str:
+def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None], least: float) -> str:
     rows: list[Sequence[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
     for name, result in found.items():
-        labels = ";".join(dict.fromkeys(d.label for d in result.detections))
+        labels = ";".join(dict.fromkeys(d.label for d in result.likely(least)))
         path = files[name]
         row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
         rows.append([*row, readable(path.resolve()) if path is not None else ""])

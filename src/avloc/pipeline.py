@@ -19,7 +19,7 @@ from avloc.dataset import Window, collate, windows
 from avloc.errors import ConfigError, InputError
 from avloc.extraction import extract_one
 from avloc.formats import load_features
-from avloc.localize import localize
+from avloc.localize import likely_from, localize
 from avloc.losses import topk_mean
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
@@ -33,6 +33,7 @@ class Localization:
     detections: tuple[Detection, ...]
     activations: ActivationSequence
     path: Path | None = None  # the video's file, when it was one that was localized
+    likely_from: float = 0.0  # score from which a detection counts as found; the timeline leaves out weaker ones
 
     @property
     def video_id(self) -> str:
@@ -67,7 +68,7 @@ class Localization:
         """A timeline of detections and activations, as a matplotlib figure; written to `path` if one is given."""
         from avloc.report import timeline
 
-        return timeline(self.activations, self.detections, path=path)
+        return timeline(self.activations, self.detections, path=path, lowest=self.likely_from)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a timeline and a table."""
@@ -103,7 +104,8 @@ class Localizer:
         activations = self.activations(video if isinstance(video, FeatureSequence) else self.features(Path(video)))
         is_media = not isinstance(video, FeatureSequence) and Path(video).suffix != ".safetensors"
         path = Path(video) if is_media else None  # type: ignore[arg-type]
-        return Localization(localize(activations, self.options), activations, path)
+        found = localize(activations, self.options)
+        return Localization(found, activations, path, likely_from(self.options.decode))
 
     def can_use(self, features: FeatureSequence) -> bool:
         """Whether a video has a modality that this model takes."""

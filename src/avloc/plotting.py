@@ -25,6 +25,7 @@ from avloc.report import (
     attention_figure,
     class_ap_figure,
     confusion_figure,
+    figure_format,
     mean_ap_figure,
     save_figure,
     timeline,
@@ -66,7 +67,7 @@ def plot_all(
     """Draw what can be drawn.
 
     Args:
-        formats: suffixes that matplotlib knows; pdf and svg are vectors.
+        formats: of `avloc.report.FIGURE_FORMATS`; pdf and svg are vectors.
         limit: how many videos get a timeline, and Λ: those with most true instances, else most detections.
 
     Returns:
@@ -75,6 +76,8 @@ def plot_all(
     Raises:
         InputError: no detections, or an unknown format.
     """
+    for name in formats:
+        figure_format(name)
     runs = [find_run(path) for path in (sources.detections, *sources.compare)]
     named = {run.name if [r.name for r in runs].count(run.name) == 1 else str(run.table): run for run in runs}
     truth = {a.video_id: a for a in read_truth(sources.truth)[0]} if sources.truth is not None else {}
@@ -134,11 +137,12 @@ def _timeline(named: Mapping[str, RunSource], truth: Mapping[str, VideoAnnotatio
     if not activations:
         raise InputError("no activations were kept beside the detections")
     found = {name: named[name].detections.get(video, ()) for name in activations}
+    lowest = {name: named[name].likely_from for name in activations}
     instances = truth[video].instances if video in truth else None
     if len(activations) == 1:
         (name,) = activations
-        return timeline(activations[name], found[name], instances)
-    return timeline(activations, found, instances)
+        return timeline(activations[name], found[name], instances, lowest=lowest[name])
+    return timeline(activations, found, instances, lowest=lowest)
 
 
 def _run_home(sources: PlotSources) -> Path | None:

@@ -77,6 +77,15 @@ class BuiltPage:
     served: Mapping[str, Path]
     problems: Mapping[str, str]
 
+    def notes(self) -> list[str]:
+        """A line for each thing that is missing: of which video, or of how many."""
+        lines = []
+        for problem in dict.fromkeys(self.problems.values()):
+            videos = [video for video, said in self.problems.items() if said == problem]
+            names = ", ".join(videos[:3]) + (", ..." if len(videos) > 3 else "")
+            lines.append(f"{names}: {problem}" if len(videos) == 1 else f"{len(videos)} videos ({names}): {problem}")
+        return lines
+
 
 def build_page(
     sources: PageSources,
@@ -118,7 +127,7 @@ def build_page(
             views += [_run_view(run, video_id) for run in runs[1:]]
             video = _video(video_id, item, preview, tuple(views), truth.get(video_id), saved.get(video_id), shelf, name)
             write_video(out, name, video)
-            entries.append(_entry(name, video))
+            entries.append(_entry(name, video, runs[0].likely_from))
             classes.update(dict.fromkeys(_labels(video)))
             if progress is not None:
                 progress(number + 1, len(ids), video_id)
@@ -126,6 +135,7 @@ def build_page(
             title=sources.title or f"avloc: {runs[0].name}",
             runs=tuple(run.name for run in runs),
             classes=tuple(sorted(classes)),
+            likely_from=runs[0].likely_from,
             mean_ap=_mean_ap(runs, truth, ids),
             options=tuple(known_options(run.options) for run in runs),
             notes=notes,
@@ -253,8 +263,9 @@ def _labels(video: VideoView) -> list[str]:
     return found + [c for run in video.runs if run.activations is not None for c in run.activations.classes]
 
 
-def _entry(name: str, video: VideoView) -> ListEntry:
-    found = video.runs[0].detections
+def _entry(name: str, video: VideoView, least: float) -> ListEntry:
+    every = video.runs[0].detections
+    found = [d for d in every if d.score >= least]
     errors, mean = _agreement(found, video.truth) if video.truth is not None else (None, None)
     return ListEntry(
         file=name,
@@ -262,7 +273,7 @@ def _entry(name: str, video: VideoView) -> ListEntry:
         duration_s=video.duration_s,
         labels=tuple(dict.fromkeys([*(d.label for d in found), *(i.label for i in video.truth or ())])),
         count=len(found),
-        score=max((d.score for d in found), default=None),
+        score=max((d.score for d in every), default=None),
         errors=errors,
         mean_t_iou=mean,
         picture=video.sprite is not None,

@@ -104,7 +104,7 @@ def diagnose(
     subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
     protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
     at: Annotated[float, typer.Option("--t-iou", help="Threshold at which errors are counted.")] = 0.5,
-    plot: Annotated[Path | None, typer.Option(help="Also draw it: .png, .pdf or .svg.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it, as its suffix says: .png, .pdf, .svg.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -113,7 +113,10 @@ def diagnose(
     avloc diagnose detections ground_truth.json --subset validation --plot diagnosis.png
     """
     from avloc.evaluation import diagnose_files
+    from avloc.report import figure_format
 
+    if plot is not None:
+        figure_format(plot.suffix)
     talk = make_talk(as_json)
     result, notes = diagnose_files(detections, ground_truth, subset, protocol, at)
     _say_diagnosis(talk, result)

@@ -127,8 +127,8 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
 
     with talk.progress("page") as progress:
         built = build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
-    for video, problem in list(built.problems.items())[:20]:
-        talk.say(f"note: {video}: {problem}")
+    for note in built.notes()[:20]:
+        talk.say(f"note: {note}")
     videos = count_of(built.count, "video")
     talk.say(f"{videos}, {built.proxies} proxies, {len(built.problems)} without picture or sound")
     return built

@@ -230,7 +230,7 @@ def localize_inputs(
 ) -> tuple[Failure, ...]:
     from avloc.config import parse_overrides
     from avloc.exporting import FORMATS, parse_formats
-    from avloc.localizing import find_inputs, localize_all
+    from avloc.localizing import counted, find_inputs, localize_all
     from avloc.media.find import named_media
     from avloc.pipeline import load, with_options
 
@@ -252,8 +252,7 @@ def localize_inputs(
     with talk.progress("localize") as progress:
         found, failures = localize_all(localizer, paths, out, wanted, progress, media)
     total = sum(len(result.detections) for result in found.values())
-    where = f"{count_of(total, 'detection')} in {count_of(len(found), 'video')}"
-    talk.say(f"{where}, {len(failures)} failed; they are in {out}")
+    talk.say(f"{counted(found, localizer.options.decode)}, {len(failures)} failed; they are in {out}")
     say_failures(talk, failures, out)
     talk.summary({"videos": len(found), "detections": total, "failures": [vars(f) for f in failures]})
     if not found:

@@ -24,6 +24,7 @@ from avloc.evaluation import Evaluation, evaluate_files
 from avloc.extraction import extract_all
 from avloc.formats import FeatureStore, read_annotations, read_labels
 from avloc.formats.activations import load_activations
+from avloc.localize import likely_from
 from avloc.localizing import Localized, localize_all
 from avloc.locks import alone_in
 from avloc.media.find import find_media
@@ -152,6 +153,7 @@ def _pictures(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
             {row.name: row.found[video].detections for row in drawn},
             annotation.instances,
             pictures / f"{video}.png",
+            lowest=likely_from(preset("demo").localize.decode),
         )
     return pictures
 

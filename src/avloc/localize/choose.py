@@ -7,7 +7,10 @@ from avloc.localize.actions import detect, events
 from avloc.localize.multi import contrasted
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["localize"]
+__all__ = ["LIKELY", "likely_from", "localize"]
+
+LIKELY = 0.3
+"""Score of decode=multi, a probability, from which a detection is one that a person wants to be told of."""
 
 
 def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[Detection, ...]:
@@ -19,6 +22,15 @@ def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[
     merged = _merge(found, options.merge_gap_s) if options.merge_gap_s else found
     kept = [d for d in merged if d.score >= options.min_score and d.end_s - d.start_s >= options.min_duration_s]
     return tuple(sorted(kept, key=lambda d: (-d.score, d.start_s, d.label)))
+
+
+def likely_from(decode: str) -> float:
+    """Score from which a detection counts as found: LIKELY, or 0 where scores are no probabilities.
+
+    What is weaker stays in the segments, for mAP and for who wants to find everything. It is not named in videos.csv,
+    not shown at first and not drawn. docs/decisions.md, Decoding, has the figures.
+    """
+    return LIKELY if decode == "multi" else 0.0
 
 
 def _merge(found: list[Detection], gap_s: float) -> list[Detection]:

@@ -12,14 +12,16 @@ from avloc.report.attention import attention_figure
 from avloc.report.curves import class_ap_figure, confusion_figure, mean_ap_figure, training_figure
 from avloc.report.diagnosis import diagnosis_figure
 from avloc.report.notebook import result_html
-from avloc.report.style import save_figure
+from avloc.report.style import FIGURE_FORMATS, figure_format, save_figure
 from avloc.report.timeline import timeline
 
 __all__ = [
+    "FIGURE_FORMATS",
     "attention_figure",
     "class_ap_figure",
     "confusion_figure",
     "diagnosis_figure",
+    "figure_format",
     "mean_ap_figure",
     "result_html",
     "save_figure",

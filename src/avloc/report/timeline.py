@@ -11,18 +11,18 @@ import numpy as np
 from avloc.report.style import COLOURS as _FOUND
 from avloc.report.style import INK as _INK
 from avloc.report.style import MUTED as _MUTED
-from avloc.report.style import literal, make_figure, save_figure
+from avloc.report.style import any_letters, literal, make_figure, save_figure
 from avloc.types import ActivationSequence, Detection, Instance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 __all__ = ["timeline"]
 
 _TRUTH = "#2f6f4f"
 _SHOWN = 4  # activation strips; more than that and nobody reads them
-_WEAKEST = 0.1  # of the strongest detection's score; our decoder also reports guesses, which would hide the rest
 
 
 def timeline(
@@ -31,58 +31,53 @@ def timeline(
     truth: Sequence[Instance] | None = None,
     path: str | Path | None = None,
     title: str | None = None,
+    lowest: float | Mapping[str, float] = 0.0,
 ) -> Figure:
     """Rows on one axis of seconds: ground truth, then per model its detections, class activations and reliability.
 
     Args:
         activations: of one model, or {model's name: activations} of the same video to compare several.
-        detections: likewise, a lane a class; drawn darker the stronger their score, which is also written on them.
-            Those below a tenth of the strongest score are left out, and the row says from which on it shows.
+        detections: likewise, a lane a class, and more where those of a class overlap; the stronger their score the
+            darker. The score is written where it fits.
         truth: the video's instances; None leaves the row out, an empty list leaves it empty.
         path: also write the figure there, in the format its suffix names.
         title: the video's name unless given.
+        lowest: weaker detections are left out, and the row says so; of all models, or {model's name: score}.
 
     Raises:
         InputError: matplotlib is not installed, or `path` cannot be written.
     """
     models = dict(activations) if isinstance(activations, Mapping) else {"": activations}
     given = dict(detections) if isinstance(detections, Mapping) else {"": detections}
-    found = {name: _strong(some) for name, some in given.items()}
+    least = dict(lowest) if isinstance(lowest, Mapping) else dict.fromkeys(models, lowest)
+    found = {name: [d for d in given.get(name, ()) if d.score >= least.get(name, 0.0)] for name in models}
     first = next(iter(models.values()))
-    strips = {name: _strip_classes(a, found.get(name, ()), truth or ()) for name, a in models.items()}
-    heights = [0.15 + 0.45 * max(1, len({i.label for i in truth}))] if truth is not None else []
+    strips = {name: _strip_classes(a, found[name], truth or ()) for name, a in models.items()}
+    lanes = {name: _lanes(found[name]) for name in models}
+    true_lanes = _lanes(truth or ())
+    heights = [_height(true_lanes)] if truth is not None else []
     for name in models:
-        heights += [
-            0.15 + 0.45 * max(1, len({d.label for d in found.get(name, ())})),
-            0.45 * max(1, len(strips[name])),
-            0.9,
-        ]
+        heights += [_height(lanes[name]), 0.45 * max(1, len(strips[name])), 0.9]
     figure = make_figure(11, 1.1 + 0.62 * sum(heights))
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
-    rows = iter(axes)
+    rows, scores = iter(axes), []
     if truth is not None:
-        _draw_segments(next(rows), "ground truth", [(i, None) for i in truth], lambda _: _TRUTH)
+        _draw_segments(next(rows), "ground truth", true_lanes, lambda _: _TRUTH)
     for name, a in models.items():
         colour = {c: _FOUND[k % len(_FOUND)] for k, c in enumerate(sorted(a.classes))}
         prefix = f"{name}\n" if name else ""
-        listed = [(d, d.score) for d in found.get(name, ())]
-        left_out = len(listed) < len(given.get(name, ()))
-        heading = f"{prefix}detections" + (f"\nfrom {min(score for _, score in listed):.2f}" if left_out else "")
-        _draw_segments(next(rows), heading, listed, lambda d, colour=colour: colour[d.label])
+        left_out = len(found[name]) < len(given.get(name, ()))
+        heading = f"{prefix}detections" + (f"\nfrom {least[name]:.2f}" if left_out else "")
+        scores += _draw_segments(next(rows), heading, lanes[name], lambda d, colour=colour: colour[d.label])
         _draw_strips(next(rows), a, strips[name])
         _draw_reliability(next(rows), a)
     axes[-1].set_xlabel("seconds")
     axes[-1].set_xlim(0, first.duration_s)
     figure.suptitle(literal(title or first.video_id), fontsize=11, x=0.01, ha="left", color=_INK)
+    _drop_what_does_not_fit(figure, scores)
     if path is not None:
         save_figure(figure, path)
     return figure
-
-
-def _strong(detections: Sequence[Detection]) -> list[Detection]:
-    """Those worth drawing."""
-    strongest = max((d.score for d in detections), default=0.0)
-    return [d for d in detections if d.score >= _WEAKEST * strongest]
 
 
 def _strip_classes(
@@ -95,29 +90,59 @@ def _strip_classes(
     return known[:_SHOWN]
 
 
-def _lanes(segments: Sequence[tuple[Any, float | None]]) -> list[str]:
-    """Labels in order of first appearance in time, one lane each: classes that overlap in time stay apart."""
-    return list(dict.fromkeys(s.label for s, _ in sorted(segments, key=lambda pair: pair[0].start_s)))
+def _lanes(segments: Sequence[Instance | Detection]) -> list[list[Any]]:
+    """Segments that do not overlap, lane by lane: classes by their first appearance, each in as many as it needs."""
+    lanes: list[list[Any]] = []
+    ordered = sorted(segments, key=lambda s: (s.start_s, s.end_s))
+    for label in dict.fromkeys(s.label for s in ordered):
+        own: list[list[Any]] = []
+        for segment in (s for s in ordered if s.label == label):
+            free = next((lane for lane in own if lane[-1].end_s <= segment.start_s), None)
+            if free is None:
+                own.append([segment])
+            else:
+                free.append(segment)
+        lanes += own
+    return lanes
 
 
-def _draw_segments(axes: Axes, name: str, segments: Sequence[tuple[Any, float | None]], colour: Any) -> None:
-    from matplotlib.patches import Rectangle
+def _height(lanes: Sequence[Sequence[Any]]) -> float:
+    return 0.15 + 0.45 * max(1, len(lanes))
 
-    strongest = max((score for _, score in segments if score is not None), default=1.0) or 1.0
-    lanes = _lanes(segments)
-    for segment, score in sorted(segments, key=lambda pair: pair[1] or 0):
-        opacity = 0.55 if score is None else 0.15 + 0.45 * max(score, 0) / strongest
-        width, lane = segment.end_s - segment.start_s, lanes.index(segment.label)
-        ink = colour(segment)
-        axes.barh(lane, width, left=segment.start_s, height=0.84, color=ink, alpha=opacity, linewidth=0)
-        axes.barh(lane, width, left=segment.start_s, height=0.84, color="none", edgecolor=ink, linewidth=0.8)
-        text = segment.label if score is None else f"{segment.label} {score:.2f}"
-        # cut to its own bar, so that neighbours do not write over each other
-        box = axes.text(segment.start_s, lane, f" {literal(text)}", va="center", fontsize=7, clip_on=True, color=_INK)
-        box.set_clip_path(Rectangle((segment.start_s, lane - 0.5), width, 1, transform=axes.transData))
+
+def _draw_segments(axes: Axes, name: str, lanes: Sequence[Sequence[Any]], colour: Any) -> list[tuple[Text, Detection]]:
+    """A bar a segment; the lane is named after its class on the left, the score stands in the bar. Returns scores."""
+    written = []
+    strongest = max((s.score for lane in lanes for s in lane if isinstance(s, Detection)), default=1.0) or 1.0
+    for row, lane in enumerate(lanes):
+        for segment in lane:
+            score = segment.score if isinstance(segment, Detection) else None
+            opacity = 0.55 if score is None else 0.15 + 0.45 * max(score, 0) / strongest
+            span = {"left": segment.start_s, "width": segment.end_s - segment.start_s, "height": 0.84}
+            ink = colour(segment)
+            axes.barh(row, **span, color=ink, alpha=opacity, linewidth=0)
+            axes.barh(row, **span, color="none", edgecolor=ink, linewidth=0.8)
+            if score is not None:
+                middle = (segment.start_s + segment.end_s) / 2
+                text = axes.text(middle, row, f"{score:.2f}", ha="center", va="center", fontsize=7, color=_INK)
+                written.append((text, segment))
+    if not lanes:
+        axes.text(0.005, 0.5, "none", transform=axes.transAxes, va="center", fontsize=7, color=_MUTED)
     _label(axes, name)
     axes.set_ylim(max(len(lanes), 1) - 0.5, -0.5)
-    axes.set_yticks([])
+    axes.set_yticks(range(len(lanes)), [literal(lane[0].label) for lane in lanes], fontsize=7)
+    axes.tick_params(axis="y", length=0)
+    return written
+
+
+def _drop_what_does_not_fit(figure: Figure, written: Sequence[tuple[Text, Detection]]) -> None:
+    """Scores wider than their bars; how wide those are is known only when the figure is laid out."""
+    with any_letters():
+        figure.draw_without_rendering()
+    for text, detection in written:
+        ends = text.get_transform().transform([(detection.start_s, 0), (detection.end_s, 0)])[:, 0]
+        if text.get_window_extent().width > ends[1] - ends[0]:
+            text.remove()
 
 
 def _draw_strips(axes: Axes, activations: ActivationSequence, labels: Sequence[str]) -> None:

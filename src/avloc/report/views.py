@@ -78,8 +78,10 @@ class ListEntry:
 
     Args:
         file: stem of the data file.
+        labels: of detections that count as found (`PageInfo.likely_from`), and true ones.
+        count: detections that count as found.
         score: of the best detection; None without any.
-        errors: missed instances + false detections at t-IoU 0.5; None without ground truth.
+        errors: missed instances + false detections at t-IoU 0.5, of those that count; None without ground truth.
         mean_t_iou: mean over true instances of the best t-IoU with a detection of their class; None likewise.
         picture: whether there are thumbnails.
     """
@@ -102,7 +104,8 @@ class PageInfo:
     Args:
         title: headline.
         runs: their names; the first is the one that is examined, others are compared with it.
-        mean_ap: per run {t-IoU: mAP}, where there is ground truth.
+        likely_from: score from which a detection of the first run counts as found; the page shows these at first.
+        mean_ap: per run {t-IoU: mAP} of all detections, where there is ground truth.
         options: per run the `localize` settings its detections were made with, for re-thresholding.
         notes: lines for the foot of the page.
     """
@@ -110,6 +113,7 @@ class PageInfo:
     title: str
     runs: tuple[str, ...]
     classes: tuple[str, ...]
+    likely_from: float = 0.0
     mean_ap: tuple[Mapping[str, float], ...] = ()
     options: tuple[Mapping[str, object], ...] = ()
     notes: tuple[str, ...] = field(default=())

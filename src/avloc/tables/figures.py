@@ -19,6 +19,7 @@ from avloc.errors import AvlocError, InputError, did_you_mean
 from avloc.formats import FeatureStore
 from avloc.localize import localize
 from avloc.pipeline import load
+from avloc.report import figure_format
 from avloc.report.figures_paper import Panel, activation_figure, comparison_figure
 from avloc.tables.cells import DataSet
 from avloc.tables.rows import ROWS
@@ -63,6 +64,8 @@ def draw_figures(
     Raises:
         InputError: no such figure, or nothing to draw. ConfigError: an override that does not exist.
     """
+    for suffix in formats:
+        figure_format(suffix)
     for name in names:
         if name not in FIGURES:
             raise InputError(f"there is no {name!r}.{did_you_mean(name, FIGURES)}")

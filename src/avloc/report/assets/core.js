@@ -96,8 +96,9 @@ const avlocPage = (() => {
     file: null, // stem of the video's data
     data: null, // its data
     found: [], // per run: [{start, end, label, score, hit}]
+    weaker: 0, // how many of the first run's are below it
     factor: null, // activation threshold; null: as detected
-    lowest: 0,
+    lowest: 0, // score of the weakest detections that are shown; at first index.likely_from
     view: [0, 1], // seconds that the timeline shows
     selected: null, // {kind: "found" | "truth" | "edit", run, place}
     compare: true,

@@ -93,6 +93,11 @@ avlocPage.decode = (() => {
     return found;
   }
 
+  // Missed instances and false detections of what `match` has marked.
+  function errors(found, truth) {
+    return found.length + truth.length - 2 * found.filter((one) => one.hit).length;
+  }
+
   // Means of the strips within a segment: what sound alone, picture alone and both together said.
   function modalities(run, one) {
     const shown = run.grid && run.classes.find((c) => c.name === one.label);
@@ -111,5 +116,5 @@ avlocPage.decode = (() => {
     return result;
   }
 
-  return { unpack, adjustable, asDetected, detect, match, modalities };
+  return { unpack, adjustable, asDetected, detect, match, errors, modalities };
 })();

@@ -36,7 +36,9 @@ avlocPage.list = (() => {
       .sort((a, b) => orders[$("sort").value](a, b) || orders.name(a, b));
     $("videos").replaceChildren(...shown.map(row));
     const all = state.index.videos.length;
-    $("count").textContent = shown.length === all ? `${all} videos` : `${shown.length} of ${all} videos`;
+    const least = state.index.likely_from;
+    const counted = least ? `; found: score at least ${least}` : "";
+    $("count").textContent = (shown.length === all ? `${all} videos` : `${shown.length} of ${all} videos`) + counted;
     mark();
   }
 

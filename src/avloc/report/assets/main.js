@@ -32,6 +32,7 @@
     $("summary").textContent = summary();
     $("notes").replaceChildren(...state.index.notes.map((note) => element("p", { dir: "auto", textContent: note })));
     $("compare-box").hidden = state.index.runs.length < 2;
+    state.lowest = state.index.likely_from;
     for (const part of [list, timeline, player, edit]) part.setUp();
     controls();
     keyboard();
@@ -53,7 +54,6 @@
   }
 
   async function open(file) {
-    const entry = state.index.videos.find((video) => video.file === file);
     state.file = file;
     $("empty").hidden = false;
     $("empty").textContent = "Loading";
@@ -69,7 +69,6 @@
     $("name").textContent = data.video_id;
     const used = (data.runs[0].modalities || []).map((name) => ({ audio: "sound", visual: "picture" })[name]);
     const facts = [avlocPage.clock(data.duration_s, 1), used.length ? `decided by ${used.join(" and ")}` : "", data.note];
-    if (entry.errors !== null) facts.splice(1, 0, `${entry.errors} errors at t-IoU 0.5`);
     $("facts").textContent = facts.filter(Boolean).join(" · ");
     history.replaceState(null, "", `#${encodeURIComponent(data.video_id)}`);
     thresholds();
@@ -87,21 +86,24 @@
     if (state.factor === null) $("factor").value = String(1 - (options.threshold_factor ?? 0.5));
     const scores = state.data.runs.flatMap((run) => run.found.map((one) => one[3]));
     $("lowest").max = String(Math.max(1, Math.ceil(Math.max(0, ...scores) * 10) / 10));
+    $("lowest").value = String(state.lowest);
   }
 
   // The slider is the share of the way from a curve's minimum to its maximum: 1 - threshold_factor.
   function detect() {
     const { data } = state;
-    state.found = data.runs.map((run, i) => {
+    const all = data.runs.map((run, i) => {
       const options = state.index.options[i] || {};
       const again = state.factor !== null && decode.adjustable(run, options);
-      const found = again ? decode.detect(run, options, 1 - state.factor, data.duration_s) : decode.asDetected(run);
-      return decode.match(found.filter((one) => one.score >= state.lowest), data.truth);
+      return again ? decode.detect(run, options, 1 - state.factor, data.duration_s) : decode.asDetected(run);
     });
+    state.found = all.map((found) => decode.match(found.filter((one) => one.score >= state.lowest), data.truth));
+    state.weaker = all[0].length - state.found[0].length;
+    $("errors").textContent = data.truth ? `${decode.errors(state.found[0], data.truth)} errors at t-IoU 0.5 ·` : "";
     if (state.selected && state.selected.kind === "found") state.selected = null;
     $("factor-value").textContent = Number($("factor").value).toFixed(2);
     $("lowest-value").textContent = state.lowest.toFixed(2);
-    $("reset").disabled = state.factor === null && state.lowest === 0;
+    $("reset").disabled = state.factor === null && state.lowest === state.index.likely_from;
     emit("found");
   }
 
@@ -116,8 +118,7 @@
     });
     $("reset").addEventListener("click", () => {
       state.factor = null;
-      state.lowest = 0;
-      $("lowest").value = "0";
+      state.lowest = state.index.likely_from;
       thresholds();
       detect();
     });

@@ -19,6 +19,7 @@ avlocPage.player = (() => {
     $("play").addEventListener("click", toggle);
     $("next").addEventListener("click", () => jump(1));
     $("previous").addEventListener("click", () => jump(-1));
+    $("order").addEventListener("change", list);
     on("video", open);
     on("found", list);
     on("selected", markRow);
@@ -111,9 +112,11 @@ avlocPage.player = (() => {
 
   function list() {
     const run = state.data.runs[0];
-    $("found-title").textContent = `${state.found[0].length} detections${state.data.runs.length > 1 ? ` · ${run.name}` : ""}`;
+    const weaker = state.weaker ? `, ${state.weaker} weaker` : "";
+    $("found-title").textContent = `${state.found[0].length} detections${weaker}${state.data.runs.length > 1 ? ` · ${run.name}` : ""}`;
+    const shown = $("order").value === "time" ? ordered() : [...state.found[0]].sort((a, b) => b.score - a.score);
     $("found-list").replaceChildren(
-      ...ordered().map((one) => {
+      ...shown.map((one) => {
         const words = element("span", { className: "words" });
         const mark = one.hit === undefined ? "" : one.hit ? "✓ " : "✗ ";
         words.append(
