@@ -1,4 +1,4 @@
-"""The pictures of docs/tour.md, made anew from a finished demo, so that they never go stale.
+"""The pictures of docs/tour.md and the timeline of README.md, made anew from a finished demo.
 
     avloc demo demo-out
     python docs/make_tour.py demo-out            needs chromium and the dev extra; a minute
@@ -17,7 +17,12 @@ from typing import Any
 
 from PIL import Image
 
+from avloc.formats import read_annotations
+from avloc.gathering import find_run
+from avloc.localizing import find_inputs, localize_all
+from avloc.pipeline import load, with_options
 from avloc.plotting import PlotSources, plot_all
+from avloc.report import timeline
 from avloc.reporting import PageSources, build_page
 
 IMAGES = Path(__file__).parent / "images"
@@ -33,6 +38,11 @@ PICTURES = {
     "tour-attention.png": "cross-attention",
 }
 
+README = "test_014"
+"""A video of the demo that sound decides: drumming, in the open and behind a title card."""
+TOUR = "test_016"
+"""Another: hammering before a restless background."""
+
 
 def main(demo: Path) -> None:
     """Build the page and the figures from a demo folder, and write every picture."""
@@ -41,12 +51,17 @@ def main(demo: Path) -> None:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as engine:
         build_page(sources(demo), Path(folder) / "page")
+        build_page(by_thresholds(demo, Path(folder) / "actions"), Path(folder) / "thresholds")
         figures(demo, Path(folder) / "figures")
+        hidden, heard = ("visual-only", "0-stages"), ("visual-only", "2-stages")
+        write("timeline.png", compared(demo, hidden, README, Path(folder) / "readme.png"))
+        write("tour-timeline.png", compared(demo, heard, TOUR, Path(folder) / "tour.png"))
         chromium = shutil.which("chromium") or shutil.which("chromium-browser")
         browser = engine.chromium.launch(executable_path=chromium, args=FLAGS)
         url = (Path(folder) / "page" / "index.html").as_uri()
         shoot(browser, url, "tour-page.png", look)
-        shoot(browser, url, "tour-threshold.png", threshold, scheme="dark")
+        other = (Path(folder) / "thresholds" / "index.html").as_uri()
+        shoot(browser, other, "tour-threshold.png", threshold, scheme="dark")
         shoot(browser, url, "tour-corrections.png", correct)
         shoot(browser, url, "tour-phone.png", phone, width=390, height=844)
         browser.close()
@@ -64,16 +79,30 @@ def sources(demo: Path) -> PageSources:
     )
 
 
+def by_thresholds(demo: Path, out: Path) -> PageSources:
+    """The same run by the paper's decoder, whose threshold can be moved in the page."""
+    localizer = with_options(load(demo / "2-stages" / "run"), {"localize.decode": "actions"})
+    localize_all(localizer, find_inputs(sorted((demo / "features").glob("test_*.safetensors"))), out)
+    return PageSources(out, demo / "ground_truth.json", demo / "videos", title="avloc demo, localize.decode=actions")
+
+
+def compared(demo: Path, names: tuple[str, ...], video: str, out: Path) -> bytes:
+    """A timeline of one video by several of the demo's models, all cut at the same score."""
+    runs = [find_run(demo / name / "detections") for name in names]
+    truth = {a.video_id: a.instances for a in read_annotations(demo / "ground_truth.json")[0]}
+    activations = {run.name: a for run in runs if (a := run.activations(video)) is not None}
+    found = {run.name: run.detections.get(video, ()) for run in runs}
+    timeline(activations, found, truth[video], out, lowest=runs[0].likely_from)
+    return out.read_bytes()
+
+
 def figures(demo: Path, out: Path) -> None:
     """The figures that the tour shows."""
     runs = [demo / name / "detections" for name in ("2-stages", "visual-only", "audio-only", "0-stages")]
     plot = PlotSources(runs[0], demo / "ground_truth.json", tuple(runs[1:]))
     plot_all(plot, out, ("png",), limit=1)
-    pair = PlotSources(runs[0], demo / "ground_truth.json", tuple(runs[1:2]))
-    plot_all(pair, out / "pair", ("png",), limit=1)
     chosen = {
         "tour-map.png": out / "map.png",
-        "tour-timeline.png": next((out / "pair" / "timelines").glob("*.png")),
         "tour-attention.png": next((out / "attention").glob("*_stage1.png")),
     }
     for name, path in chosen.items():
@@ -132,7 +161,7 @@ def write(name: str, png: bytes) -> None:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if picture.width > 1400:
         picture = picture.resize((1400, round(picture.height * 1400 / picture.width)), Image.Resampling.LANCZOS)
-    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(IMAGES / name, optimize=True)
+    picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(IMAGES / name, optimize=True)
 
 
 if __name__ == "__main__":
