@@ -37,6 +37,7 @@ from avloc.dataset import WeakDataset
 from avloc.formats import FeatureStore, save_features
 from avloc.train import fit
 from avloc.types import FeatureSequence, SnippetGrid
+from avloc.workers import keep_freed_memory
 from clock import Clock, arguments, write
 from memory import make_features
 
@@ -268,6 +269,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="only print where the time goes, by operator")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as `avloc train` does
     logging.disable(logging.WARNING)
     sizes = {"model__embed_dim": 64, "train__batch_size": 10} if args.quick else {}
     with tempfile.TemporaryDirectory(prefix="avloc-bench-") as folder:
