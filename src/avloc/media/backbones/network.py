@@ -79,7 +79,10 @@ def find_device(name: str) -> torch.device:
     """The device that a name of `extract.device` means. Raises ConfigError: it is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"extract.device: expected auto, cpu, cuda or cuda:N, got {name!r}") from None
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("extract.device=mps: PyTorch sees no such GPU here; use auto or cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
