@@ -15,8 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from avloc.workers import share_cores
-
 HERE = Path(__file__).parent
 BENCHMARKS = ("train_step", "long_videos", "serve", "distributed")
 
@@ -27,7 +25,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes: do they run at all?")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS)
     args = parser.parse_args()
-    share_cores()  # as the command line does
     results = {}
     with tempfile.TemporaryDirectory(prefix="avloc-bench-") as folder:
         for name in args.only:

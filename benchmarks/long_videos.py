@@ -54,7 +54,9 @@ def make_features(path: Path, length: int) -> None:
 
 def make_run(folder: Path) -> None:
     torch.manual_seed(0)
-    card = ModelCard(preset("activitynet"), tuple(f"class {c}" for c in range(100)), 128, 2048, SOURCE)
+    card = ModelCard(
+        preset("activitynet", {"extract.step_s": 1}), tuple(f"class {c}" for c in range(100)), 128, 2048, SOURCE
+    )
     save_model(folder / "model.safetensors", card, card.build().state_dict())
 
 

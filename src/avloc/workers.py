@@ -1,4 +1,4 @@
-"""What a process does with cores and memory, and pools of processes.
+"""What a process does with memory, and pools of processes.
 
 Those end with whoever started them: at once on an error or Ctrl-C, and also when it is killed.
 """
@@ -15,17 +15,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-__all__ = ["keep_freed_memory", "pool", "share_cores"]
+__all__ = ["keep_freed_memory", "pool"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
-
-
-def share_cores() -> None:
-    """Threads that wait for each other sleep instead of spinning: for torch, which must not be imported yet.
-
-    Beside other work on the same cores a training step takes half as long; alone it is the same (docs/benchmarks.md).
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def keep_freed_memory() -> None:
@@ -60,7 +52,6 @@ def _settle(threads: int) -> None:
     """Threads before torch is imported, so that it takes them as they are; Ctrl-C is for whoever started us."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("MKL_NUM_THREADS", str(threads))
-    share_cores()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -13,7 +13,6 @@ from avloc import __version__
 from avloc.cli import data, datasets, look, media, tables, work
 from avloc.cli.shared import State
 from avloc.errors import AvlocError, StorageError, TrainingError
-from avloc.workers import share_cores
 
 _BEFORE = ("-q", "--quiet", "-v", "--verbose")
 
@@ -105,7 +104,6 @@ class _Interrupt:
 
 def main() -> None:
     """Entry point: bad input is one line and exit code 2, failed work 1, Ctrl-C 130; our bugs show a traceback."""
-    share_cores()
     interrupt = _Interrupt()
     try:
         app()
