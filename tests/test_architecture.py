@@ -91,7 +91,7 @@ ALLOWED: dict[str, set[str]] = {
     "reporting": FLOOR | {"media", "metrics", "report", "previews", "gathering", "converting"},
     "plotting": FLOOR
     | {"formats", "media", "metrics", "report", "previews", "gathering", "converting", "exporting"}
-    | {"evaluation", "pipeline", "train"},
+    | {"evaluation", "pipeline", "train", "fusion"},
     "serving": FLOOR | {"formats", "converting", "reporting"},
     "reviewing": FLOOR | {"formats", "media", "gathering", "exporting"},
     "pipeline": NOUNS

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, first_few
 from avloc.formats.annotations import AnnotationReport
 from avloc.formats.collection import Collection, Features
 from avloc.types import FeatureSequence, VideoAnnotation
@@ -126,12 +126,8 @@ def examine(
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
-
-
 def _finding(kind: str, names: Sequence[str], words: str) -> list[Finding]:
-    return [Finding(kind, len(names), f"{len(names)} {words}: {_listed(names)}")] if names else []
+    return [Finding(kind, len(names), f"{len(names)} {words}: {first_few(names, SHOWN)}")] if names else []
 
 
 def _annotation_findings(collection: Collection) -> list[Finding]:

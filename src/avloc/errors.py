@@ -19,6 +19,7 @@ __all__ = [
     "StorageError",
     "TrainingError",
     "did_you_mean",
+    "first_few",
     "one_line",
     "with_neighbours",
 ]
@@ -68,14 +69,20 @@ def one_line(text: str) -> str:
     return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], _BREAKS.sub(" ", text))
 
 
+def first_few(names: Sequence[object], most: int) -> str:
+    """`"a, b, ..."`: so many of them, and whether there are more."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
 def with_neighbours(names: Sequence[str], known: Iterable[str], most: int = 5) -> str:
     """`"a (did you mean 'b'?), c, ..."`: names that are not known, the first few, each with the nearest that is."""
     choices = list(known)
-    shown = []
-    for name in names[:most]:
+
+    def shown(name: str) -> str:
         near = difflib.get_close_matches(name, choices, n=1, cutoff=0.8)
-        shown.append(f"{name} (did you mean {near[0]!r}?)" if near else name)
-    return ", ".join(shown) + (", ..." if len(names) > most else "")
+        return f"{name} (did you mean {near[0]!r}?)" if near else name
+
+    return first_few([*map(shown, names[:most]), *names[most:]], most)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "CrossAttentionFusion", "attention", "cross_attend"]
+__all__ = ["Attention", "CrossAttentionFusion", "attention", "correlation", "cross_attend"]
 
 _FUSED_FROM = 1024
 """Snippets above which Λ is never written out; below it is cheap, and two products share it."""
@@ -43,15 +43,28 @@ def attention(
     """Cross-correlation Λ = X_uᵀ W X_v of l2-normalised snippets, and its soft-max over either axis (Eq. 1).
 
     A_u = soft-max over the audio axis of each column of Λ; A_v = soft-max over the visual axis of each column of Λᵀ.
-    Padded snippets get weight 0 in both. Lengths are divided out of Λ, not of the snippets: the same
-    number, and less to compute. (In float16, lengths whose product passes 65,504 would overflow.)
+    Padded snippets get weight 0 in both.
+    """
+    similar = correlation(audio, visual, weight, scale)
+    lowest = torch.finfo(similar.dtype).min
+    over_audio = similar.masked_fill(~audio_mask[:, :, None], lowest).softmax(dim=1)
+    over_visual = similar.transpose(1, 2).masked_fill(~visual_mask[:, :, None], lowest).softmax(dim=1)
+    return Attention(over_audio, over_visual)
+
+
+def correlation(
+    audio: Float[Tensor, "b l_u d_u"],
+    visual: Float[Tensor, "b l_v d_v"],
+    weight: Float[Tensor, "d_u d_v"],
+    scale: float = 1.0,
+) -> Float[Tensor, "b l_u l_v"]:
+    """Λ of Eq. 1, times `scale`.
+
+    Lengths are divided out of Λ, not of the snippets: the same number, and less to compute. (In float16, lengths whose
+    product passes 65,504 would overflow.)
     """
     lengths = _length(audio)[:, :, None] * _length(visual)[:, None, :]
-    correlation = scale * (audio @ weight @ visual.transpose(1, 2)) / lengths
-    lowest = torch.finfo(correlation.dtype).min
-    over_audio = correlation.masked_fill(~audio_mask[:, :, None], lowest).softmax(dim=1)
-    over_visual = correlation.transpose(1, 2).masked_fill(~visual_mask[:, :, None], lowest).softmax(dim=1)
-    return Attention(over_audio, over_visual)
+    return scale * (audio @ weight @ visual.transpose(1, 2)) / lengths
 
 
 def _length(rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:

@@ -204,8 +204,8 @@ def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[
         InputError: the video has one modality only, or the model has no cross-attention.
     """
     import torch
-    from torch.nn import functional as F
 
+    from avloc.fusion import correlation
     from avloc.pipeline import with_options
 
     fusion = localizer.model.fusion
@@ -222,8 +222,8 @@ def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[
     with torch.no_grad():
         for stage in range(1, fusion.num_stages + 1):
             # what enters this stage is what a fusion of one stage less ends in
-            a, v = (F.normalize(x, dim=-1) for x in _before(fusion, stage, audio, visual, mask, both))
-            found.append((fusion.scale * a @ fusion.weight(stage) @ v.transpose(1, 2))[0].double().cpu().numpy())
+            a, v = _before(fusion, stage, audio, visual, mask, both)
+            found.append(correlation(a, v, fusion.weight(stage), fusion.scale)[0].double().cpu().numpy())
     return found
 
 

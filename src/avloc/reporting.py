@@ -18,7 +18,7 @@ import numpy as np
 
 from avloc.atomic import whole_file
 from avloc.converting import read_truth
-from avloc.errors import AvlocError, InputError, MediaError
+from avloc.errors import AvlocError, InputError, MediaError, first_few
 from avloc.gathering import Modalities, RunSource, find_run, video_files
 from avloc.locks import alone_in
 from avloc.media.find import known_suffix
@@ -82,7 +82,7 @@ class BuiltPage:
         lines = []
         for problem in dict.fromkeys(self.problems.values()):
             videos = [video for video, said in self.problems.items() if said == problem]
-            names = ", ".join(videos[:3]) + (", ..." if len(videos) > 3 else "")
+            names = first_few(videos, 3)
             lines.append(f"{names}: {problem}" if len(videos) == 1 else f"{len(videos)} videos ({names}): {problem}")
         return lines
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avloc.cli.shared import Json, make_talk
-from avloc.errors import ConfigError
+from avloc.errors import ConfigError, first_few
 from avloc.texts import count_of
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
     for note in result.notes:
         talk.say(f"note: {note}")
     if result.never_found:
-        names = ", ".join(result.never_found[:8]) + (", ..." if len(result.never_found) > 8 else "")
+        names = first_few(result.never_found, 8)
         talk.say(f"note: {count_of(len(result.never_found), 'class')} without a single detection, AP 0: {names}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, say_failures
-from avloc.errors import ConfigError, InputError
+from avloc.errors import ConfigError, InputError, first_few
 from avloc.texts import count_of
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def _convert_segments(talk: Talk, source: Path, out: Path, to: str | None, video
 
 def _say_unmatched(talk: Talk, words: str, videos: Sequence[str]) -> None:
     if videos:
-        named = ", ".join(videos[:5]) + (", ..." if len(videos) > 5 else "")
-        talk.say(f"note: {count_of(len(videos), 'video')} {words}: {named}")
+        talk.say(f"note: {count_of(len(videos), 'video')} {words}: {first_few(videos, 5)}")
 
 
 def _say_report(talk: Talk, report: DataReport) -> None:

@@ -193,7 +193,7 @@ def train_run(
             )
         if record.data:  # runs of earlier versions do not say what they were trained on
             now = prepare(features, labels, settings.train, settings.model.modality)
-            require_same(out, record.data, now.facts())
+            require_same(out, record.data, now.facts)
         if not resume or is_whole(out):
             talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
             talk.summary(_facts(out, record))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from avloc.errors import first_few
 from avloc.types import Detection, VideoAnnotation
 
 __all__ = ["Annotations", "DetectionCounts", "Detections", "SegmentTable", "detection_counts"]
@@ -191,5 +192,5 @@ def _count_others(names: tuple[str, ...], index: Int[np.ndarray, " n"], known: s
 def _named(counts: Mapping[str, int], words: str) -> str:
     if not counts:
         return ""
-    examples = ", ".join(repr(name) for name in list(counts)[:3]) + (", ..." if len(counts) > 3 else "")
+    examples = first_few(list(map(repr, counts)), 3)
     return f"{sum(counts.values())} detections {words} ({len(counts)}: {examples})"

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ class TrainingData:
     fps: float | None
     notes: tuple[str, ...]
 
+    @cached_property
     def facts(self) -> dict[str, str]:
         """What a run that goes on must find as it was: {what it is, in words: a digest}."""
         train, validation = self.train, self.validation

@@ -128,7 +128,6 @@ class _Trainer:
     def __init__(self, fabric: Fabric, data: TrainingData, card: ModelCard, out: Path) -> None:
         self.fabric, self.data, self.card, self.out = fabric, data, card, out
         self.config, self.loss = card.config.train, card.config.loss
-        self.facts = data.facts()
         self.step, self.best, self.best_step = 0, -np.inf, 0
         self.kept: dict[str, Tensor] = {}  # weights of the best step: a damaged MODEL_FILE is written anew from them
         self.sampler = PairSampler(
@@ -290,7 +289,7 @@ class _Trainer:
             "teacher": {} if self.teacher is None else self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "config": self.card.config.model_dump_json(),
-            "data": self.facts,
+            "data": self.data.facts,
         }
 
     def restore(self) -> None:
@@ -300,7 +299,7 @@ class _Trainer:
         differing = differences(saved, self.card.config)
         if differing:
             raise ConfigError(f"{self.out} was trained with other settings, cannot resume: {'; '.join(differing)}")
-        require_same(self.out, state.get("data", {}), self.facts)
+        require_same(self.out, state.get("data", {}), self.data.facts)
         for name, weight in self.module.named_parameters():
             if not weight.requires_grad and not torch.equal(weight.cpu(), state["model"][name]):
                 raise InputError(f"{self.out} began with other stages than {self.config.init_from} has now")

@@ -44,7 +44,7 @@ def write_record(
             "train_videos": float(len(data.train)),
             "validation_videos": float(len(data.validation)),
         },
-        data=data.facts(),
+        data=data.facts,
     )
     if history:
         write_whole(out / RECORD_FILE, json.dumps(asdict(record), indent=1))
