@@ -19,9 +19,9 @@ import math
 import sys
 from collections.abc import Sequence
 
-from avloc.atomic import write_whole
 from avloc.console import Talk
 from avloc.presets import PRESETS, RIVALS
+from avloc.system.atomic import write_whole
 from quality_models import Answer, Model, config_of, decoder
 from quality_report import text_table
 from quality_run import add_options, compute_missing, overrides_of

@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 
 from avloc.config import ExtractConfig
-from avloc.extraction import extract_all, read_manifest
-from avloc.media.backbones import Setup, VisualBackbone, card, load_backbone
+from avloc.features import extract_all, read_manifest
+from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone
+from avloc.features.video import extract_features
 from avloc.media.decode import Picture, decode
 from avloc.media.encode import write_video
-from avloc.media.extract import extract_features
 from avloc.media.find import find_media
 from avloc.media.probe import probe
 from avloc.types import Media
@@ -221,9 +221,9 @@ def random_weights(names: list[str], folder: Path) -> dict[str, str]:
     """Files of the right names and shapes for the backbones asked for."""
     import torch
 
-    from avloc.media.backbones.i3d import I3dNet
-    from avloc.media.backbones.resnet import ResNet
-    from avloc.media.backbones.vggish import VggishNet
+    from avloc.features.backbones.i3d import I3dNet
+    from avloc.features.backbones.resnet import ResNet
+    from avloc.features.backbones.vggish import VggishNet
 
     makers: dict[str, Callable[[], torch.nn.Module]] = {
         "rgb_imagenet.pt": lambda: I3dNet(3),

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from avloc.config import ExtractConfig
 from avloc.errors import AvlocError
-from avloc.extraction.work import Job
-from avloc.media.guard import Limits, guarded
+from avloc.features.task import Job
+from avloc.system.isolate import Limits, guarded
 from hostile_work import measured
 from mutants import clips, mutants
 

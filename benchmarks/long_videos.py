@@ -27,13 +27,13 @@ import numpy as np
 import torch
 
 import avloc
-from avloc import losses
-from avloc.checkpoint import ModelCard, save_model
 from avloc.config import preset
 from avloc.formats import load_features, read_annotations, save_features
-from avloc.fusion import attention, cross_attend
-from avloc.pipeline import load, with_options
-from avloc.tensors import SnippetOutput
+from avloc.model import losses
+from avloc.model.batch import SnippetOutput
+from avloc.model.checkpoint import ModelCard, save_model
+from avloc.model.fusion import attention, cross_attend
+from avloc.pipeline.localizer import load, with_options
 from avloc.types import FeatureSequence, SnippetGrid
 from clock import Clock, arguments, write
 

@@ -33,7 +33,7 @@ def status(key):
     return next(int(l.split()[1]) / 2**20 for l in open("/proc/self/status") if l.startswith(key))
 import avloc.train
 from avloc.config import preset
-from avloc.workers import keep_freed_memory
+from avloc.system.pool import keep_freed_memory
 keep_freed_memory()  # as `avloc train` does
 before = status("VmRSS:")
 folder, steps, cache = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

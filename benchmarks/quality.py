@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.console import Talk
-from avloc.tables import DataSet
+from avloc.paper import DataSet
 from quality_models import METHODS, Answer, Model, code, config_of, decoder
 from quality_report import (
     MISSING_HEAD,

@@ -22,10 +22,8 @@ from typing import Any
 import numpy as np
 
 import avloc
-from avloc.atomic import write_whole
-from avloc.checkpoint import drop_states, has_state
 from avloc.config import MACHINE, LocalizeConfig, RunConfig, preset
-from avloc.evaluation import evaluate_snippets, snippet_hits
+from avloc.evaluate.snippets import evaluate_snippets, snippet_hits
 from avloc.formats import FeatureStore, read_detection_columns, write_segments_json
 from avloc.localize import localize
 from avloc.metrics import (
@@ -38,11 +36,13 @@ from avloc.metrics import (
     resampled_ratio,
     whole_video_detections,
 )
-from avloc.pipeline import Localizer, load
+from avloc.paper import ROWS, DataSet
+from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import RIVALS
-from avloc.tables import ROWS, DataSet
-from avloc.texts import fingerprint
+from avloc.system.atomic import write_whole
+from avloc.system.text import fingerprint
 from avloc.train import fit
+from avloc.train.state import drop_states, has_state
 from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
 
 __all__ = ["DRAWS", "METHODS", "Answer", "Model", "config_of", "decoder", "work"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from avloc.atomic import write_whole
 from avloc.metrics import Difference, paired_difference
+from avloc.system.atomic import write_whole
 from quality_models import Answer
 
 __all__ = [

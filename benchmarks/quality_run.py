@@ -16,7 +16,7 @@ import torch
 from avloc.config import parse_overrides
 from avloc.console import Talk
 from avloc.errors import AvlocError
-from avloc.workers import pool
+from avloc.system.pool import pool
 from quality_models import Answer, Model, work
 
 __all__ = ["add_options", "compute_missing", "overrides_of"]

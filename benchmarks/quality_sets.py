@@ -17,7 +17,7 @@ from avloc.formats import (
     save_features,
     write_labels,
 )
-from avloc.tables import DataSet, open_data
+from avloc.paper import DataSet, open_data
 from avloc.types import FeatureSequence, SnippetGrid
 
 __all__ = ["GAPS", "open_set", "with_gaps"]

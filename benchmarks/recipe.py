@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from avloc.config import parse_overrides
-from avloc.dataset import collate
 from avloc.formats import FeatureStore
 from avloc.metrics import rasterise
-from avloc.pipeline import Localizer, load
-from avloc.tables import ROWS, Cell, DataSet, cell_of, compute_all, open_data
-from avloc.tables.rows import Recipe
+from avloc.model.batch import collate
+from avloc.paper import ROWS, Cell, DataSet, cell_of, compute_all, open_data
+from avloc.paper.rows import Recipe
+from avloc.pipeline.localizer import Localizer, load
 from avloc.types import FeatureSequence
 
 CHOICES = {

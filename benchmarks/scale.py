@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.dataset import PairSampler
 from avloc.formats import FeatureStore, save_features
+from avloc.train.dataset import PairSampler
 from avloc.types import FeatureSequence, SnippetGrid
 from clock import Clock, arguments, write
 

@@ -48,9 +48,9 @@ def make_clip(path: Path) -> None:
 def make_run(folder: Path, clip: Path) -> None:
     import torch
 
-    from avloc.checkpoint import ModelCard, save_model
     from avloc.config import preset
-    from avloc.extraction import extract_one
+    from avloc.features import extract_one
+    from avloc.model.checkpoint import ModelCard, save_model
 
     config = preset("demo", {"extract.visual": "appearance", "extract.audio": "logmel"})
     features = extract_one(clip, config.extract)
@@ -66,12 +66,12 @@ def parts(run: Path, clip: Path, out: Path, rounds: int) -> dict[str, list[tuple
     logging.disable(logging.WARNING)
 
     def imported() -> None:
-        import avloc.localizing  # noqa: F401
+        pass
 
     clock.time("import all else", imported)
     from avloc.localize import localize
-    from avloc.localizing import localize_all
-    from avloc.pipeline import load
+    from avloc.pipeline.folder import localize_all
+    from avloc.pipeline.localizer import load
 
     localizer = clock.time("load the run", lambda: load(run))
     features = clock.time("decode and extract", lambda: localizer.features(clip))

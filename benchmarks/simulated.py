@@ -33,8 +33,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.atomic import write_whole
 from avloc.formats import read_annotations, read_ave, save_features, write_annotations
+from avloc.system.atomic import write_whole
 from avloc.types import FeatureSequence, SnippetGrid, VideoAnnotation
 
 SUBSETS = {

@@ -19,8 +19,8 @@ from PIL import Image
 
 from avloc.formats import read_annotations
 from avloc.gathering import find_run
-from avloc.localizing import find_inputs, localize_all
-from avloc.pipeline import load, with_options
+from avloc.pipeline.folder import find_inputs, localize_all
+from avloc.pipeline.localizer import load, with_options
 from avloc.plotting import PlotSources, plot_all
 from avloc.report import timeline
 from avloc.reporting import PageSources, build_page

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avloc.errors import MediaError
-from avloc.media.guarded import alive
+from avloc.system.isolate_child import alive
 
 if TYPE_CHECKING:
-    from avloc.extraction.work import Job
+    from avloc.features.task import Job
 
 
 def act(path: Path) -> str:
@@ -54,9 +54,9 @@ def act(path: Path) -> str:
 
 def measured(path: Path, job: Job) -> tuple[str, str, float, float]:
     """(status, reason or note, seconds, peak memory of the process in MB) of one file, its previews included."""
-    from avloc.extraction.work import work
+    from avloc.features.task import work
+    from avloc.media.previews import make_preview
     from avloc.media.probe import probe
-    from avloc.previews import make_preview
 
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here

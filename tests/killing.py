@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-PRELOAD = ["avloc.train", "avloc.localizing", "avloc.extraction", "avloc.tables", "avloc.reporting"]
+PRELOAD = ["avloc.train", "avloc.pipeline.folder", "avloc.features", "avloc.paper", "avloc.reporting"]
 _TIMEOUT_S = 120
 
 

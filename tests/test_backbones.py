@@ -13,10 +13,10 @@ import pytest
 
 import odd_media as odd
 from avloc.errors import AvlocError
-from avloc.media.backbones import BACKBONES, AudioBackbone, VisualBackbone, load_backbone, status
-from avloc.media.backbones.appearance import HEIGHT, WIDTH, Appearance, drift_px
-from avloc.media.backbones.logmel import BANDS, LogMel, log_mel, mel_bands
-from avloc.media.extract import extract_features
+from avloc.features.backbones import BACKBONES, AudioBackbone, VisualBackbone, load_backbone, status
+from avloc.features.backbones.appearance import HEIGHT, WIDTH, Appearance, drift_px
+from avloc.features.backbones.logmel import BANDS, LogMel, log_mel, mel_bands
+from avloc.features.video import extract_features
 from avloc.media.probe import probe
 
 RATE_HZ = 16000
@@ -109,7 +109,7 @@ def test_unknown_backbone_names_its_neighbours() -> None:
 
 
 def test_importing_the_room_loads_no_decoder() -> None:
-    code = "import sys, avloc.media.find, avloc.media.backbones; print(*(m in sys.modules for m in ('av', 'torch')))"
+    code = "import sys, avloc.media.find, avloc.features.backbones; print(*(m in sys.modules for m in ('av', 'torch')))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["False", "False"]
 

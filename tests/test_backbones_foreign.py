@@ -13,8 +13,8 @@ import pytest
 
 import odd_media as odd
 from avloc.errors import InputError
+from avloc.features.backbones import all_backbones, load_backbone
 from avloc.formats import load_features
-from avloc.media.backbones import all_backbones, load_backbone
 
 PAGE = Path(__file__).parent.parent / "docs" / "backbones.md"
 

@@ -12,11 +12,11 @@ from torch import Tensor
 import avloc
 from avloc.config import preset
 from avloc.errors import ConfigError
-from avloc.evaluation import evaluate_snippets
-from avloc.model_tian import GuidedAttention, TianLocalizer
-from avloc.model_wtalc import WTALC
-from avloc.tables import ROWS
-from avloc.tensors import Batch, SnippetOutput
+from avloc.evaluate.snippets import evaluate_snippets
+from avloc.model.batch import Batch, SnippetOutput
+from avloc.model.tian import GuidedAttention, TianLocalizer
+from avloc.model.wtalc import WTALC
+from avloc.paper import ROWS
 from avloc.train import fit
 from feature_sets import make_videos, write_set
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from avloc.checkpoint import ModelCard, save_model
 from avloc.config import preset
 from avloc.errors import AvlocError, FormatError
 from avloc.formats.bombs import gunzip
+from avloc.model.checkpoint import ModelCard, save_model
 
 GIB = 1 << 30
 HUGE = 10**12
@@ -90,7 +90,7 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb.eaf": (xml_bomb, "from avloc.converting import read_segments as read"),
     "utf16.eaf": (lambda p: xml_bomb(p, "utf-16"), "from avloc.converting import read_segments as read"),
     "aliases.yaml": (aliases, "from avloc.config import read_config as read"),
-    "huge.safetensors": (huge_model, "from avloc.checkpoint import load_model as read"),
+    "huge.safetensors": (huge_model, "from avloc.model.checkpoint import load_model as read"),
 }
 
 READ = """

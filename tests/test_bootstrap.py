@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from avloc.cli.app import app
-from avloc.comparing import compare_files
 from avloc.errors import InputError
-from avloc.evaluation import evaluate_files
+from avloc.evaluate.compare import compare_files
+from avloc.evaluate.detection import evaluate_files
 from avloc.formats import write_annotations, write_segments_json
 from avloc.formats.activations import save_activations
 from avloc.metrics import (

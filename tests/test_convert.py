@@ -63,7 +63,7 @@ def test_wtalc_in_float16_trains(tmp_path: Path) -> None:
 
 
 def test_features_beyond_the_cache_are_read_again_and_are_the_same(tmp_path: Path) -> None:
-    from avloc.dataset import WeakDataset
+    from avloc.train.dataset import WeakDataset
 
     import_collection(open_collection(make_wtalc(tmp_path)), tmp_path / "out", dtype="float16")
     store = FeatureStore(tmp_path / "out/features")

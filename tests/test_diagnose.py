@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avloc.errors import InputError
-from avloc.evaluation import diagnose_files
+from avloc.evaluate.detection import diagnose_files
 from avloc.formats import write_annotations, write_segments_json
 from avloc.metrics import BINS, ERRORS, SegmentTable, detection_scores, diagnose
 from avloc.report import diagnosis_figure

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from avloc import fusion, losses, model
-from avloc.dataset import collate
-from avloc.tensors import SnippetOutput
+from avloc.model import fusion, losses
+from avloc.model import network as model
+from avloc.model.batch import SnippetOutput, collate
 from feature_sets import make_videos
 
 B, L, DU, DV, C = 3, 7, 4, 5, 6

@@ -15,7 +15,7 @@ import pytest
 
 from avloc.converting import as_annotations, convert, read_segments
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.exporting import FORMATS, frame_times, parse_formats, with_media, write_formats
+from avloc.exporting import FORMATS, parse_formats, with_media, write_formats
 from avloc.formats import read_annotations, read_detections
 from avloc.formats.exports.audacity import read_audacity, write_audacity
 from avloc.formats.exports.boris import read_boris, write_boris
@@ -28,8 +28,8 @@ from avloc.formats.exports.raven import write_raven
 from avloc.formats.exports.subtitles import read_vtt, write_srt, write_vtt
 from avloc.formats.exports.via import read_via, write_via
 from avloc.localize import LIKELY, likely_from
-from avloc.localizing import Localized, counted
-from avloc.media.probe import probe
+from avloc.media.probe import frame_times, probe
+from avloc.pipeline.folder import Localized, counted
 from avloc.types import Detection, Instance
 
 NASTY = '<script>alert("x")</script> & --> ünïcode 🐕 עברית'
@@ -418,7 +418,7 @@ def test_one_video_formats_refuse_many(tmp_path):
 
 
 def test_a_result_saves_itself_in_any_format(uneven, tmp_path):
-    from avloc.pipeline import Localization
+    from avloc.pipeline.localizer import Localization
     from page_data import activations
 
     result = Localization(FOUND, activations("un even", duration_s=3.0), uneven)
@@ -434,11 +434,11 @@ def test_a_result_saves_itself_in_any_format(uneven, tmp_path):
 
 def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
     """A model of random weights on features of the uneven video: all formats in one folder, the file noted."""
-    from avloc.checkpoint import ModelCard
     from avloc.config import preset
     from avloc.formats import save_features
-    from avloc.localizing import localize_all
-    from avloc.pipeline import Localizer
+    from avloc.model.checkpoint import ModelCard
+    from avloc.pipeline.folder import localize_all
+    from avloc.pipeline.localizer import Localizer
     from avloc.types import FeatureSequence, SnippetGrid
 
     config = preset("demo", {"model.embed_dim": 8, "model.audio_normalize": "none", "model.visual_normalize": "none"})

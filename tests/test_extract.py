@@ -11,7 +11,7 @@ import pytest
 
 import odd_media as odd
 from avloc.errors import InputError, MediaError
-from avloc.media.extract import extract_features
+from avloc.features.video import extract_features
 from avloc.media.find import find_media
 from avloc.media.probe import probe
 from odd_media import Brightness, Loudness
@@ -125,7 +125,7 @@ def test_a_truncated_file_yields_what_is_there(tmp_path: Path) -> None:
 MEMORY = """
 import sys
 from odd_media import Brightness, Loudness
-from avloc.media.extract import extract_features
+from avloc.features.video import extract_features
 from avloc.media.probe import probe
 features = extract_features(probe(sys.argv[1]), Brightness(1), Loudness())
 peak_kib = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))

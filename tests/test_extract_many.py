@@ -15,13 +15,13 @@ import pytest
 import odd_media as odd
 from avloc.config import ExtractConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.extraction import check_options, extract_all, layout, load_npy, parse_shard, read_manifest
-from avloc.extraction.folder import _same_backbone
-from avloc.extraction.manifest import Row, manifest_path, write_manifest
+from avloc.features import check_options, extract_all, layout, load_npy, parse_shard, read_manifest
+from avloc.features.backbones import BACKBONES
+from avloc.features.folder import _same_backbone
+from avloc.features.manifest import Row, manifest_path, write_manifest
+from avloc.features.weights import digest
 from avloc.formats import load_features
-from avloc.media.backbones import BACKBONES
 from avloc.media.find import find_media
-from avloc.media.weights import digest
 from avloc.types import FeatureSequence, SnippetGrid
 from test_backbones_foreign import install, search_path
 
@@ -96,7 +96,7 @@ def test_the_manifest_lists_every_video(videos: Path, tmp_path: Path) -> None:
 
 def test_a_manifest_without_pyarrow_is_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row("b", "b.mp4", "failed", 'a, "b"\nc'), Row("a", "ä.mp4", "done", seconds=0.5, snippets=3)]
-    monkeypatch.setattr("avloc.extraction.manifest.find_spec", lambda name: None)
+    monkeypatch.setattr("avloc.features.manifest.find_spec", lambda name: None)
     path = manifest_path(tmp_path)
     assert path.name == "manifest.csv"
     write_manifest(path, rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avloc.errors import InputError
-from avloc.media.flow import FlowMethod, flow_fields, grey, need_opencv
+from avloc.features.flow import FlowMethod, flow_fields, grey, need_opencv
 
 cv2 = pytest.importorskip("cv2")
 

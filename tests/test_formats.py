@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from avloc.atomic import whole_file, write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats import (
     FeatureStore,
@@ -33,6 +32,7 @@ from avloc.formats import (
     write_segments_csv,
     write_segments_json,
 )
+from avloc.system.atomic import whole_file, write_whole
 from avloc.types import Detection, FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from avloc.errors import AvlocError, InputError, MediaError
-from avloc.media.guard import Limits, guarded
+from avloc.system.isolate import Limits, guarded
 from hostile_work import act
 
 
@@ -81,7 +81,7 @@ def test_no_process_is_left_when_the_caller_is_killed(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
         from pathlib import Path
-        from avloc.media.guard import guarded
+        from avloc.system.isolate import guarded
         from hostile_work import act
         for path, answer in guarded(act, [Path("a.mp4"), Path("hang.mp4")]):
             print(answer, flush=True)

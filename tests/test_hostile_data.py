@@ -24,13 +24,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avloc.checkpoint import ModelCard, load_model, save_model
 from avloc.config import parse_overrides, preset, read_config
 from avloc.converting import read_segments
 from avloc.errors import AvlocError
+from avloc.evaluate.reference import read_blocked
 from avloc.exporting import write_formats
-from avloc.extraction import layout, load_npy, read_manifest
-from avloc.extraction.manifest import Row, write_manifest
+from avloc.features import layout, load_npy, read_manifest
+from avloc.features.manifest import Row, write_manifest
 from avloc.formats import (
     load_features,
     read_annotation_columns,
@@ -45,7 +45,7 @@ from avloc.formats.exports.common import VideoSegments
 from avloc.formats.opening import open_collection
 from avloc.formats.tracks import ArrayFile
 from avloc.gathering import find_run
-from avloc.reference import read_blocked
+from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.train import read_record
 from avloc.types import ActivationSequence, Detection, FeatureSequence, SnippetGrid
 

@@ -18,13 +18,13 @@ import pytest
 import odd_media as odd
 from avloc.config import ExtractConfig
 from avloc.errors import AvlocError, MediaError
-from avloc.extraction import extract_all, read_manifest
-from avloc.extraction.work import Job
+from avloc.features import extract_all, read_manifest
+from avloc.features.task import Job
+from avloc.features.video import extract_features
 from avloc.media.container import CONTAINERS, MAX_PIXELS
-from avloc.media.extract import extract_features
-from avloc.media.guard import Limits, guarded
 from avloc.media.probe import probe
 from avloc.media.sound import SoundTrack
+from avloc.system.isolate import Limits, guarded
 from hostile_work import measured
 from mutants import KINDS, clips, mutants
 from odd_media import Brightness, Loudness

@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 
 import odd_media as odd
 from avloc import reviewing
-from avloc.atomic import inside, sweep, write_whole
 from avloc.console import Talk
 from avloc.converting import convert, read_segments
 from avloc.errors import AvlocError, FormatError, InputError, one_line
 from avloc.exporting import write_formats
-from avloc.extraction import Failure, read_manifest, write_failures
-from avloc.extraction.manifest import Row, write_manifest
+from avloc.features import read_manifest
+from avloc.features.manifest import Row, write_manifest
 from avloc.formats import read_annotations, read_detections, read_labels
 from avloc.formats.exports.common import VideoSegments, clean
 from avloc.formats.exports.labelstudio import write_labelstudio_config
+from avloc.formats.failures import Failure, write_failures
 from avloc.formats.labels import LabelRow, LabelTable, write_labels
 from avloc.gathering import RunSource, find_run
 from avloc.plotting import PlotSources, plot_all
-from avloc.texts import STEM_BYTES, csv_text, file_stem, file_stems, readable, safe_name
+from avloc.system.atomic import inside, sweep, write_whole
+from avloc.system.text import STEM_BYTES, csv_text, file_stem, file_stems, readable, safe_name
 from avloc.types import Detection, VideoAnnotation
 
 NAMES = [

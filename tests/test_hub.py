@@ -12,9 +12,9 @@ import torch
 
 import odd_media as odd
 from avloc.errors import InputError
-from avloc.media.backbones import Setup, VisualBackbone, card, load_backbone, status
-from avloc.media.backbones.families import FAMILIES
-from avloc.media.extract import extract_features
+from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone, status
+from avloc.features.backbones.families import FAMILIES
+from avloc.features.video import extract_features
 from avloc.media.probe import probe
 from odd_weights import tiny_hub_folder, write_preprocessor
 

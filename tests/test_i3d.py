@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import odd_media as odd
-from avloc.media.backbones import Setup, VisualBackbone, load_backbone
-from avloc.media.backbones.i3d import I3dNet, channels_first, same_padding, scale_flow
-from avloc.media.extract import extract_features
-from avloc.media.flow import flow_fields, grey
+from avloc.features.backbones import Setup, VisualBackbone, load_backbone
+from avloc.features.backbones.i3d import I3dNet, channels_first, same_padding, scale_flow
+from avloc.features.flow import flow_fields, grey
+from avloc.features.video import extract_features
 from avloc.media.probe import probe
 from odd_weights import det_weights, quick_state, shapes
 

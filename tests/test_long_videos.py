@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avloc.checkpoint import ModelCard
 from avloc.config import preset
-from avloc.dataset import windows
-from avloc.losses import topk_mean
-from avloc.pipeline import Localizer, with_options
+from avloc.model.batch import windows
+from avloc.model.checkpoint import ModelCard
+from avloc.model.losses import topk_mean
+from avloc.pipeline.localizer import Localizer, with_options
 from avloc.plotting import correlations
 from avloc.types import FeatureSequence, SnippetGrid
 from feature_sets import make_videos

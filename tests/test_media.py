@@ -13,9 +13,9 @@ import pytest
 import avloc.media.decode
 import odd_media as odd
 from avloc.errors import InputError, MediaError
+from avloc.features.video import extract_features
 from avloc.media.clock import Clock, PictureStamps
 from avloc.media.decode import DecodeReport, Picture, decode, frames, sound_blocks
-from avloc.media.extract import extract_features
 from avloc.media.find import find_media, named_media
 from avloc.media.probe import probe
 from avloc.media.sound import SoundTrack

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from avloc.errors import InputError
-from avloc.media.backbones import Setup, card, load_backbone, status
-from avloc.media.weights import WeightFile, cache_folder, digest, find, load_into, read_state, resolve
+from avloc.features.backbones import Setup, card, load_backbone, status
+from avloc.features.weights import WeightFile, cache_folder, digest, find, load_into, read_state, resolve
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -175,7 +175,7 @@ def test_weights_must_fit() -> None:
 
 def test_no_gradients_and_the_device_that_was_asked_for() -> None:
     from avloc.errors import ConfigError
-    from avloc.media.backbones.network import Network
+    from avloc.features.backbones.network import Network
 
     seen = []
 

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from avloc.errors import FormatError, InputError
-from avloc.evaluation import diagnose_files, evaluate_files, evaluate_parsing
+from avloc.evaluate.detection import diagnose_files, evaluate_files
+from avloc.evaluate.parsing import evaluate_parsing
+from avloc.evaluate.protocols import PROTOCOLS, find_protocol, prepare
+from avloc.evaluate.reference import read_blocked, read_reference
 from avloc.formats import read_annotation_columns, read_detection_columns, write_segments_csv, write_segments_json
 from avloc.formats.wtalc import read_wtalc
 from avloc.metrics import (
@@ -27,8 +30,6 @@ from avloc.metrics import (
     wtalc_classification_map,
     wtalc_detection_map,
 )
-from avloc.protocols import PROTOCOLS, find_protocol, prepare
-from avloc.reference import read_blocked, read_reference
 from avloc.types import Detection, Instance, VideoAnnotation
 from field_sets import make_ave, make_llp, make_wtalc
 
@@ -389,7 +390,8 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
 def test_the_confusion_matrix_is_in_the_json(tmp_path: Path) -> None:
     from fractions import Fraction
 
-    from avloc.evaluation import Evaluation, evaluate_snippets
+    from avloc.evaluate.detection import Evaluation
+    from avloc.evaluate.snippets import evaluate_snippets
     from avloc.types import ActivationSequence, SnippetGrid
 
     grid = SnippetGrid(Fraction(0), Fraction(1), Fraction(1), 4)

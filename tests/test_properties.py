@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc import fusion, losses
 from avloc.config import LocalizeConfig
-from avloc.dataset import bin_sample
 from avloc.localize import detect, events, kept_classes, localize, runs, video_scores
 from avloc.metrics import detection_scores
-from avloc.model import AudioVisualLocalizer
-from avloc.tensors import Batch
+from avloc.model import fusion, losses
+from avloc.model.batch import Batch
+from avloc.model.network import AudioVisualLocalizer
+from avloc.train.dataset import bin_sample
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 
 DU, DV, C = 5, 4, 3

@@ -21,21 +21,21 @@ import numpy as np
 import pytest
 
 import killing
-from avloc.atomic import make_folder, settled, sweep, whole_file, write_whole
 from avloc.config import ExtractConfig, preset
 from avloc.errors import InputError, StorageError
-from avloc.extraction import extract_all, layout, read_manifest
+from avloc.features import extract_all, layout, read_manifest
 from avloc.formats import load_features
 from avloc.formats.activations import load_activations
-from avloc.localizing import find_inputs, localize_all
-from avloc.locks import alone_in
 from avloc.media.encode import write_video
 from avloc.media.find import find_media
+from avloc.media.previews import make_proxy
 from avloc.media.probe import probe
-from avloc.pipeline import load
-from avloc.previews import make_proxy
+from avloc.paper import cell_of, compute_all, fill, open_data, recipes_of, write_tables
+from avloc.pipeline.folder import find_inputs, localize_all
+from avloc.pipeline.localizer import load
 from avloc.reporting import PageSources, build_page
-from avloc.tables import cell_of, compute_all, fill, open_data, recipes_of, write_tables
+from avloc.system.atomic import make_folder, settled, sweep, whole_file, write_whole
+from avloc.system.locks import alone_in
 from avloc.train import fit
 from feature_sets import write_split_set
 
@@ -238,7 +238,7 @@ def test_a_file_of_the_same_content_is_the_same_bytes() -> None:
 
     words = {f"key {k}": "ü" * k for k in range(20)}
     tensors = {"b": np.arange(3.0), "a": np.zeros((2, 2), np.float32)}
-    code = "import hashlib, pickle, sys; from safetensors.numpy import save; from avloc.atomic import settled;"
+    code = "import hashlib, pickle, sys; from safetensors.numpy import save; from avloc.system.atomic import settled;"
     code += "t, w = pickle.load(sys.stdin.buffer); print(hashlib.sha256(settled(save(t, w))).hexdigest())"
     found = {
         subprocess.run([sys.executable, "-c", code], input=pickle.dumps((tensors, words)), capture_output=True).stdout

@@ -17,9 +17,10 @@ import pytest
 import torch
 
 import avloc
-from avloc.checkpoint import STATE_FILE, load_model, load_state
 from avloc.config import preset
+from avloc.model.checkpoint import load_model
 from avloc.train import fit
+from avloc.train.state import STATE_FILE, load_state
 from feature_sets import make_videos, write_set
 
 SMALL = {"model.embed_dim": 8, "train.batch_size": 6, "train.eval_every": 5}
@@ -111,7 +112,7 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Start) -> None:
 
 POOL = """
 import os, sys, time
-from avloc.workers import pool
+from avloc.system.pool import pool
 
 def nap(k):
     print(os.getpid(), flush=True)
@@ -138,7 +139,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, start: Start, sign: signa
 
 def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) -> None:
     script = tmp_path / "script.py"
-    code = "from avloc.media.guard import guarded\nfrom hostile_work import nap\nlist(guarded(nap, [60, 60], 2))\n"
+    code = "from avloc.system.isolate import guarded\nfrom hostile_work import nap\nlist(guarded(nap, [60, 60], 2))\n"
     (tmp_path / "hostile_work.py").write_text(
         "import os, time\ndef nap(s):\n    os.write(2, b'%d\\n' % os.getpid())\n    time.sleep(s)\n"  # in one piece
     )
@@ -155,7 +156,7 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
     code = """
 import resource, sys
 import numpy as np
-from avloc.workers import keep_freed_memory
+from avloc.system.pool import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for k in range(10):

@@ -17,14 +17,15 @@ import torch
 
 import avloc
 import killing
-from avloc.checkpoint import MODEL_FILE, PREVIOUS_FILE, STATE_FILE, has_state, load_model, load_state, save_state
 from avloc.config import RunConfig, preset
-from avloc.dataset import WeakDataset
 from avloc.errors import FormatError, InputError, StorageError, TrainingError
-from avloc.locks import LOCK_FILE
-from avloc.tensors import Batch
+from avloc.model.batch import Batch
+from avloc.model.checkpoint import MODEL_FILE, load_model
+from avloc.system.locks import LOCK_FILE
 from avloc.train import fit, loop, read_record
-from avloc.train.watch import read_metrics
+from avloc.train.dataset import WeakDataset
+from avloc.train.metrics_log import read_metrics
+from avloc.train.state import PREVIOUS_FILE, STATE_FILE, has_state, load_state, save_state
 from feature_sets import make_videos, write_set
 
 KILLED = -signal.SIGKILL

@@ -15,9 +15,9 @@ from avloc.errors import FormatError, InputError
 from avloc.formats import write_segments_json
 from avloc.gathering import find_run
 from avloc.localize import LIKELY
+from avloc.media.previews import COLUMNS, make_preview, make_proxy, plays_in_browsers
 from avloc.media.probe import probe
-from avloc.pipeline import Localization
-from avloc.previews import COLUMNS, make_preview, make_proxy, plays_in_browsers
+from avloc.pipeline.localizer import Localization
 from avloc.report import result_html
 from avloc.report.page import ASSETS, MAX_COLUMNS, script_json
 from avloc.reporting import PageSources, build_page

@@ -133,10 +133,11 @@ def test_correlations_are_those_the_model_computes(tmp_path):
     """Λ of every stage, against the soft-max that the model's own `attention` takes of it."""
     import torch
 
-    from avloc import fusion, model
-    from avloc.checkpoint import ModelCard
     from avloc.config import preset
-    from avloc.pipeline import Localizer
+    from avloc.model import fusion
+    from avloc.model import network as model
+    from avloc.model.checkpoint import ModelCard
+    from avloc.pipeline.localizer import Localizer
     from avloc.plotting import correlations
     from avloc.types import FeatureSequence
 

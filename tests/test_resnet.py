@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avloc.media.backbones import Setup, load_backbone
-from avloc.media.backbones.resnet import ResNet, with_torchvision_names
+from avloc.features.backbones import Setup, load_backbone
+from avloc.features.backbones.resnet import ResNet, with_torchvision_names
 from odd_weights import quick_state, shapes
 
 

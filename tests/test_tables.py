@@ -17,17 +17,17 @@ from typer.testing import CliRunner
 
 import recipe
 import simulated
-from avloc.checkpoint import ModelCard, load_model
 from avloc.cli.app import app
 from avloc.config import preset
 from avloc.errors import ConfigError, InputError
 from avloc.formats import load_features, save_features, write_annotations
 from avloc.metrics import rasterise
-from avloc.report.figures_paper import Panel, comparison_figure
-from avloc.tables import PAPER, ROWS, Cell, cell_of, compute_all, fill, needed, open_data, recipes_of, title_of
-from avloc.tables.figures import coverage, draw_figures
-from avloc.tables.multiply_adds import multiply_adds
-from avloc.tables.paper import number
+from avloc.model.checkpoint import ModelCard, load_model
+from avloc.paper import PAPER, ROWS, Cell, cell_of, compute_all, fill, needed, open_data, recipes_of, title_of
+from avloc.paper.drawing import Panel, comparison_figure
+from avloc.paper.figures import coverage, draw_figures
+from avloc.paper.multiply_adds import multiply_adds
+from avloc.paper.published import number
 from avloc.train import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 from feature_sets import make_videos, write_set, write_split_set

@@ -17,17 +17,19 @@ import pytest
 import torch
 
 import avloc
-from avloc.checkpoint import MODEL_FILE, STATE_FILE, ModelCard, load_model, load_state
 from avloc.config import RunConfig, TrainConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.evaluation import evaluate_snippets, read_activations
+from avloc.evaluate.detection import read_activations
+from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats import save_features
 from avloc.gathering import find_run
-from avloc.localizing import localize_all
-from avloc.model import InputNorm
+from avloc.model.checkpoint import MODEL_FILE, ModelCard, load_model
+from avloc.model.network import InputNorm
+from avloc.pipeline.folder import localize_all
 from avloc.train import fit, read_record
-from avloc.train.data import hold_out, prepare
-from avloc.train.watch import health, read_metrics, warnings_of
+from avloc.train.metrics_log import health, read_metrics, warnings_of
+from avloc.train.prepare import hold_out, prepare
+from avloc.train.state import STATE_FILE, load_state
 from avloc.types import SnippetGrid
 from feature_sets import make_videos, write_set
 

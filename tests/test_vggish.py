@@ -11,10 +11,10 @@ import torch
 
 import odd_media as odd
 from avloc.errors import InputError
-from avloc.media.backbones import Setup, load_backbone
-from avloc.media.backbones.logmel import log_mel, mel_bands
-from avloc.media.backbones.vggish import SAMPLES, Vggish, VggishNet, postprocess
-from avloc.media.extract import extract_features
+from avloc.features.backbones import Setup, load_backbone
+from avloc.features.backbones.logmel import log_mel, mel_bands
+from avloc.features.backbones.vggish import SAMPLES, Vggish, VggishNet, postprocess
+from avloc.features.video import extract_features
 from avloc.media.probe import probe
 from odd_weights import det_weights, quick_state, shapes
 

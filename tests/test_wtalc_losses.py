@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avloc import losses
+from avloc.model import losses
 
 GOLDEN = Path(__file__).parent / "golden" / "wtalc_losses.npz"
 PAIRS = torch.tensor([[0, 1], [2, 3], [4, 5]])

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import AvlocError
+from avloc.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from avloc.pipeline import Localization, Localizer, load
+    from avloc.pipeline.localizer import Localization, Localizer, load
 
-__version__ = "0.1.0"
 __all__ = ["AvlocError", "Localization", "Localizer", "load"]
 
 
@@ -25,7 +25,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """`avloc.load` and its kind bring torch along, so they are imported when first asked for."""
     if name in ("Localization", "Localizer", "load"):
-        from avloc import pipeline
+        from avloc.pipeline import localizer
 
-        return getattr(pipeline, name)
+        return getattr(localizer, name)
     raise AttributeError(f"module 'avloc' has no attribute {name!r}")

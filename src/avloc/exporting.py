@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-
 from avloc.errors import ConfigError, InputError, did_you_mean
 from avloc.formats import (
     write_segments_csv,
@@ -29,14 +26,14 @@ from avloc.formats.exports.parquet import write_parquet
 from avloc.formats.exports.raven import write_raven
 from avloc.formats.exports.subtitles import write_srt, write_vtt
 from avloc.formats.exports.via import write_via
-from avloc.texts import file_stems
-from avloc.types import Detection, Media
+from avloc.media.probe import frame_times
+from avloc.system.text import file_stems
+from avloc.types import Detection
 
 __all__ = [
     "FORMATS",
     "Format",
     "clear_formats",
-    "frame_times",
     "parse_formats",
     "save_detections",
     "target_format",
@@ -202,31 +199,6 @@ def with_media(video: VideoSegments, path: Path | None, frames: bool = False) ->
     media = probe(path, video.video_id)
     times_s = frame_times(media) if frames else None
     return replace(video, media=media, duration_s=video.duration_s or media.duration_s, frame_times_s=times_s)
-
-
-def frame_times(media: Media) -> Float[np.ndarray, " n"]:
-    """Presentation times of all frames in seconds, ascending from 0; reads the file's packets and decodes none.
-
-    Files without time stamps (bare streams) get a clock of their average rate.
-    """
-    from avloc.media.clock import stamp
-    from avloc.media.container import choose_streams, open_container, packets
-
-    stamps = []
-    count = 0
-    with open_container(media.path) as container:
-        stream, _ = choose_streams(container, media.path)
-        for packet in packets(container, [stream], lambda error: None):
-            if packet.is_discard or packet.stream_index != stream.index:
-                continue
-            count += 1
-            time_s = stamp(packet)
-            if time_s is not None:
-                stamps.append(time_s)
-    if len(stamps) < count or len(set(stamps)) < len(stamps) or not stamps:
-        return np.arange(max(count, 1)) / float(media.frame_rate)
-    first = min(stamps)
-    return np.array([float(t - first) for t in sorted(stamps)])
 
 
 def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments]) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from avloc.atomic import inside
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats import FeatureStore, read_detections
 from avloc.formats.activations import activation_files, load_activations
 from avloc.localize import likely_from
 from avloc.report.views import RunView
+from avloc.system.atomic import inside
 from avloc.types import ActivationSequence, Detection
 
 __all__ = ["Modalities", "RunSource", "find_run", "video_files"]
@@ -142,7 +142,7 @@ class Modalities:
         near = (run.resolve().parent / "features", run.resolve().parent.parent / "features")
         folder = features or next((f for f in near if f.is_dir()), None)
         if folder is not None:
-            from avloc.pipeline import load
+            from avloc.pipeline.localizer import load
 
             self.features, self.localizer = FeatureStore(folder), load(run)
 

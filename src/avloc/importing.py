@@ -15,14 +15,14 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from avloc.atomic import inside, write_whole
 from avloc.errors import AvlocError, InputError
-from avloc.extraction import Failure, write_failures
 from avloc.formats import save_features, write_annotations
 from avloc.formats.collection import Collection, Features
+from avloc.formats.failures import Failure, write_failures
 from avloc.formats.labels import write_labels
 from avloc.formats.tracks import Tracks
-from avloc.texts import printable
+from avloc.system.atomic import inside, write_whole
+from avloc.system.text import printable
 
 __all__ = ["Imported", "import_collection"]
 

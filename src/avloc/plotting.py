@@ -16,11 +16,11 @@ from jaxtyping import Float
 
 from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError
-from avloc.evaluation import evaluate_snippets
+from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats import FeatureStore
 from avloc.gathering import RunSource, find_run, video_files
+from avloc.media.previews import COLUMNS, Preview, make_preview
 from avloc.metrics import detection_scores
-from avloc.previews import COLUMNS, Preview, make_preview
 from avloc.report import (
     attention_figure,
     class_ap_figure,
@@ -31,11 +31,11 @@ from avloc.report import (
     timeline,
     training_figure,
 )
-from avloc.texts import file_stems
+from avloc.system.text import file_stems
 from avloc.types import FeatureSequence, VideoAnnotation
 
 if TYPE_CHECKING:
-    from avloc.pipeline import Localizer
+    from avloc.pipeline.localizer import Localizer
 
 __all__ = ["PlotSources", "correlations", "plot_all"]
 
@@ -164,7 +164,7 @@ def _attentions(
     if home is None or folder is None or not (home / "model.safetensors").is_file():
         notes.append("attention: needs a run and its features; give --run and --features")
         return
-    from avloc.pipeline import load
+    from avloc.pipeline.localizer import load
 
     localizer, store = load(home), FeatureStore(folder)
     stages = localizer.card.config.model.num_stages
@@ -205,8 +205,8 @@ def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[
     """
     import torch
 
-    from avloc.fusion import correlation
-    from avloc.pipeline import with_options
+    from avloc.model.fusion import correlation
+    from avloc.pipeline.localizer import with_options
 
     fusion = localizer.model.fusion
     if fusion is None or features.audio is None or features.visual is None:

@@ -16,17 +16,17 @@ from urllib.parse import quote
 
 import numpy as np
 
-from avloc.atomic import whole_file
 from avloc.converting import read_truth
 from avloc.errors import AvlocError, InputError, MediaError, first_few
 from avloc.gathering import Modalities, RunSource, find_run, video_files
-from avloc.locks import alone_in
 from avloc.media.find import known_suffix
-from avloc.media.guard import alone, guarded
+from avloc.media.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
 from avloc.metrics import detection_scores, t_iou
-from avloc.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
 from avloc.report.page import data_name, known_options, write_assets, write_index, write_video
 from avloc.report.views import ListEntry, PageInfo, RunView, Sprite, VideoView
+from avloc.system.atomic import whole_file
+from avloc.system.isolate import alone, guarded
+from avloc.system.locks import alone_in
 from avloc.types import Detection, Instance, Media, VideoAnnotation
 
 __all__ = ["BuiltPage", "PageSources", "build_page"]

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -326,17 +325,3 @@ class DetectionScores:
         if not len(rows):
             raise ValueError(f"no t-IoU {t_iou}; there are {', '.join(f'{t:g}' for t in self.t_iou)}")
         return float(self.mean_ap[rows[0]])
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """All that a report needs to know of a training run."""
-
-    config: Mapping[str, Any]
-    classes: tuple[str, ...]
-    seed: int
-    versions: Mapping[str, str]
-    commit: str
-    history: tuple[Mapping[str, float], ...]
-    scores: Mapping[str, float]
-    data: Mapping[str, str] = field(default_factory=dict)

@@ -10,11 +10,11 @@ import typer
 
 from avloc.cli.shared import Json, make_talk
 from avloc.errors import ConfigError, first_few
-from avloc.texts import count_of
+from avloc.system.text import count_of
 
 if TYPE_CHECKING:
     from avloc.console import Talk
-    from avloc.evaluation import Evaluation
+    from avloc.evaluate.detection import Evaluation
     from avloc.metrics import Diagnosis, Difference, ParsingScores
 
 
@@ -47,7 +47,8 @@ def evaluate(
     avloc evaluate detections unav100_annotations.json --subset test --protocol unav
     avloc evaluate heard.csv LLP/data --visual seen.csv --subset test
     """
-    from avloc.evaluation import evaluate_files, evaluate_parsing
+    from avloc.evaluate.detection import evaluate_files
+    from avloc.evaluate.parsing import evaluate_parsing
 
     talk = make_talk(as_json)
     if visual is not None:
@@ -77,8 +78,8 @@ def compare(
 
     avloc compare run-a/detections run-b/detections ground_truth.json --subset validation
     """
-    from avloc.comparing import compare_files
     from avloc.console import percent
+    from avloc.evaluate.compare import compare_files
 
     talk = make_talk(as_json)
     result = compare_files(first, second, ground_truth, subset, protocol, draws)
@@ -112,7 +113,7 @@ def diagnose(
 
     avloc diagnose detections ground_truth.json --subset validation --plot diagnosis.png
     """
-    from avloc.evaluation import diagnose_files
+    from avloc.evaluate.detection import diagnose_files
     from avloc.report import figure_format
 
     if plot is not None:
@@ -160,7 +161,7 @@ def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
 
 def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
     if out is not None:
-        from avloc.atomic import write_whole
+        from avloc.system.atomic import write_whole
 
         write_whole(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         talk.say(f"scores are in {out}")

@@ -11,7 +11,7 @@ import typer
 
 from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, say_failures
 from avloc.errors import ConfigError, InputError, first_few
-from avloc.texts import count_of
+from avloc.system.text import count_of
 
 if TYPE_CHECKING:
     from avloc.console import Talk

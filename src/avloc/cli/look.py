@@ -12,7 +12,7 @@ import typer
 
 from avloc.cli.shared import Json, Out, make_talk
 from avloc.errors import InputError
-from avloc.texts import count_of
+from avloc.system.text import count_of
 
 if TYPE_CHECKING:
     from avloc.console import Talk

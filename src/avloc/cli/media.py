@@ -10,7 +10,7 @@ import typer
 
 from avloc.cli.shared import DryRun, Json, Out, Overwrite, Workers, exit_partial, make_talk, say_failures
 from avloc.errors import InputError, did_you_mean
-from avloc.texts import count_of
+from avloc.system.text import count_of
 
 Weights = Annotated[
     list[str], typer.Option(help="NAME=PATH of a weight file or hub folder, or PATH alone; as often as needed.")
@@ -19,7 +19,7 @@ Weights = Annotated[
 if TYPE_CHECKING:
     from avloc.config import ExtractConfig
     from avloc.console import Talk
-    from avloc.extraction import Failure
+    from avloc.formats.failures import Failure
 
 
 def extract(
@@ -54,8 +54,8 @@ def extract(
     avloc extract videos/ -o features --visual i3d --audio vggish --frames-per-snippet 16 --fps 25 --workers 2
     """
     from avloc.config import preset
-    from avloc.extraction import parse_shard
-    from avloc.media.guard import Limits
+    from avloc.features import parse_shard
+    from avloc.system.isolate import Limits
 
     talk = make_talk(as_json)
     if step_s is not None and frames_per_snippet is not None:
@@ -100,8 +100,8 @@ def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B0
 
     avloc backbones
     """
-    from avloc.media.backbones import all_backbones, status
-    from avloc.media.weights import cache_folder
+    from avloc.features.backbones import all_backbones, status
+    from avloc.features.weights import cache_folder
 
     talk = make_talk(as_json)
     given = _weights(weights)
@@ -147,7 +147,7 @@ def extract_videos(
     spread: dict[str, Any] | None = None,
 ) -> tuple[Failure, ...]:
     """What `extract` and `run` share. `spread`: layout, shard, ray and limits of `extract_all`."""
-    from avloc.extraction import extract_all
+    from avloc.features import extract_all
     from avloc.media.find import find_media
 
     paths = find_media(videos)
@@ -173,7 +173,7 @@ def extract_videos(
 
 def _say_plan(talk: Talk, paths: list[Path], out: Path, options: ExtractConfig, overwrite: bool, **spread: Any) -> None:
     """What extract would do; InputError where it would refuse."""
-    from avloc.extraction import plan_all
+    from avloc.features import plan_all
 
     plan = plan_all(paths, out, options, overwrite, spread.get("layout", "safetensors"), spread.get("shard"))
     what = f"visual {options.visual}, audio {options.audio}"

@@ -12,7 +12,7 @@ from avloc.errors import ConfigError, one_line
 if TYPE_CHECKING:
     from avloc.config import RunConfig
     from avloc.console import Talk
-    from avloc.extraction import Failure
+    from avloc.formats.failures import Failure
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where results go: exactly there, never numbered.")]
 Sets = Annotated[list[str], typer.Option("--set", help="section.key=value, as often as needed; see docs/config.md.")]

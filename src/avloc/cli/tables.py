@@ -9,7 +9,7 @@ import typer
 from avloc.cli.shared import DryRun, Json, Out, Sets, make_talk
 
 if TYPE_CHECKING:
-    from avloc.tables import DataSet
+    from avloc.paper import DataSet
 
 WHERE = (
     "no data set: give --data ave=FOLDER or --data activitynet=FOLDER, a folder with features/, labels.csv and "
@@ -41,7 +41,7 @@ def tables(
     a base of 128 gives Table 8 at an eighth.
     """
     from avloc.config import parse_overrides
-    from avloc.tables import (
+    from avloc.paper import (
         cell_of,
         compute_all,
         fill,
@@ -112,8 +112,8 @@ def figures(
     With the -o and --set of `avloc tables`, its runs are used; what is missing is trained.
     """
     from avloc.config import parse_overrides
-    from avloc.tables.cells import open_data
-    from avloc.tables.figures import draw_figures
+    from avloc.paper.cells import open_data
+    from avloc.paper.figures import draw_figures
 
     talk = make_talk(as_json)
     wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]

@@ -25,14 +25,14 @@ from avloc.cli.shared import (
     say_failures,
 )
 from avloc.errors import InputError, with_neighbours
-from avloc.texts import count_of
-from avloc.workers import keep_freed_memory
+from avloc.system.pool import keep_freed_memory
+from avloc.system.text import count_of
 
 if TYPE_CHECKING:
     from avloc.config import RunConfig
     from avloc.console import Talk
-    from avloc.extraction import Failure
-    from avloc.types import RunRecord
+    from avloc.formats.failures import Failure
+    from avloc.train.record import RunRecord
 
 _LISTED = 12
 """Classes that are named and not only counted."""
@@ -67,8 +67,8 @@ def run(
 
     avloc run videos/ --labels labels.csv -o out
     """
-    from avloc.checkpoint import has_state
-    from avloc.locks import alone_in
+    from avloc.system.locks import alone_in
+    from avloc.train.state import has_state
 
     talk = make_talk(as_json)
     settings = make_config(preset, config, sets)
@@ -180,9 +180,10 @@ def localize(
 def train_run(
     talk: Talk, features: Path, labels: Path, out: Path, settings: RunConfig, resume: bool, overwrite: bool
 ) -> None:
-    from avloc.checkpoint import has_state, is_whole
     from avloc.config import RunConfig, differences
+    from avloc.model.checkpoint import is_whole
     from avloc.train import fit, prepare, read_record, require_same
+    from avloc.train.state import has_state
 
     if not overwrite and (out / "record.json").exists():
         record = read_record(out)
@@ -230,9 +231,9 @@ def localize_inputs(
 ) -> tuple[Failure, ...]:
     from avloc.config import parse_overrides
     from avloc.exporting import FORMATS, parse_formats
-    from avloc.localizing import counted, find_inputs, localize_all
     from avloc.media.find import named_media
-    from avloc.pipeline import load, with_options
+    from avloc.pipeline.folder import counted, find_inputs, localize_all
+    from avloc.pipeline.localizer import load, with_options
 
     wanted = parse_formats(formats)
     paths = find_inputs(inputs)

@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from avloc.atomic import make_folder, write_whole
 from avloc.demo.beds import sound_track
 from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, plan
 from avloc.demo.stage import Stage
 from avloc.errors import InputError
 from avloc.media.encode import write_video
-from avloc.texts import csv_text
-from avloc.workers import pool
+from avloc.system.atomic import make_folder, write_whole
+from avloc.system.pool import pool
+from avloc.system.text import csv_text
 
 __all__ = ["DemoSet", "render", "render_video"]
 

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avloc.atomic import write_whole
-from avloc.checkpoint import has_state
 from avloc.config import RunConfig, preset
 from avloc.console import Talk, percent
 from avloc.demo.studio import DemoSet, render
-from avloc.evaluation import Evaluation, evaluate_files
-from avloc.extraction import extract_all
+from avloc.evaluate.detection import Evaluation, evaluate_files
+from avloc.features import extract_all
 from avloc.formats import FeatureStore, read_annotations, read_labels
 from avloc.formats.activations import load_activations
 from avloc.localize import likely_from
-from avloc.localizing import Localized, localize_all
-from avloc.locks import alone_in
 from avloc.media.find import find_media
-from avloc.pipeline import load
+from avloc.pipeline.folder import Localized, localize_all
+from avloc.pipeline.localizer import load
 from avloc.report import timeline
+from avloc.system.atomic import write_whole
+from avloc.system.locks import alone_in
 from avloc.train import fit
+from avloc.train.state import has_state
 
 __all__ = ["MODELS", "train_and_score", "walk"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.atomic import settled, write_whole
 from avloc.errors import FormatError, InputError
+from avloc.system.atomic import settled, write_whole
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
 __all__ = ["activation_files", "load_activations", "save_activations"]

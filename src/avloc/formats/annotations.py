@@ -22,10 +22,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.bombs import gunzip
-from avloc.texts import count_of
+from avloc.system.atomic import write_whole
+from avloc.system.text import count_of
 from avloc.types import Instance, VideoAnnotation
 
 __all__ = [

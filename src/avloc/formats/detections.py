@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import SegmentColumns, read_json, segment_columns
 from avloc.formats.labels import TableReader, read_text
-from avloc.texts import csv_text
+from avloc.system.atomic import write_whole
+from avloc.system.text import csv_text
 from avloc.types import Detection
 
 __all__ = [

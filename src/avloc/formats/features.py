@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from avloc.atomic import settled, write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.system.atomic import settled, write_whole
 from avloc.types import FeatureSequence, SnippetGrid, exact
 
 __all__ = ["FeatureStore", "StoreDescription", "load_features", "save_features"]

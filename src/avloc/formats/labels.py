@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.texts import csv_text
+from avloc.system.atomic import write_whole
+from avloc.system.text import csv_text
 
 __all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
 

@@ -27,9 +27,9 @@ from jaxtyping import Float, UInt8
 from avloc.errors import MediaError
 from avloc.media.clock import Clock, PictureStamps, stamp
 from avloc.media.container import choose_streams, convertible, decoded, first_frame, open_container, packets
-from avloc.media.guarded import alive
 from avloc.media.probe import rotation_ccw_deg
 from avloc.media.sound import Sound, SoundTrack
+from avloc.system.isolate_child import alive
 from avloc.types import Media
 
 __all__ = ["MIN_DECODED", "DecodeReport", "Picture", "Sound", "decode", "frames", "sound_blocks"]

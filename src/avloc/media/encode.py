@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from avloc.atomic import whole_file
 from avloc.errors import InputError, MediaError
+from avloc.system.atomic import whole_file
 
 __all__ = ["write_video"]
 

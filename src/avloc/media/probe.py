@@ -16,13 +16,15 @@ from pathlib import Path
 import av
 import av.container
 import av.error
+import numpy as np
+from jaxtyping import Float
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
 from avloc.media.container import choose_streams, first_frame, nominal_rate, open_container, packets
 from avloc.types import Media
 
-__all__ = ["probe", "rotation_ccw_deg"]
+__all__ = ["frame_times", "probe", "rotation_ccw_deg"]
 
 _STATES_ITS_LENGTH = ("mov", "matroska", "avi", "flv", "asf")
 """Formats whose header states a length; of others ffmpeg guesses it from the bit rate, which promises nothing."""
@@ -176,3 +178,28 @@ def _read_ends(
         for packet in packets(container, streams, lambda error: None):
             ends.add(packet, packet.stream_index == video.index, frame_s)
     return ends
+
+
+def frame_times(media: Media) -> Float[np.ndarray, " n"]:
+    """Presentation times of all frames in seconds, ascending from 0; reads the file's packets and decodes none.
+
+    Files without time stamps (bare streams) get a clock of their average rate.
+    """
+    from avloc.media.clock import stamp
+    from avloc.media.container import choose_streams, open_container, packets
+
+    stamps = []
+    count = 0
+    with open_container(media.path) as container:
+        stream, _ = choose_streams(container, media.path)
+        for packet in packets(container, [stream], lambda error: None):
+            if packet.is_discard or packet.stream_index != stream.index:
+                continue
+            count += 1
+            time_s = stamp(packet)
+            if time_s is not None:
+                stamps.append(time_s)
+    if len(stamps) < count or len(set(stamps)) < len(stamps) or not stamps:
+        return np.arange(max(count, 1)) / float(media.frame_rate)
+    first = min(stamps)
+    return np.array([float(t - first) for t in sorted(stamps)])

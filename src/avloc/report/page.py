@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from avloc.atomic import make_folder, write_whole
 from avloc.report.views import ListEntry, PageInfo, RunView, VideoView
+from avloc.system.atomic import make_folder, write_whole
 from avloc.types import ActivationSequence, Instance
 
 __all__ = ["ASSETS", "MAX_COLUMNS", "data_name", "script_json", "write_assets", "write_index", "write_video"]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from avloc.atomic import whole_file
 from avloc.errors import InputError
+from avloc.system.atomic import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

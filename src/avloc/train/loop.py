@@ -15,30 +15,23 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from avloc import losses
-from avloc.atomic import write_whole
-from avloc.checkpoint import (
-    MODEL_FILE,
-    Localizing,
-    ModelCard,
-    latest_state,
-    save_model,
-    save_state,
-    take_stages,
-)
 from avloc.config import LossConfig, RunConfig, differences
-from avloc.dataset import PairSampler, WeakDataset
 from avloc.errors import ConfigError, InputError
-from avloc.model import InputNorm
-from avloc.tensors import Batch, SnippetOutput
-from avloc.train.data import TrainingData, prepare, require_same
-from avloc.train.gather import gather_rows
-from avloc.train.guard import alone, clear, require_finite, require_finite_weights, silent_rows
-from avloc.train.record import write_record
+from avloc.model import losses
+from avloc.model.batch import Batch, SnippetOutput
+from avloc.model.checkpoint import MODEL_FILE, Localizing, ModelCard, save_model
+from avloc.model.network import InputNorm
+from avloc.system.atomic import write_whole
+from avloc.train.checks import alone, clear, require_finite, require_finite_weights, silent_rows
+from avloc.train.dataset import PairSampler, WeakDataset
+from avloc.train.distributed import gather_rows
+from avloc.train.frozen import take_stages
+from avloc.train.metrics_log import MetricsLog, warnings_of
+from avloc.train.prepare import TrainingData, prepare, require_same
+from avloc.train.record import RunRecord, write_record
+from avloc.train.state import latest_state, save_state
 from avloc.train.teacher import guidance, teacher_of
 from avloc.train.validate import Validation, validate
-from avloc.train.watch import MetricsLog, warnings_of
-from avloc.types import RunRecord
 
 __all__ = ["fit"]
 

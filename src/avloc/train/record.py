@@ -6,18 +6,18 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import avloc
-from avloc.atomic import write_whole
-from avloc.checkpoint import ModelCard
 from avloc.errors import FormatError, InputError
-from avloc.train.data import TrainingData
-from avloc.types import RunRecord
+from avloc.model.checkpoint import ModelCard
+from avloc.system.atomic import write_whole
+from avloc.train.prepare import TrainingData
+from avloc.version import __version__
 
-__all__ = ["RECORD_FILE", "read_record", "write_record"]
+__all__ = ["RECORD_FILE", "RunRecord", "read_record", "write_record"]
 
 RECORD_FILE = "record.json"
 
@@ -68,7 +68,7 @@ def read_record(run: Path) -> RunRecord:
 
 
 def _versions() -> dict[str, str]:
-    found = {"avloc": avloc.__version__, "python": platform.python_version(), "machine": platform.machine()}
+    found = {"avloc": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for name in ("torch", "numpy", "av", "lightning-fabric", "safetensors"):
         found[name] = importlib.metadata.version(name)
     return found
@@ -88,3 +88,17 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a report needs to know of a training run."""
+
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    seed: int
+    versions: Mapping[str, str]
+    commit: str
+    history: tuple[Mapping[str, float], ...]
+    scores: Mapping[str, float]
+    data: Mapping[str, str] = field(default_factory=dict)

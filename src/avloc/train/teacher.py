@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from avloc.checkpoint import Localizing
-from avloc.tensors import Batch
+from avloc.model.batch import Batch
+from avloc.model.checkpoint import Localizing
 
 __all__ = ["guidance", "teacher_of"]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from avloc import losses
-from avloc.checkpoint import Localizing
 from avloc.config import LossConfig
-from avloc.dataset import WeakDataset
 from avloc.metrics import video_average_precision
-from avloc.train.data import TrainingData
-from avloc.train.watch import health
+from avloc.model import losses
+from avloc.model.checkpoint import Localizing
+from avloc.train.dataset import WeakDataset
+from avloc.train.metrics_log import health
+from avloc.train.prepare import TrainingData
 
 __all__ = ["Validation", "validate"]
 

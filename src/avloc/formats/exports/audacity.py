@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError
 from avloc.formats.exports.common import (
     Labelled,
@@ -15,6 +14,7 @@ from avloc.formats.exports.common import (
     segment,
     unscored_text,
 )
+from avloc.system.atomic import write_whole
 
 __all__ = ["read_audacity", "write_audacity"]
 

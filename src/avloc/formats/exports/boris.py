@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats.bombs import gunzip
 from avloc.formats.exports.common import Labelled, VideoSegments, frame_at, lanes, milliseconds, segment
+from avloc.system.atomic import write_whole
 from avloc.types import Detection
 
 __all__ = ["read_boris", "write_boris"]

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avloc.errors import FormatError, InputError
-from avloc.texts import printable
+from avloc.system.text import printable
 from avloc.types import Detection, Instance, Media
 
 __all__ = [

@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.parsers import expat
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError, InputError
 from avloc.formats.exports.common import Labelled, VideoSegments, clean, lanes, milliseconds, segment
+from avloc.system.atomic import write_whole
 from avloc.types import Detection
 
 __all__ = ["read_eaf", "write_eaf"]

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.atomic import write_whole
 from avloc.errors import InputError
 from avloc.formats.exports.common import Labelled, VideoSegments, clean, frame_span
+from avloc.system.atomic import write_whole
 from avloc.types import Detection
 
 __all__ = ["write_labelstudio", "write_labelstudio_config"]

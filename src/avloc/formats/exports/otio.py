@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from avloc.atomic import write_whole
 from avloc.errors import InputError
 from avloc.formats.exports.common import Labelled, VideoSegments, frame_span, lanes
+from avloc.system.atomic import write_whole
 from avloc.types import Detection
 
 __all__ = ["write_otio"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avloc.atomic import whole_file
 from avloc.errors import InputError
 from avloc.formats.exports.common import VideoSegments
-from avloc.texts import printable
+from avloc.system.atomic import whole_file
+from avloc.system.text import printable
 from avloc.types import Detection
 
 __all__ = ["write_parquet"]

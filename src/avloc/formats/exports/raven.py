@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avloc.atomic import write_whole
 from avloc.formats.exports.common import VideoSegments, clean, milliseconds
+from avloc.system.atomic import write_whole
 from avloc.types import Detection
 
 __all__ = ["write_raven"]

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError
 from avloc.formats.exports.common import (
     Labelled,
@@ -23,6 +22,7 @@ from avloc.formats.exports.common import (
     segment,
     unscored_text,
 )
+from avloc.system.atomic import write_whole
 
 __all__ = ["read_vtt", "write_srt", "write_vtt"]
 

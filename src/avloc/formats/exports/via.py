@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.atomic import write_whole
 from avloc.errors import FormatError
 from avloc.formats.exports.common import Labelled, VideoSegments, milliseconds, read_lines, segment
 from avloc.formats.labels import TableReader
-from avloc.texts import csv_text
+from avloc.system.atomic import write_whole
+from avloc.system.text import csv_text
 from avloc.types import Detection
 
 __all__ = ["read_via", "write_via"]

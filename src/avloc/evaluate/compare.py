@@ -1,0 +1,119 @@
+"""Two results on the same test videos: which is better, and is it more than the luck of the videos?
+
+avloc compare RUN_A/detections RUN_B/detections ground_truth.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from avloc.errors import InputError
+from avloc.evaluate.detection import read_activations, segments_file
+from avloc.evaluate.protocols import Protocol, find_protocol, prepare
+from avloc.evaluate.reference import Reference, read_reference
+from avloc.evaluate.snippets import snippet_hits
+from avloc.formats import read_submission
+from avloc.metrics import (
+    Difference,
+    SegmentTable,
+    detection_counts,
+    draw_videos,
+    paired_difference,
+    resampled_mean_ap,
+    resampled_ratio,
+)
+
+__all__ = ["Comparison", "compare_files"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What separates two results.
+
+    Args:
+        first, second: {"average mAP", "mAP@0.50", ..., and "accuracy" where both have activations: score}, in [0, 1].
+        differences: first - second under the same names, with what the draws of videos make of it.
+        videos: how many were drawn from.
+        notes: what was odd in either file.
+    """
+
+    first: Mapping[str, float]
+    second: Mapping[str, float]
+    differences: Mapping[str, Difference]
+    videos: int
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {
+            "videos": self.videos,
+            "first": dict(self.first),
+            "second": dict(self.second),
+            "first_minus_second": {name: vars(found) for name, found in self.differences.items()},
+            "notes": list(self.notes),
+        }
+
+
+def compare_files(
+    first: Path,
+    second: Path,
+    ground_truth: Path,
+    subset: str | None = None,
+    protocol: str = "activitynet",
+    draws: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two segments.json or .csv, or folders that `avloc localize` wrote.
+
+    Args:
+        ground_truth, subset, protocol: as in `evaluation.evaluate_files`; without a subset, the videos that either
+            file names, and one that only the other names counts as not found.
+        draws: of test videos, with replacement, the same for both. seed: of the draws.
+
+    Raises:
+        InputError, FormatError: a file is missing or not what it should be, or has no video of the ground truth.
+    """
+    rules = find_protocol(protocol)
+    reference = read_reference(ground_truth, subset)
+    sides = {path: read_submission(segments_file(path), reference.ids) for path in (first, second)}
+    for path, (_, named) in sides.items():
+        if named and not set(named) & set(reference.ids):
+            raise InputError(f"{path} and {ground_truth} have no video in common: the former has e.g. {named[0]!r}")
+    notes = list(reference.notes)
+    if subset is None:
+        reference, more = reference.about([video for _, named in sides.values() for video in named])
+        notes += more
+    times = draw_videos(len(reference.ids), draws, seed)
+    drawn = []
+    for path in (first, second):
+        found = SegmentTable.from_columns(**sides[path][0])
+        notes += [f"{path}: {note}" for note in detection_counts(found, reference.table).notes()]
+        drawn.append(_mean_aps(found, reference, rules, times) | _accuracy(path, reference, times))
+    shared = [name for name in drawn[0] if name in drawn[1]]
+    gaps = {name: paired_difference(drawn[0][name][None], drawn[1][name][None], seed) for name in shared}
+    scores = [{name: float(found[name][0]) for name in shared} for found in drawn]
+    return Comparison(scores[0], scores[1], gaps, len(reference.ids), tuple(dict.fromkeys(notes)))
+
+
+Drawn = dict[str, Float[np.ndarray, " r"]]
+
+
+def _mean_aps(found: SegmentTable, reference: Reference, rules: Protocol, times: Int[np.ndarray, "r n"]) -> Drawn:
+    found, truth, _ = prepare(found, reference.table, rules, (), reference.ambiguous)
+    mean_ap = resampled_mean_ap(found, truth, reference.ids, times, rules.t_iou)
+    each = {f"mAP@{t:.2f}": mean_ap[:, k] for k, t in enumerate(rules.t_iou)}
+    return {"average mAP": mean_ap.mean(axis=1), **each}
+
+
+def _accuracy(folder: Path, reference: Reference, times: Int[np.ndarray, "r n"]) -> Drawn:
+    """Snippet accuracy, where the folder has activations; a video without them adds nothing."""
+    if not (folder / "scores").is_dir():
+        return {}
+    right, total = snippet_hits(read_activations(folder / "scores", set(reference.ids)), reference.annotations)
+    return {"accuracy": resampled_ratio(right, total, times)} if total.any() else {}

@@ -1,0 +1,199 @@
+"""Detections against ground truth: files in, one report out, with the trivial baseline beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avloc.errors import InputError
+from avloc.evaluate.protocols import find_protocol, prepare
+from avloc.evaluate.reference import Reference, read_blocked, read_reference
+from avloc.evaluate.snippets import SnippetEvaluation, evaluate_snippets
+from avloc.formats import read_submission, videos_beside
+from avloc.formats.activations import activation_files, load_activations
+from avloc.formats.annotations import SegmentColumns
+from avloc.formats.wtalc import read_ambiguous
+from avloc.metrics import (
+    BINS,
+    Diagnosis,
+    SegmentTable,
+    detection_counts,
+    detection_scores,
+    diagnose,
+    whole_video_detections,
+)
+from avloc.system.atomic import write_whole
+from avloc.types import ActivationSequence, DetectionScores
+
+__all__ = ["Evaluation", "diagnose_files", "evaluate_files", "read_activations", "segments_file"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a set of detections.
+
+    Args:
+        scores: theirs.
+        trivial: those of every video's true classes over its whole length; the number to beat.
+        snippets: when activations were there to take the argmax of.
+        notes: what was odd in either file.
+        never_found: classes of the ground truth without a single detection; their AP is 0 and counts.
+        protocol: name of the rules.
+    """
+
+    scores: DetectionScores
+    trivial: DetectionScores
+    snippets: SnippetEvaluation | None
+    notes: tuple[str, ...]
+    never_found: tuple[str, ...]
+    protocol: str = "activitynet"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        result: dict[str, Any] = {
+            "protocol": self.protocol,
+            "average_map": self.scores.average_mean_ap,
+            "map": {f"{t:.2f}": float(m) for t, m in zip(self.scores.t_iou, self.scores.mean_ap, strict=True)},
+            "ap": {c: self.scores.ap[:, i].tolist() for i, c in enumerate(self.scores.classes)},
+            "trivial_average_map": self.trivial.average_mean_ap,
+            "trivial_map": {
+                f"{t:.2f}": float(m) for t, m in zip(self.trivial.t_iou, self.trivial.mean_ap, strict=True)
+            },
+            "notes": list(self.notes),
+            "never_found": list(self.never_found),
+        }
+        if self.snippets is not None:
+            result["snippet_accuracy"] = self.snippets.snippets.accuracy
+            result["background_recall"] = self.snippets.snippets.background_recall
+            result["foreground_recall"] = self.snippets.snippets.foreground_recall
+            result["event_f1"] = self.snippets.events.mean_f1
+            result["confusion"] = {
+                "classes": ["background", *self.snippets.snippets.classes],
+                "snippets": self.snippets.snippets.confusion.tolist(),  # row: true, column: predicted
+            }
+        return result
+
+    def save(self, path: Path) -> None:
+        """Write `to_dict` as JSON."""
+        write_whole(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+
+
+def evaluate_files(
+    detections: Path,
+    ground_truth: Path,
+    subset: str | None = None,
+    t_iou: Sequence[float] | None = None,
+    protocol: str = "activitynet",
+    blocked: Path | None = None,
+    ambiguous: Path | None = None,
+) -> Evaluation:
+    """Evaluate a segments.json or .csv, or a folder that `avloc localize` wrote, against ground truth.
+
+    Args:
+        ground_truth: ActivityNet's JSON; a data set of the field as `formats.open_collection` finds it; or segments
+            in a format that `avloc convert` reads.
+        subset: of the ground truth, several with a comma ("validation,testing" is AVE's 804 test); None takes the
+            videos that the detections are about when some are, else all: those in JSON, or in the videos.csv and
+            failures.csv beside a table. A .csv alone takes all: it cannot name a video in which nothing was found.
+        t_iou: thresholds; None takes the protocol's.
+        protocol: one of `protocols.PROTOCOLS`.
+        blocked: a JSON list (or object, or a text file with one id a line) of videos to leave out of both sides.
+        ambiguous: THUMOS14's list; None takes the data set's own.
+
+    Raises:
+        InputError, FormatError: a file is missing or not what it should be.
+    """
+    rules = find_protocol(protocol)
+    thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
+    columns, reference, notes = _both_sides(detections, ground_truth, subset)
+    stretches = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
+    gone = set(read_blocked(blocked) if blocked is not None else ())
+    found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, stretches)
+    annotations = [a for a in reference.annotations if a.video_id not in gone]
+    scores = detection_scores(found, truth, thresholds, as_toolkit=rules.as_toolkit)
+    trivial = detection_scores(whole_video_detections(annotations), truth, thresholds)
+    claimed = {found.labels[i] for i in np.unique(found.label)}
+    snippets = None
+    if detections.is_dir() and (detections / "scores").is_dir():
+        snippets = evaluate_snippets(read_activations(detections / "scores", set(reference.ids)), annotations)
+    notes += [*taken, *detection_counts(found, truth).notes()]
+    missed = tuple(c for c in scores.classes if c not in claimed)
+    return Evaluation(scores, trivial, snippets, tuple(notes), missed, protocol)
+
+
+def diagnose_files(
+    detections: Path,
+    ground_truth: Path,
+    subset: str | None = None,
+    protocol: str = "activitynet",
+    at: float = 0.5,
+) -> tuple[Diagnosis, tuple[str, ...]]:
+    """Where the mAP of detections is lost: see `metrics.diagnosis`. Arguments as in `evaluate_files`.
+
+    Instances without length and repeated ones are left out, whatever the protocol; its thresholds are used, and for
+    "thumos14" DETAD's groups for short instances.
+
+    Returns:
+        The diagnosis, and a sentence for everything that was left out.
+    """
+    rules = find_protocol(protocol)
+    columns, reference, notes = _both_sides(detections, ground_truth, subset, table=False)
+    truth = SegmentTable.from_annotations(reference.annotations)
+    found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
+    bins = BINS.get(protocol, BINS["activitynet"])
+    result = diagnose(found, reference.annotations, rules.t_iou, at, bins)
+    return result, (*notes, *taken, *detection_counts(found, truth).notes())
+
+
+def _both_sides(
+    detections: Path, ground_truth: Path, subset: str | None, table: bool = True
+) -> tuple[SegmentColumns, Reference, list[str]]:
+    """Detections, the ground truth that they are held against, and a sentence for everything left out."""
+    file = segments_file(detections)
+    reference = read_reference(ground_truth, subset, table)
+    notes = list(reference.notes)
+    columns, named = read_submission(file, reference.ids)
+    tried = videos_beside(file, reference.ids)
+    if not tried and detections.is_dir() and (detections / "scores").is_dir():
+        tried = tuple(activation_files(detections / "scores"))
+    named = tuple(dict.fromkeys((*named, *tried)))
+    if subset is None and (tried or file.suffix != ".csv"):
+        reference, note = reference.about(named)
+        notes += note
+    elif subset is None and len(set(columns["video"])) < len(reference.ids):
+        notes.append(
+            f"all {len(reference.ids)} videos are scored: a .csv does not say which were looked at; choose with "
+            "--subset"
+        )
+    _check_overlap(file, ground_truth, named, reference.ids)
+    return columns, reference, notes
+
+
+def segments_file(folder: Path) -> Path:
+    """The file itself, or the table in a folder that `avloc localize` wrote. Raises InputError: there is none."""
+    if not folder.exists():
+        raise InputError(f"{folder}: expected detections, a file or a folder; there is nothing of that name")
+    if not folder.is_dir():
+        return folder
+    for name in ("segments.json", "segments.csv"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder}: expected segments.json or segments.csv in it, as `avloc localize` writes them")
+
+
+def _check_overlap(detections: Path, ground_truth: Path, named: Sequence[str], ids: Sequence[str]) -> None:
+    if named and ids and not set(named) & set(ids):
+        raise InputError(
+            f"{detections} and {ground_truth} have no video in common: detections name e.g. {named[0]!r}, the ground "
+            f"truth e.g. {ids[0]!r}; are they of the same data set and subset?"
+        )
+
+
+def read_activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:
+    """Activations of the chosen videos, from the scores/ of a folder that `avloc localize` wrote."""
+    return [load_activations(path) for video, path in activation_files(folder).items() if video in chosen]

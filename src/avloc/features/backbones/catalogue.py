@@ -1,0 +1,198 @@
+"""All backbones by name: ours, the hub's, and those of other packages. Nothing is loaded before it is asked for.
+
+Another package adds one through an entry point of the group "avloc.backbones" that names a class (or a function) which
+makes a backbone, with no argument or with a `Setup`; docs/backbones.md shows it in 30 lines.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, cast
+
+from avloc.errors import InputError, did_you_mean
+from avloc.features.backbones.families import FAMILIES
+from avloc.features.backbones.protocol import AudioBackbone, Card, Setup, VisualBackbone
+from avloc.features.backbones.sources import I3D_FLOW, I3D_RGB, RESNET152, VGGISH, VGGISH_PCA
+from avloc.features.weights import find
+
+__all__ = ["BACKBONES", "ENTRY_POINTS", "all_backbones", "card", "load_backbone", "status"]
+
+ENTRY_POINTS = "avloc.backbones"
+
+
+def _logmel(setup: Setup) -> AudioBackbone:
+    from avloc.features.backbones.logmel import LogMel
+
+    return LogMel()
+
+
+def _appearance(setup: Setup) -> VisualBackbone:
+    from avloc.features.backbones.appearance import Appearance
+
+    return Appearance()
+
+
+def _vggish(pca: bool, setup: Setup) -> AudioBackbone:
+    from avloc.features.backbones.vggish import Vggish
+
+    return Vggish(setup, pca)
+
+
+def _resnet(setup: Setup) -> VisualBackbone:
+    from avloc.features.backbones.resnet import ResNet152
+
+    return ResNet152(setup)
+
+
+def _i3d(streams: str, flow: Any, setup: Setup) -> VisualBackbone:
+    from avloc.features.backbones.i3d import I3d
+
+    return I3d(setup, streams, flow)
+
+
+def _hub(name: str, setup: Setup) -> VisualBackbone | AudioBackbone:
+    from avloc.features.backbones.hub import load_hub
+
+    return load_hub(name, setup)
+
+
+def _i3d_card(name: str, streams: str, flow: str) -> Card:
+    return Card(
+        name,
+        "visual",
+        2048 if streams == "both" else 1024,
+        "25 pictures/s (16 a snippet at 0.64 s), 224 px" + (f", {flow} flow" if streams != "rgb" else ""),
+        "Apache-2.0",
+        partial(_i3d, streams, flow),
+        weights={"rgb": (I3D_RGB,), "flow": (I3D_FLOW,), "both": (I3D_RGB, I3D_FLOW)}[streams],
+        needs=() if streams == "rgb" else ("cv2",),
+        extra="" if streams == "rgb" else "flow",
+    )
+
+
+def _hub_card(name: str, repository: str = "") -> Card:
+    family = FAMILIES[name.partition(":")[0]]
+    wants = f"sound at {family.rate_hz // 1000} kHz" if family.rate_hz else f"{family.frame_rate} pictures/s"
+    if family.frames:
+        wants = f"{family.frames} pictures a snippet"
+    hub = repository or family.repository
+    needs = ("transformers",)
+    return Card(
+        name, family.modality, family.size, wants, family.licence, partial(_hub, name), hub=hub, needs=needs, extra="hf"
+    )
+
+
+_CARDS = [
+    Card("appearance", "visual", 584, "12 pictures/s, 96 x 128", "Apache-2.0", _appearance),
+    Card("logmel", "audio", 256, "the snippet's sound at 16 kHz", "Apache-2.0", _logmel),
+    Card("vggish", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, False), (VGGISH,)),
+    Card("vggish-pca", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, True), (VGGISH, VGGISH_PCA)),
+    Card("resnet152", "visual", 2048, "16 pictures/s, 224 px", "BSD-3-Clause", _resnet, (RESNET152,)),
+    _i3d_card("i3d", "both", "tvl1"),
+    _i3d_card("i3d-rgb", "rgb", "tvl1"),
+    _i3d_card("i3d-flow", "flow", "tvl1"),
+    _i3d_card("i3d-dis", "both", "dis"),
+    _i3d_card("i3d-flow-dis", "flow", "dis"),
+    *(_hub_card(name) for name in FAMILIES),
+]
+
+BACKBONES: dict[str, Card] = {entry.name: entry for entry in _CARDS}
+"""Those that come with avloc."""
+
+
+def all_backbones() -> dict[str, Card]:
+    """`BACKBONES` and those of other packages; a name that is taken is an error of the other package."""
+    from importlib.metadata import entry_points
+
+    cards = dict(BACKBONES)
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name in cards:
+            raise InputError(
+                f"{point.value}: the entry point {point.name!r} takes the name of another backbone; rename it"
+            )
+        cards[point.name] = _foreign_card(point)
+    return cards
+
+
+def _foreign_card(point: Any) -> Card:
+    """A card from an entry point's own attributes. What cannot be imported is listed all the same, with the reason."""
+    try:
+        maker = point.load()
+    except Exception as error:
+        reason = f"{point.value} does not import: {type(error).__name__}: {error}"
+        return Card(point.name, "?", 0, reason, "?", partial(_broken, reason))
+    if isinstance(maker, Card):
+        return maker
+    facts = {key: getattr(maker, key, None) for key in ("modality", "size", "licence")}
+    return Card(
+        point.name,
+        str(facts["modality"] or "?"),
+        facts["size"] if isinstance(facts["size"], int) else 0,
+        f"of {point.value.partition(':')[0]}",
+        str(facts["licence"] or "?"),
+        partial(_make_foreign, point.name, maker),
+    )
+
+
+def _broken(reason: str, setup: Setup) -> VisualBackbone:
+    raise InputError(f"{reason}; mend or remove that package")
+
+
+def _make_foreign(name: str, maker: Any, setup: Setup) -> VisualBackbone | AudioBackbone:
+    made = maker(setup) if inspect.signature(maker).parameters else maker()
+    if getattr(made, "name", None) != name:
+        raise InputError(f"backbone {name!r}: its own name is {getattr(made, 'name', None)!r}; make the two agree")
+    kinds = {"visual": VisualBackbone, "audio": AudioBackbone}
+    kind = kinds.get(getattr(made, "modality", ""))
+    if kind is None or not isinstance(made, kind):
+        raise InputError(
+            f"backbone {name!r} does not keep the protocol: expected modality, size, licence, weights, and "
+            "frame_rate, frames_per_snippet, frame_size (visual) or rate_hz, window_s (audio)"
+        )
+    return cast(VisualBackbone | AudioBackbone, made)
+
+
+def card(name: str) -> Card:
+    """The card of `name`; a hub family also as "family:owner/repository".
+
+    Raises:
+        InputError: there is none of that name; its nearest neighbours are named.
+    """
+    stem, colon, repository = name.partition(":")
+    if colon and stem in FAMILIES and repository:
+        return _hub_card(name, repository)
+    cards = BACKBONES if name in BACKBONES else all_backbones()
+    if name not in cards:
+        raise InputError(f"no backbone {name!r}.{did_you_mean(name, cards)}")
+    return cards[name]
+
+
+def load_backbone(name: str, setup: Setup | None = None) -> VisualBackbone | AudioBackbone:
+    """The backbone called `name`, with its weights.
+
+    Raises:
+        InputError: no such backbone (its nearest neighbours are named), weights or a module it needs are missing.
+    """
+    return card(name).load(setup or Setup())
+
+
+def status(entry: Card, given: Mapping[str, str] | None = None) -> str:
+    """Whether a backbone could run now, in words; nothing is loaded or fetched."""
+    lacking = [module for module in entry.needs if find_spec(module) is None]
+    if lacking:
+        return f"needs {', '.join(lacking)}: pip install 'avloc[{entry.extra}]'"
+    if entry.hub is not None:
+        return "here" if _on_disk(entry.hub) else f"not here; fetched from the hub: {entry.hub}"
+    missing = [weights.file for weights in entry.weights if find(weights, given or {}) is None]
+    if missing:
+        return f"not here; fetched on first use: {', '.join(missing)}"
+    return "here" if entry.weights else "needs none"
+
+
+def _on_disk(repository: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, "config.json"), str)

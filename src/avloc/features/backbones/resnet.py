@@ -1,0 +1,134 @@
+"""resnet152: 2048 channels, the mean over a snippet's pictures of the global pool (He et al. 2016).
+
+Pictures: 16 a second as AVE's features have (`--fps` changes it), short side 256, centre crop 224, ImageNet's mean and
+deviation. The stride of a bottleneck lies in its 3 x 3 convolution, as in torchvision ("v1.5").
+
+Names of the weights are torchvision's: its resnet152-394f9c45.pth loads as it is, and so do .safetensors of the hub
+with torchvision's names (timm/resnet152.tv_in1k) or with transformers' (microsoft/resnet-152), which are translated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from avloc.features.backbones.network import Network, centre_crop, load_network, pictures_to
+from avloc.features.backbones.protocol import Setup
+from avloc.features.backbones.sources import RESNET152
+
+__all__ = ["Bottleneck", "ResNet", "ResNet152", "with_torchvision_names"]
+
+CROP = 224
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DEPTHS = (3, 8, 36, 3)
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3, 1 x 1 with a shortcut; four times as wide at its end."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or channels != 4 * width:
+            shortcut = nn.Conv2d(channels, 4 * width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(4 * width))
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        maps = F.relu(self.bn1(self.conv1(maps)), inplace=True)
+        maps = F.relu(self.bn2(self.conv2(maps)), inplace=True)
+        return F.relu(self.bn3(self.conv3(maps)) + shortcut)
+
+
+class ResNet(nn.Module):
+    """(n, 3, h, w), normalised -> (n, 2048), the global pool.
+
+    Args:
+        depths: bottlenecks in each of the four stages; (3, 8, 36, 3) is ResNet-152.
+    """
+
+    def __init__(self, depths: tuple[int, int, int, int] = DEPTHS, classes: int = 1000) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False), nn.BatchNorm2d(64)
+        channels = 64
+        for stage, depth in enumerate(depths):
+            width = 64 * 2**stage
+            blocks = []
+            for block in range(depth):
+                blocks.append(Bottleneck(channels, width, 2 if stage and not block else 1))
+                channels = 4 * width
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(channels, classes)  # features do not need it, the published files hold it
+
+    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
+        maps = F.max_pool2d(F.relu(self.bn1(self.conv1(pictures))), 3, 2, padding=1)
+        for stage in range(1, 5):
+            maps = self.get_submodule(f"layer{stage}")(maps)
+        return maps.mean(dim=(2, 3))
+
+
+class ResNet152:
+    """(n, frames, h, w, 3) -> (n, 2048)."""
+
+    name = "resnet152"
+    modality = "visual"
+    size = 2048
+    licence = "BSD-3-Clause"
+    frame_rate: Fraction | None = Fraction(16)
+    frames_per_snippet: int | None = None
+    frame_size: tuple[int, int] | int = 256
+
+    def __init__(self, setup: Setup | None = None) -> None:
+        setup = setup or Setup()
+        module = ResNet()
+        self.weights: str | None = load_network(module, RESNET152, setup, with_torchvision_names)
+        self._network = Network(module, setup, at_once=32)
+
+    def __call__(self, batch: UInt8[np.ndarray, "n frames h w 3"]) -> Float32[np.ndarray, "n size"]:
+        """One row per snippet; one snippet at a time, so that the pictures as floats stay few."""
+        rows = [self._network(self._prepare(snippet)).mean(axis=0) for snippet in batch]
+        return np.stack(rows)
+
+    def _prepare(self, snippet: UInt8[np.ndarray, "frames h w 3"]) -> Float[Tensor, "frames 3 s s"]:
+        pictures = pictures_to(centre_crop(snippet, CROP), self._network.device).float() / 255
+        mean, deviation = (torch.tensor(values, device=pictures.device) for values in (MEAN, DEVIATION))
+        return ((pictures - mean) / deviation).permute(0, 3, 1, 2)
+
+
+_TRANSLATE = [
+    (r"^(?:resnet\.)?embedder\.embedder\.convolution\.", "conv1."),
+    (r"^(?:resnet\.)?embedder\.embedder\.normalization\.", "bn1."),
+    (r"^classifier\.1\.", "fc."),
+]
+
+
+def with_torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under torchvision's names; those of transformers' ResNet are translated, others are left as they are."""
+    return {_torchvision_name(name): value for name, value in state.items()}
+
+
+def _torchvision_name(name: str) -> str:
+    for pattern, replacement in _TRANSLATE:
+        name = re.sub(pattern, replacement, name)
+    match = re.match(
+        r"^(?:resnet\.)?encoder\.stages\.(\d+)\.layers\.(\d+)\.(?:layer\.(\d+)|shortcut)\.(convolution|normalization)\.(.+)$",
+        name,
+    )
+    if match is None:
+        return name
+    stage, block, layer, kind, rest = match.groups()
+    if layer is None:
+        part = f"downsample.{'0' if kind == 'convolution' else '1'}"
+    else:
+        part = f"{'conv' if kind == 'convolution' else 'bn'}{int(layer) + 1}"
+    return f"layer{int(stage) + 1}.{block}.{part}.{rest}"

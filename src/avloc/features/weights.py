@@ -1,0 +1,220 @@
+"""Published weight files: where they are from, whether they are what they claim to be, and how they are read.
+
+A file is looked for, in this order: where the user says (`--weights NAME=PATH`), in the cache folder, at its source.
+The cache is $AVLOC_CACHE, else avloc/ in $XDG_CACHE_HOME, else ~/.cache/avloc. What comes from the cache or the
+network must agree with the published checksum; a path that the user gives is the user's own word.
+
+Nothing in a weight file is executed: .safetensors holds numbers, and .pth/.pt are read with weights_only=True.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avloc.errors import InputError, did_you_mean
+from avloc.system.atomic import whole_file
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["WeightFile", "cache_folder", "digest", "find", "load_into", "read_state", "resolve", "verify"]
+
+_BLOCK = 1 << 20
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights that somebody published.
+
+    Args:
+        name: what `--weights NAME=PATH` calls it.
+        file: its published file name, which is also its name in the cache.
+        url: where it is published.
+        checksum: "sha256:" and the whole hash or its first digits (torch.hub puts eight of them into file names), or
+            "git:" and the SHA-1 of the git blob (`git hash-object FILE`), for files published inside a repository.
+    """
+
+    name: str
+    file: str
+    url: str
+    checksum: str
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights lie; see the top of the file. It need not exist."""
+    if chosen := os.environ.get("AVLOC_CACHE"):
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "avloc"
+
+
+def find(weights: WeightFile, given: Mapping[str, str]) -> Path | None:
+    """Where a weight file lies now, without looking at the network; None when it is not here.
+
+    Args:
+        given: {NAME: path} from the user; "*" stands for every name. A folder is searched for the published file name.
+
+    Raises:
+        InputError: the user names a path at which it is not.
+    """
+    chosen = given.get(weights.name, given.get("*"))
+    if chosen is not None:
+        path = Path(chosen)
+        path = path / weights.file if path.is_dir() else path
+        if not path.is_file():
+            raise InputError(f"--weights {weights.name}={chosen}: expected {weights.file} there, {path} does not exist")
+        return path
+    path = cache_folder() / weights.file
+    return path if path.is_file() else None
+
+
+def resolve(weights: WeightFile, given: Mapping[str, str]) -> Path:
+    """Where a weight file lies; it is fetched when it is not here yet.
+
+    Raises:
+        InputError: it is not here and cannot be fetched (says which file to put where), or its checksum is wrong.
+    """
+    path = find(weights, given)
+    if path is None:
+        return _fetch(weights, cache_folder() / weights.file)
+    if weights.name not in given and "*" not in given:
+        verify(path, weights)
+    return path
+
+
+def verify(path: Path, weights: WeightFile) -> None:
+    """Raises InputError unless the file's checksum is the published one."""
+    kind, _, expected = weights.checksum.partition(":")
+    found = digest(path, kind)
+    if not found.startswith(expected):
+        raise InputError(
+            f"{path}: expected {kind} {expected}, this file has {found[: max(16, len(expected))]}: it is damaged or "
+            f"another file; delete it and get {weights.url} again, or give your own with --weights {weights.name}=PATH"
+        )
+
+
+def digest(path: Path, kind: str = "sha256") -> str:
+    """Checksum of a file in hexadecimal digits: "sha256", or "git" for the SHA-1 that git gives it as a blob."""
+    status = path.stat()
+    return _digest(path, kind, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
+    hashed = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if kind == "git" else hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def _fetch(weights: WeightFile, target: Path) -> Path:
+    """Download to the cache; the file appears there whole and checked, or not at all."""
+    with whole_file(target) as part:
+        try:
+            if os.environ.get("AVLOC_OFFLINE"):
+                raise OSError("AVLOC_OFFLINE is set")
+            _download(weights.url, part)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise InputError(
+                f"the weights {weights.file} are not here and cannot be fetched ({reason}). Get {weights.url} on a "
+                f"machine with a network and put it at {target}, or give its path with --weights {weights.name}=PATH"
+            ) from error
+        verify(part, weights)
+    return target
+
+
+def _download(url: str, part: Path) -> None:
+    from urllib.request import urlopen
+
+    with contextlib.closing(urlopen(url, timeout=_TIMEOUT_S)) as answer, part.open("wb") as file:
+        promised = answer.headers.get("Content-Length")
+        received = 0
+        while block := answer.read(_BLOCK):
+            file.write(block)
+            received += len(block)
+    if promised is not None and received != int(promised):
+        raise OSError(f"the connection broke after {received} of {promised} bytes")
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict from .safetensors, or from .pth/.pt of any age without running what may be hidden in it.
+
+    Raises:
+        InputError: not a file of weights, or one that holds more than numbers.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with torch.serialization.safe_globals(_arrays()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickles, which end in an error or do not matter
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, _unpickling()) as error:
+        raise InputError(
+            f"{path}: expected weights (.safetensors, .pth or .pt with tensors only), cannot read it: "
+            f"{str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
+        ) from error
+    while isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state:
+        raise InputError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
+    return {name: torch.as_tensor(value) for name, value in state.items()}
+
+
+def _unpickling() -> type[Exception]:
+    from pickle import UnpicklingError
+
+    return UnpicklingError
+
+
+def _arrays() -> list[Any]:
+    """What a pickled numpy array of numbers needs, under its old and its new name: it makes arrays and nothing else."""
+    import numpy as np
+    from numpy._core.multiarray import _reconstruct
+
+    kinds = [type(np.dtype(name)) for name in ("float32", "float64", "int64", "uint8")]
+    return [_reconstruct, (_reconstruct, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype, *kinds]
+
+
+def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load weights by name; all must be there and fit.
+
+    Counters of batch normalisation (num_batches_tracked) may be missing: files older than PyTorch 0.4.1 have none.
+
+    Raises:
+        InputError: names missing, left over, or of another shape; lists the first of each.
+    """
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    wrong = [
+        f"{k} is {tuple(given[k].shape)}, expected {tuple(wanted[k].shape)}"
+        for k in wanted.keys() & given.keys()
+        if given[k].shape != wanted[k].shape
+    ]
+    if missing or unknown or wrong:
+        facts = [*_some("missing", missing), *_some("unknown", unknown), *_some("wrong shape", sorted(wrong))]
+        hint = did_you_mean(missing[0], unknown) if missing and len(unknown) < 50 else ""
+        raise InputError(f"{path}: these are not weights of {type(module).__name__}: {'; '.join(facts)}.{hint}")
+    module.load_state_dict(dict(given), strict=False)
+
+
+def _some(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} {what}, e.g. {', '.join(names[:3])}"]

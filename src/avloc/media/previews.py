@@ -1,0 +1,242 @@
+"""What a page shows of a video file without playing it: thumbnails and a waveform; and a proxy where browsers fail.
+
+One decoding pass gives both previews; of videos longer than ten minutes the pictures are key frames found by seeking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from avloc.errors import AvlocError, InputError, MediaError
+from avloc.types import Media
+
+__all__ = ["COLUMNS", "Preview", "ThumbnailSheet", "make_preview", "make_proxy", "plays_in_browsers"]
+
+COLUMNS = 10
+"""Thumbnails in a row; there are never fewer than one row of them."""
+
+_HEIGHT = 54
+_MOST = 120
+_SEEK_ABOVE_S = 600.0
+_WAVE_HZ = 8000
+_PROXY_SIDE = 480
+_PROXY_HZ = 24_000
+_CONTAINERS = {".mp4", ".m4v", ".mov", ".webm", ".mkv"}
+_PICTURES = {"h264", "vp8", "vp9", "av1"}
+_SOUNDS = {"aac", "mp3", "mp3float", "opus", "vorbis", "flac", "pcm_s16le"}
+
+
+@dataclass(frozen=True)
+class ThumbnailSheet:
+    """A JPEG of `count` thumbnails of width x height pixels, COLUMNS in a row, `step_s` apart."""
+
+    jpeg: bytes
+    count: int
+    width: int
+    height: int
+    step_s: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What was found in a file.
+
+    Args:
+        waveform: (n,) loudest sample of n equal stretches, 255 is full scale; None without sound.
+        sheet: None when no picture could be decoded.
+        problem: why something is missing; empty when nothing is.
+    """
+
+    waveform: UInt8[np.ndarray, " n"] | None = None
+    sheet: ThumbnailSheet | None = None
+    problem: str = ""
+
+
+def make_preview(media: Media) -> Preview:
+    """Thumbnails and waveform of a video. What cannot be decoded is missing, and `problem` says why; never raises."""
+    count = max(COLUMNS, min(_MOST, round(media.duration_s)))
+    width = max(16, min(160, round(_HEIGHT * media.width / max(1, media.height) / 2) * 2))
+    step_s = media.duration_s / count
+    wave = _Wave(media.duration_s)
+    pictures: list[np.ndarray] = []
+    sheet, problem = None, ""
+    try:
+        if media.duration_s > _SEEK_ABOVE_S:
+            pictures = _key_frames(media, count, (_HEIGHT, width))
+            wave.take_all(media)
+        else:
+            pictures = _pass(media, step_s, (_HEIGHT, width), wave)
+        if pictures:
+            pictures += [pictures[-1]] * (count - len(pictures))
+            sheet = ThumbnailSheet(_sheet(pictures[:count]), count, width, _HEIGHT, step_s)
+    except AvlocError as error:
+        problem = str(error)
+    return Preview(wave.bytes() if media.has_audio else None, sheet, problem)
+
+
+class _Wave:
+    """Peaks of a sound that comes in blocks; memory does not grow with the sound."""
+
+    def __init__(self, duration_s: float) -> None:
+        count = max(200, min(8000, round(duration_s * 20)))
+        self.peaks = np.zeros(count)
+        self.scale = count / duration_s / _WAVE_HZ  # samples -> stretches
+
+    def take(self, first_sample: int, samples: Float32[np.ndarray, " n"]) -> None:
+        places = ((first_sample + np.arange(len(samples))) * self.scale).astype(int)
+        np.maximum.at(self.peaks, np.minimum(places, len(self.peaks) - 1), np.abs(samples))
+
+    def take_all(self, media: Media) -> None:
+        from avloc.media.decode import sound_blocks
+
+        at = 0
+        for block in sound_blocks(media, _WAVE_HZ):
+            self.take(at, block)
+            at += len(block)
+
+    def bytes(self) -> UInt8[np.ndarray, " n"]:
+        return np.rint(np.clip(self.peaks, 0, 1) * 255).astype(np.uint8)
+
+
+def _pass(media: Media, step_s: float, size: tuple[int, int], wave: _Wave) -> list[np.ndarray]:
+    """The picture in the middle of every step, and all sound, in one go."""
+    from avloc.media.decode import Picture, decode
+
+    pictures = []
+    rate = 2 / Fraction(step_s).limit_denominator(10_000)
+    for item in decode(media, frame_rate=rate, frame_size=size, audio_rate_hz=_WAVE_HZ):
+        if isinstance(item, Picture):
+            if round(item.time_s * rate) % 2:
+                pictures.append(item.rgb)
+        else:
+            wave.take(round(item.time_s * _WAVE_HZ), item.samples)
+    return pictures
+
+
+def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """The key frame before the middle of every step: a seek each, whatever the video's length."""
+    import av
+
+    from avloc.media.container import choose_streams, convertible, first_frame, open_container
+    from avloc.media.probe import rotation_ccw_deg
+    from avloc.system.isolate_child import alive
+
+    pictures: list[np.ndarray] = []
+    with open_container(media.path) as container:
+        stream, _ = choose_streams(container, media.path)
+        base = Fraction(stream.time_base or 1)
+        origin = stream.start_time or 0
+        for k in range(count):
+            alive()
+            at = origin + int(Fraction(media.duration_s) * (2 * k + 1) / (2 * count) / base)
+            try:
+                container.seek(at, stream=stream, backward=True)
+                frame = first_frame(container, stream)
+            except (av.FFmpegError, OverflowError):
+                frame = None
+            if frame is not None:
+                turn = rotation_ccw_deg(frame)
+                height, width = size if turn % 180 == 0 else size[::-1]
+                with convertible(media.path, frame):
+                    small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+                pictures.append(np.rot90(small, turn // 90))
+            elif pictures:
+                pictures.append(pictures[-1])
+    return pictures
+
+
+def _sheet(pictures: list[np.ndarray]) -> bytes:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise InputError("thumbnails need pillow: pip install 'avloc[report]'") from error
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // COLUMNS)
+    sheet = np.zeros((rows * height, COLUMNS * width, 3), np.uint8)
+    for k, picture in enumerate(pictures):
+        top, left = k // COLUMNS * height, k % COLUMNS * width
+        sheet[top : top + height, left : left + width] = picture
+    target = io.BytesIO()
+    Image.fromarray(sheet).save(target, "JPEG", quality=72, optimize=True)
+    return target.getvalue()
+
+
+def plays_in_browsers(media: Media) -> bool:
+    """Whether today's browsers play picture and sound: H.264 (8 bit 4:2:0), VP8, VP9 or AV1 in mp4, mov, webm or mkv.
+
+    HEVC counts as not played: some browsers show a black picture and report no error.
+    """
+    picture, _, sound = media.codec.partition("+")
+    if media.path.suffix.lower() not in _CONTAINERS or picture not in _PICTURES:
+        return False
+    if media.has_audio and sound not in _SOUNDS:
+        return False
+    return picture != "h264" or _pixel_format(media) in ("yuv420p", "yuvj420p")
+
+
+def _pixel_format(media: Media) -> str:
+    from avloc.media.container import choose_streams, open_container
+
+    with open_container(media.path) as container:
+        return str(choose_streams(container, media.path)[0].codec_context.pix_fmt)
+
+
+def make_proxy(media: Media, path: Path) -> bool:
+    """An H.264 + AAC mp4 that every browser plays, at most 480 lines and 30 frames per second, on the same clock.
+
+    Returns:
+        Whether it was made; False when one of this very file is there.
+
+    Raises:
+        MediaError: the video cannot be decoded. InputError: the file cannot be written.
+    """
+    from avloc.media.decode import frames, sound_blocks
+    from avloc.media.encode import write_video
+
+    origin = _origin(media.path)
+    if _comment(path) == origin:
+        return False
+    rate = min(media.frame_rate, Fraction(30))
+    size = _proxy_size(media)
+    sound = _joined(sound_blocks(media, _PROXY_HZ)) if media.has_audio else None
+    pictures = (rgb for _, rgb in frames(media, rate, size))
+    write_video(path, pictures, rate, sound, _PROXY_HZ, crf=26, metadata={"comment": origin})
+    return True
+
+
+def _origin(path: Path) -> str:
+    """A file as it is now: a proxy's place is a number in a list, at which another video may have been."""
+    facts = path.stat()
+    words = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+    return "avloc proxy " + hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def _comment(path: Path) -> str | None:
+    from avloc.media.container import open_container
+
+    try:
+        with open_container(path) as container:
+            return container.metadata.get("comment")
+    except MediaError:
+        return None
+
+
+def _proxy_size(media: Media) -> tuple[int, int]:
+    """(h, w), even, the short side at most _PROXY_SIDE."""
+    scale = min(1.0, _PROXY_SIDE / max(1, min(media.height, media.width)))
+    height, width = (max(2, 2 * math.floor(side * scale / 2)) for side in (media.height, media.width))
+    return height, width
+
+
+def _joined(blocks: Iterable[np.ndarray] | Iterator[np.ndarray]) -> Float32[np.ndarray, " n"] | None:
+    parts = list(blocks)
+    return np.concatenate(parts).astype(np.float32) if parts and sum(map(len, parts)) else None

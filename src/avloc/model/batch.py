@@ -1,0 +1,96 @@
+"""What the network takes and gives: where padding lives, and where it dies.
+
+Axes are [batch, snippet, channel]. Column 0 of a class axis of size 1+C is background. `mask` is True where there is a
+real snippet; whatever lies under False must never change a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from avloc.types import FeatureSequence
+
+__all__ = ["AUDIO", "VISUAL", "Batch", "SnippetOutput", "Window", "collate", "windows"]
+
+AUDIO, VISUAL = 0, 1
+"""Columns of `Batch.present`."""
+
+
+@dataclass
+class Batch:
+    """Padded videos. Each row has a real snippet and at least one modality."""
+
+    audio: Float[Tensor, "b l d_u"]
+    visual: Float[Tensor, "b l d_v"]
+    mask: Bool[Tensor, "b l"]
+    present: Bool[Tensor, "b 2"]
+    labels: Float[Tensor, "b c"]
+
+    def to(self, device: object) -> Batch:
+        """The same batch on another device."""
+        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+
+@dataclass
+class SnippetOutput:
+    """The network's answer for every snippet (Eq. 4 and 5); rows under padding hold finite values without meaning."""
+
+    embedding: Float[Tensor, "b l d"]
+    action_logits: Float[Tensor, "b l c"]
+    reliability: Float[Tensor, "b l"]
+    probs: Float[Tensor, "b l c1"]
+
+
+class Window(NamedTuple):
+    """Snippets first..stop of a video, and which of them count: those nearer to this window's middle than to
+    another's."""
+
+    first: int
+    stop: int
+    keep_first: int
+    keep_stop: int
+
+
+def windows(length: int, size: int | None) -> list[Window]:
+    """A long video as evenly spread windows of `size` snippets that share at least a quarter with their neighbours.
+
+    What the windows keep tiles the video. One window holds all of it when it is no longer than `size`.
+    """
+    if size is None or length <= size:
+        return [Window(0, length, 0, length)]
+    count = 1 + -(-(length - size) // (size - size // 4))
+    first = np.linspace(0, length - size, count).astype(np.int64)
+    edges = [0, *((first[1:] + first[:-1] + size) // 2).tolist(), length]
+    return [Window(s, s + size, a, b) for s, a, b in zip(first.tolist(), edges[:-1], edges[1:], strict=True)]
+
+
+def collate(
+    videos: Sequence[tuple[FeatureSequence, Int[np.ndarray, " _"]]],
+    labels: Float[np.ndarray, "b c"],
+    audio_size: int,
+    visual_size: int,
+) -> Batch:
+    """Chosen rows of some videos, zero-padded to the longest, with the masks that say what is real."""
+    length = max(len(rows) for _, rows in videos)
+    audio = torch.zeros(len(videos), length, audio_size)
+    visual = torch.zeros(len(videos), length, visual_size)
+    mask = torch.zeros(len(videos), length, dtype=torch.bool)
+    present = torch.zeros(len(videos), 2, dtype=torch.bool)
+    for i, (features, rows) in enumerate(videos):
+        mask[i, : len(rows)] = True
+        for column, (name, target) in enumerate((("audio", audio), ("visual", visual))):
+            values = getattr(features, name)
+            if values is not None and target.shape[2]:
+                target[i, : len(rows)] = torch.from_numpy(np.asarray(values[rows], dtype=np.float32))
+                present[i, column] = True
+    return Batch(audio, visual, mask, present, torch.from_numpy(np.asarray(labels, dtype=np.float32)))

@@ -1,0 +1,170 @@
+"""A run folder's weights: one safetensors file that holds all a person needs to use the model, and nothing executable.
+
+RUN/model.safetensors   weights; metadata: classes, feature sizes and backbones, the whole configuration, a checksum
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from avloc.config import RunConfig
+from avloc.errors import FormatError, InputError
+from avloc.model.network import AudioVisualLocalizer, Normalization
+from avloc.model.tian import TianLocalizer
+from avloc.model.wtalc import WTALC
+from avloc.system.atomic import settled, write_whole
+from avloc.version import __version__
+
+__all__ = ["MODEL_FILE", "Localizing", "ModelCard", "is_whole", "load_model", "save_model"]
+
+Localizing = AudioVisualLocalizer | WTALC | TianLocalizer
+"""Whatever turns a Batch into a SnippetOutput: the paper's model and its rivals."""
+
+MODEL_FILE = "model.safetensors"
+_SCHEMA = "1"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model needs to know of itself.
+
+    Args:
+        config: the configuration it was trained with.
+        classes: C names, in column order.
+        audio_size, visual_size: d_u and d_v.
+        backbones: {"audio": name, "visual": name} of the features it was trained on; a name may be absent.
+        step: training steps behind these weights.
+    """
+
+    config: RunConfig
+    classes: tuple[str, ...]
+    audio_size: int
+    visual_size: int
+    backbones: Mapping[str, str]
+    step: int = 0
+
+    @property
+    def visual_normalize(self) -> Normalization:
+        """How visual features are scaled. "auto" is l2 for what a network says, whose length means little, and "scale"
+        for `appearance`, which measures: its length is how much moves."""
+        asked = self.config.model.visual_normalize
+        if asked != "auto":
+            return asked
+        return "scale" if self.backbones.get("visual") == "appearance" else "l2"
+
+    def build(self) -> Localizing:
+        """The network that `model.method` names, freshly initialised."""
+        model = self.config.model
+        if model.method == "w-talc":
+            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=self.visual_normalize)
+        if model.method == "tian":
+            sizes = self.audio_size, self.visual_size, len(self.classes)
+            return TianLocalizer(
+                *sizes,
+                grid_cells=model.grid_cells,
+                audio_normalize=model.audio_normalize,
+                visual_normalize=self.visual_normalize,
+            )
+        fields = model.model_dump(exclude={"method", "grid_cells"}) | {"visual_normalize": self.visual_normalize}
+        return AudioVisualLocalizer(self.audio_size, self.visual_size, len(self.classes), **fields)
+
+
+def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write weights and card, whole or not at all."""
+    metadata = {
+        "schema": _SCHEMA,
+        "avloc": __version__,
+        "config": card.config.model_dump_json(),
+        "classes": json.dumps(card.classes),
+        "audio_size": str(card.audio_size),
+        "visual_size": str(card.visual_size),
+        "backbones": json.dumps(dict(card.backbones)),
+        "step": str(card.step),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    metadata["sha256"] = _checksum(tensors, metadata)
+    write_whole(path, settled(save(tensors, metadata)))
+
+
+def load_model(run: Path) -> tuple[Localizing, ModelCard]:
+    """Model and card of a run folder (or of a .safetensors file), on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: there is no such run. FormatError: the file is damaged or not ours.
+    """
+    path = run if run.suffix == ".safetensors" else run / MODEL_FILE
+    if not path.is_file():
+        below = run / "run"
+        advice = f"give {below}" if (below / MODEL_FILE).is_file() else "train one with `avloc train`"
+        raise InputError(f"{run}: expected a run folder with {MODEL_FILE} in it; {advice}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path}: expected safetensors weights: {error}") from error
+    if metadata.get("schema") != _SCHEMA:
+        raise FormatError(f"{path}: expected weights saved by avloc (schema {_SCHEMA}), got {metadata.get('schema')!r}")
+    if metadata.pop("sha256", None) not in (None, _checksum(weights, metadata)):  # earlier files have none
+        raise FormatError(
+            f"{path}: damaged, its checksum does not agree with its content; `avloc train ... --resume` on that run "
+            "writes it anew"
+        )
+    try:
+        card = _card(metadata)
+        _check_sizes(card, weights)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError, RecursionError) as error:
+        raise FormatError(
+            f"{path}: what it says of itself cannot be read, or does not fit its weights: {error}"
+        ) from error
+    model = card.build()
+    model.load_state_dict(dict(weights))
+    return model.eval(), card
+
+
+def _card(metadata: Mapping[str, str]) -> ModelCard:
+    return ModelCard(
+        config=RunConfig.model_validate_json(metadata["config"]),
+        classes=tuple(json.loads(metadata["classes"])),
+        audio_size=int(metadata["audio_size"]),
+        visual_size=int(metadata["visual_size"]),
+        backbones=json.loads(metadata["backbones"]),
+        step=int(metadata["step"]),
+    )
+
+
+def _check_sizes(card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
+    """ValueError when the configuration describes another model than the weights are of; takes no memory for it."""
+    with torch.device("meta"):
+        described = {name: tuple(value.shape) for name, value in card.build().state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in weights.items()}
+    other = sorted({name for name in described | there if described.get(name) != there.get(name)})
+    if other:
+        name = other[0]
+        raise ValueError(f"{name} should be {described.get(name, 'absent')}, is {there.get(name, 'absent')}")
+
+
+def is_whole(run: Path) -> bool:
+    """Whether a run's model is there and undamaged."""
+    try:
+        load_model(run)
+    except (InputError, FormatError):
+        return False
+    return True
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a model's file says: its words, and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

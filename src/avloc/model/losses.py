@@ -1,0 +1,318 @@
+"""What training minimises (Eq. 6-10, Appendix D): pure functions of a network's output.
+
+Every mean is over real snippets of a video first and over videos after, so that padding and length never weigh.
+
+Where this differs from the paper, or fills its silence
+    * Eq. 6-7: the Gaussian's weights sum to 1 and are renormalised at the ends of a video. With the printed 1/(B+1)
+      over a window of peak 1 the smooth curve is half the raw one, and the loss drives μ to 0.
+    * Eq. 8: with several labels the class term is their mean; a background video has none.
+    * Eq. 9: q is a target and carries no gradient; its window is cut at the ends. It may come from a teacher, may keep
+      to the classes a video is labelled with, and may be taken whole instead of by its argmax (`pseudo_targets`).
+    * Appendix D names the MIL loss without its scores: open-max probabilities or logits (W-TALC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from avloc.model.batch import SnippetOutput
+
+__all__ = [
+    "coactivity_descriptors",
+    "coactivity_loss",
+    "coactivity_pairs",
+    "continuity_loss",
+    "gaussian_smooth",
+    "keep_to_labels",
+    "mil_loss",
+    "mil_targets",
+    "mil_term",
+    "output_terms",
+    "pseudo_localization_loss",
+    "pseudo_targets",
+    "topk_mean",
+    "total_loss",
+    "video_mean",
+    "window_mean",
+]
+
+_TINY = 1e-12  # keeps log finite; far below any score that still has a gradient in float32
+
+
+def topk_mean(scores: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"], divisor: int = 8) -> Float[Tensor, "b c"]:
+    """Mean of each class's top k snippets, k = max(1, ceil(L / divisor)), L the video's real length (App. D)."""
+    lengths = mask.sum(dim=1)
+    k = ((lengths + divisor - 1) // divisor).clamp_min(1)
+    most = int(k.max())
+    lowest = torch.finfo(scores.dtype).min
+    top = scores.masked_fill(~mask[:, :, None], lowest).topk(most, dim=1).values
+    taken = torch.arange(most, device=scores.device)[None, :] < k[:, None]
+    return torch.where(taken[:, :, None], top, torch.zeros_like(top)).sum(dim=1) / k[:, None]
+
+
+def mil_targets(
+    labels: Float[Tensor, "b c"],
+    background: Literal["never", "known", "always"] = "known",
+    background_weight: float = 0.5,
+) -> Float[Tensor, "b c1"]:
+    """Video labels as a distribution over background and classes: each row sums to 1, or to 0 to be left out.
+
+    "known": a video without labels is background, the others are not. "always": every video also holds some
+    background, `background_weight` beside 1 for each label. "never": videos without labels teach nothing here.
+    """
+    empty = labels.sum(dim=1, keepdim=True) == 0
+    weight = {"never": 0.0, "known": 0.0, "always": background_weight}[background]
+    column = torch.full_like(empty, weight, dtype=labels.dtype)
+    if background != "never":
+        column = torch.where(empty, torch.ones_like(column), column)
+    target = torch.cat([column, labels], dim=1)
+    return target / target.sum(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def mil_loss(
+    scores: Float[Tensor, "b l c"],
+    target: Float[Tensor, "b c"],
+    mask: Bool[Tensor, "b l"],
+    kind: Literal["probabilities", "logits"] = "probabilities",
+    divisor: int = 8,
+) -> Float[Tensor, ""]:
+    """Cross-entropy -Σ_c y(c) log s(c) between video labels and video scores, mean over videos (App. D).
+
+    s is the top-k mean over time of the probabilities; of logits, the soft-max of their top-k means (W-TALC's MILL).
+    Rows of `target` that sum to 0 count as 0.
+    """
+    video = topk_mean(scores, mask, divisor)
+    log_scores = F.log_softmax(video, dim=1) if kind == "logits" else video.clamp_min(_TINY).log()
+    return -(target * log_scores).sum(dim=1).mean()
+
+
+def coactivity_descriptors(
+    embedding: Float[Tensor, "b l d"],
+    action_logits: Float[Tensor, "b l c"],
+    labels: Float[Tensor, "b c"],
+    mask: Bool[Tensor, "b l"],
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"], Int[Tensor, "n 2"]]:
+    """For every (video, label): H = Σ_l A_l x_l and Lo = Σ_l (1 - A_l) / (L - 1) x_l, A the soft-max of h over time.
+
+    Returns H, Lo and the (video, class) indices of their rows (App. D; W-TALC's CASL).
+    """
+    videos, classes = labels.nonzero(as_tuple=True)
+    logits = action_logits[videos, :, classes].masked_fill(~mask[videos], torch.finfo(action_logits.dtype).min)
+    high = logits.softmax(dim=1)
+    lengths = mask.sum(dim=1)[videos, None]
+    low = (1 - high) * mask[videos] / (lengths - 1).clamp_min(1)
+    where = torch.stack([videos, classes], dim=1)
+    # one product over the batch as it lies; a copy of the embedding for each label would cost more than the sums
+    slot = (labels != 0).cumsum(dim=1)[videos, classes] - 1
+    weights = high.new_zeros(len(labels), int(slot.max()) + 1 if len(slot) else 1, 2, mask.shape[1])
+    weights = weights.index_put((videos, slot), torch.stack([high, low], dim=1))
+    sums = (weights.flatten(1, 2) @ embedding).unflatten(1, (-1, 2))[videos, slot]
+    return sums[:, 0], sums[:, 1], where
+
+
+def coactivity_pairs(where: Int[Tensor, "n 2"], videos: Int[Tensor, "p 2"] | None = None) -> Int[Tensor, "m 2"]:
+    """Rows i < j of two different videos that share a class; only of the video pairs given, if any are."""
+    first, second = where[:, None], where[None, :]
+    shared = (first[..., 1] == second[..., 1]) & (first[..., 0] < second[..., 0])
+    if videos is not None:
+        ordered = videos.sort(dim=1).values
+        wanted = (first[..., 0, None] == ordered[:, 0]) & (second[..., 0, None] == ordered[:, 1])
+        shared &= wanted.any(dim=-1)
+    return shared.nonzero()
+
+
+def coactivity_loss(
+    high: Float[Tensor, "n d"],
+    low: Float[Tensor, "n d"],
+    where: Int[Tensor, "n 2"],
+    margin: float = 0.5,
+    videos: Int[Tensor, "p 2"] | None = None,
+) -> Float[Tensor, ""]:
+    """Two videos of one class look alike where it happens, and unlike elsewhere (App. D; Paul et al. 2018, CASL).
+
+    ½ [relu(d(H1,H2) - d(H1,Lo2) + δ) + relu(d(H1,H2) - d(Lo1,H2) + δ)], d = 1 - cosine, mean over the shared labels of
+    all pairs. 0 when no pair shares a label; a 1-snippet video has Lo = 0, whose cosine with anything counts as 0.
+    """
+    pairs = coactivity_pairs(where, videos)
+    if not len(pairs):
+        return (high.sum() + low.sum()) * 0.0
+    i, j = pairs.unbind(dim=1)
+    together = _distance(high[i], high[j])
+    apart_j = together - _distance(high[i], low[j]) + margin
+    apart_i = together - _distance(low[i], high[j]) + margin
+    return 0.5 * (apart_i.relu() + apart_j.relu()).mean()
+
+
+def _distance(a: Float[Tensor, "m d"], b: Float[Tensor, "m d"]) -> Float[Tensor, " m"]:
+    return 1 - F.cosine_similarity(a, b, dim=1, eps=1e-8)
+
+
+def window_mean(
+    values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], weights: Float[Tensor, " w"]
+) -> Float[Tensor, "b l *c"]:
+    """Weighted mean around each snippet over an odd window; weights outside the video go to those inside."""
+    inside = mask.to(values.dtype).reshape(*mask.shape, *(1,) * (values.dim() - 2))
+    total, weight = (_window_sum(rows, weights.tolist()) for rows in (values * inside, inside))
+    return total / weight.clamp_min(_TINY)
+
+
+def _window_sum(rows: Float[Tensor, "b l *c"], weights: list[float]) -> Float[Tensor, "b l *c"]:
+    """Σ_i weights[i] · rows[:, l + i - half]: for so few weights, shifted sums beat a general convolution."""
+    length, half = rows.shape[1], len(weights) // 2
+    padded = F.pad(rows, (0, 0) * (rows.dim() - 2) + (half, half))
+    total = weights[0] * padded[:, :length]
+    for i, weight in enumerate(weights[1:], start=1):
+        total = torch.add(total, padded[:, i : i + length], alpha=weight)
+    return total
+
+
+def gaussian_smooth(
+    values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], width: int = 4, sigma: float | None = None
+) -> Float[Tensor, "b l *c"]:
+    """μ_ag of Eq. 6 and μ_sp of Eq. 7: a Gaussian window of `width` + 1 snippets, σ = width / 4 unless given."""
+    offsets = torch.arange(width + 1, dtype=torch.float32) - width / 2
+    spread = sigma or max(width / 4, _TINY)
+    return window_mean(values, mask, torch.exp(-0.5 * (offsets / spread) ** 2))
+
+
+def video_mean(values: Float[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, ""]:
+    """Mean over each video's real snippets, then over videos."""
+    inside = mask.to(values.dtype)
+    return ((values * inside).sum(dim=1) / inside.sum(dim=1)).mean()
+
+
+def continuity_loss(
+    reliability: Float[Tensor, "b l"],
+    probs: Float[Tensor, "b l c1"],
+    labels: Float[Tensor, "b c"],
+    mask: Bool[Tensor, "b l"],
+    width: int = 4,
+    sigma: float | None = None,
+    detach: bool = False,
+) -> Float[Tensor, ""]:
+    """L_cont = mean_l |μ - μ_ag| + |μ - μ_sp| (Eq. 6-8); μ_sp is the smoothed p(ĉ), ĉ each true label."""
+    videos, classes = labels.nonzero(as_tuple=True)
+    agnostic = gaussian_smooth(reliability, mask, width, sigma)
+    specific = gaussian_smooth(probs[videos, :, 1 + classes], mask[videos], width, sigma)
+    if detach:
+        agnostic, specific = agnostic.detach(), specific.detach()
+    gap = (reliability[videos] - specific).abs() / labels.sum(dim=1)[videos, None]
+    per_class = torch.zeros_like(reliability).index_add(0, videos, gap)
+    return video_mean((reliability - agnostic).abs() + per_class, mask)
+
+
+def keep_to_labels(probs: Float[Tensor, "b l c1"], labels: Float[Tensor, "b c"]) -> Float[Tensor, "b l c1"]:
+    """p given that a video holds its labels and nothing else: [1 - μ ; μ shared among the labels as in p]. Ours.
+
+    A video without labels is background in every snippet.
+    """
+    own = probs[:, :, 1:] * labels[:, None, :]
+    share = own / own.sum(dim=2, keepdim=True).clamp_min(_TINY)
+    labelled = (labels.sum(dim=1) > 0).to(probs.dtype)[:, None, None]
+    reliability = (1 - probs[:, :, :1]) * labelled
+    return torch.cat([1 - reliability, reliability * share], dim=2)
+
+
+def pseudo_targets(
+    probs: Float[Tensor, "b l c1"],
+    mask: Bool[Tensor, "b l"],
+    neighbors: int = 4,
+    labels: Float[Tensor, "b c"] | None = None,
+) -> Float[Tensor, "b l c1"]:
+    """q: the mean of p over a snippet and its N neighbours (Eq. 9), without gradient.
+
+    Args:
+        labels: if given, p first keeps to them.
+    """
+    probs = probs.detach()
+    kept = probs if labels is None else keep_to_labels(probs, labels)
+    return window_mean(kept, mask, torch.ones(neighbors + 1))
+
+
+def pseudo_localization_loss(
+    probs: Float[Tensor, "b l c1"],
+    q: Float[Tensor, "b l c1"],
+    mask: Bool[Tensor, "b l"],
+    threshold: float = 0.7,
+    kind: Literal["hard", "soft"] = "hard",
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """L_pseu = mean_l 1(max q ≥ τ) (-log p(ĉ)), ĉ = argmax q (Eq. 9). "soft" is ours: mean_l -Σ_c q(c) log p(c).
+
+    Returns the loss, and the share of snippets whose max q reaches τ, on which the hard one is active (App. B.1
+    reports that share).
+    """
+    confidence, label = q.max(dim=2)
+    active = (confidence >= threshold).to(probs.dtype)
+    log_probs = probs.clamp_min(_TINY).log()
+    if kind == "soft":
+        cost = -(q * log_probs).sum(dim=2)
+    else:
+        cost = active * -log_probs.gather(2, label[:, :, None]).squeeze(2)
+    return video_mean(cost, mask), video_mean(active, mask)
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """L = Σ weight · term by name (Eq. 10).
+
+    Raises:
+        KeyError: a weight names no term, or a term has no weight.
+    """
+    unmatched = set(terms) ^ set(weights)
+    if unmatched:
+        raise KeyError(f"loss terms and weights differ in {sorted(unmatched)}")
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+def mil_term(
+    output: SnippetOutput,
+    labels: Float[Tensor, "b c"],
+    mask: Bool[Tensor, "b l"],
+    mil_scores: Literal["open-max", "logits"] = "open-max",
+    mil_background: Literal["never", "known", "always"] = "known",
+    mil_background_weight: float = 0.5,
+    topk_divisor: int = 8,
+) -> Float[Tensor, ""]:
+    """L_mil of a network's output by its configuration: on p with background in the target, or on h without."""
+    if mil_scores == "logits":
+        return mil_loss(output.action_logits, mil_targets(labels, "never")[:, 1:], mask, "logits", topk_divisor)
+    target = mil_targets(labels, mil_background, mil_background_weight)
+    return mil_loss(output.probs, target, mask, "probabilities", topk_divisor)
+
+
+def output_terms(
+    output: SnippetOutput,
+    labels: Float[Tensor, "b c"],
+    mask: Bool[Tensor, "b l"],
+    guide: Float[Tensor, "b l c1"] | None = None,
+    *,
+    mil_scores: Literal["open-max", "logits"] = "open-max",
+    mil_background: Literal["never", "known", "always"] = "known",
+    mil_background_weight: float = 0.5,
+    topk_divisor: int = 8,
+    smooth_width: int = 4,
+    smooth_sigma: float | None = None,
+    detach_smooth: bool = False,
+    pseudo_labels: Literal["hard", "soft"] = "hard",
+    pseudo_from_labels: bool = False,
+    neighbors: int = 4,
+    threshold: float = 0.7,
+) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
+    """The terms of Eq. 10 that need one video each: mil, continuity, pseudo; and the firing rate of the last.
+
+    `guide` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
+    (The co-activity term needs pairs, which may lie on different machines; see `coactivity_descriptors`.)
+    """
+    mil = mil_term(output, labels, mask, mil_scores, mil_background, mil_background_weight, topk_divisor)
+    guide = output.probs if guide is None else guide
+    q = pseudo_targets(guide, mask, neighbors, labels if pseudo_from_labels else None)
+    pseudo, rate = pseudo_localization_loss(output.probs, q, mask, threshold, pseudo_labels)
+    continuity = continuity_loss(
+        output.reliability, output.probs, labels, mask, smooth_width, smooth_sigma, detach_smooth
+    )
+    return {"mil": mil, "continuity": continuity, "pseudo": pseudo}, rate

@@ -1,0 +1,197 @@
+"""The paper's network: embeddings, cross-attention (`model.fusion`) and the open-max classifier (Eq. 1-5, Fig. 1).
+
+Where this differs from the paper, or fills its silence
+    * Inputs may be standardised with the training set's statistics, which travel with the weights.
+    * The heads may also read each snippet's own embedding (`direct`), one more skip connection: each column of A mixes
+      the whole video into X_att, which says *what* happens there but blurs *when*.
+    * A video may lack a modality: its half of the embedding is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
+from avloc.model.fusion import CrossAttentionFusion
+
+__all__ = [
+    "AudioVisualLocalizer",
+    "InputNorm",
+    "Normalization",
+    "drop",
+    "open_max",
+    "soft_max",
+]
+
+
+Normalization = Literal["none", "l2", "scale", "standard"]
+"""How raw features are scaled, see `InputNorm`."""
+
+
+def open_max(
+    action_logits: Float[Tensor, "*n c"], reliability_logit: Float[Tensor, "*n"]
+) -> tuple[Float[Tensor, "*n c1"], Float[Tensor, "*n"]]:
+    """p = [1 - μ ; μ · soft-max(h)] with μ = sigmoid of its own FC's output (Eq. 5). Returns p and μ."""
+    reliability = reliability_logit.sigmoid()
+    actions = reliability[..., None] * action_logits.softmax(dim=-1)
+    # sigmoid(-x), not 1 - sigmoid(x): the background keeps its precision where μ is near 1
+    return torch.cat([(-reliability_logit).sigmoid()[..., None], actions], dim=-1), reliability
+
+
+def soft_max(
+    action_logits: Float[Tensor, "*n c"], background_logit: Float[Tensor, "*n"]
+) -> tuple[Float[Tensor, "*n c1"], Float[Tensor, "*n"]]:
+    """The closed-set baseline S of Table 2: soft-max over C+1 outputs; 1 - p_0 plays μ's part."""
+    probs = torch.cat([background_logit[..., None], action_logits], dim=-1).softmax(dim=-1)
+    return probs, 1 - probs[..., 0]
+
+
+class InputNorm(nn.Module):
+    """Scales raw features before f_u and f_v. Ours: the paper says nothing of it.
+
+    "standard" subtracts the training set's mean and divides by its deviation, channel by channel (set once by `fit`,
+    saved with the weights); "scale" divides all channels by the same number, so that those of a PCA keep their order;
+    "l2" gives every snippet unit length; "none" does nothing.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, size: int, mode: Normalization) -> None:
+        super().__init__()
+        self.mode = mode
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it needs the training set's statistics."""
+        return self.mode in ("scale", "standard")
+
+    def fit(self, mean: Float[Tensor, " d"], deviation: Float[Tensor, " d"]) -> None:
+        """Take the training set's statistics; a channel that never varies is only centred."""
+        if self.mode == "scale":
+            deviation = deviation.square().mean().sqrt().expand_as(deviation)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+
+    def forward(self, rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        rows = rows.to(self.mean.dtype)  # a network in double precision takes features of single
+        if self.fitted:
+            return (rows - self.mean).div_(self.deviation)
+        return F.normalize(rows, dim=-1) if self.mode == "l2" else rows
+
+
+def drop(x: Float[Tensor, "*n"], share: float) -> Float[Tensor, "*n"]:
+    """Dropout of training. On CPUs from uniform numbers: PyTorch's Bernoulli ones take three times as long there."""
+    if x.device.type != "cpu" or not 0 < share < 1:
+        return F.dropout(x, share)
+    return x * torch.rand(x.shape).ge_(share).mul_(1 / (1 - share)).to(x.dtype)
+
+
+class AudioVisualLocalizer(nn.Module):
+    """Snippet features in, open-max probabilities out: the paper's network (Fig. 1) and its ablations.
+
+    Args:
+        audio_size, visual_size: d_u and d_v of the features; 0 when the data set has none of that kind.
+        num_classes: C.
+        The rest are the fields of `config.ModelConfig`.
+
+    Raises:
+        ValueError: the modality asked for has no features.
+    """
+
+    def __init__(
+        self,
+        audio_size: int,
+        visual_size: int,
+        num_classes: int,
+        modality: Literal["audio-visual", "audio", "visual"] = "audio-visual",
+        num_stages: int = 2,
+        embed_dim: int = 1024,
+        audio_embed_dim: int | None = None,
+        visual_embed_dim: int | None = None,
+        skip: Literal["none", "plain", "dense"] = "dense",
+        share_weight: bool = False,
+        head: Literal["open-max", "soft-max"] = "open-max",
+        direct: bool = False,
+        dropout: float = 0.7,
+        leaky_slope: float = 0.01,
+        correlation_scale: float = 1.0,
+        audio_normalize: Normalization = "none",
+        visual_normalize: Normalization = "none",
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        sizes = {"audio": audio_size, "visual": visual_size}
+        used = ["audio", "visual"] if modality == "audio-visual" else [modality]
+        for name in used:
+            if not sizes[name]:
+                raise ValueError(f"model.modality={modality} needs {name} features; the data has none")
+        dims = {"audio": audio_embed_dim or embed_dim, "visual": visual_embed_dim or embed_dim}
+        self.modality, self.modality_dropout, self.leaky_slope = modality, modality_dropout, leaky_slope
+        normalize = {"audio": audio_normalize, "visual": visual_normalize}
+        self.norms = nn.ModuleDict({name: InputNorm(sizes[name], normalize[name]) for name in used})
+        self.embeds = nn.ModuleDict({name: nn.Linear(sizes[name], dims[name]) for name in used})
+        self.fusion = (
+            CrossAttentionFusion(dims["audio"], dims["visual"], num_stages, skip, share_weight, correlation_scale)
+            if modality == "audio-visual"
+            else None
+        )
+        self.direct = direct and self.fusion is not None and num_stages > 0  # else X_att is that embedding
+        self.dropout = dropout
+        width = sum(dims[name] for name in used) * (1 + self.direct)
+        self.action_head = nn.Linear(width, num_classes)
+        self.background_head = nn.Linear(width, 1)  # μ's logit, or with soft-max the background's
+        self.head = open_max if head == "open-max" else soft_max
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def usable(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, " b"]:
+        """Which videos have a modality that this model takes."""
+        if self.modality == "audio-visual":
+            return present.any(dim=1)
+        return present[:, AUDIO if self.modality == "audio" else VISUAL]
+
+    def forward(self, batch: Batch) -> SnippetOutput:
+        embedding = self.fuse(batch)
+        if self.training:
+            embedding = drop(embedding, self.dropout)
+        logits = self.action_head(embedding)
+        background = self.background_head(embedding).squeeze(-1)
+        probs, reliability = self.head(logits, background)
+        return SnippetOutput(embedding, logits, reliability, probs)
+
+    def fuse(self, batch: Batch) -> Float[Tensor, "b l d"]:
+        """What the heads read, before dropout: X_att (Eq. 4), and with `direct` [X_att ; x_u ; x_v].
+
+        In a uni-modal model that modality's embedding.
+        """
+        present = self._hidden(batch.present) if self.training and self.modality_dropout else batch.present
+        if self.fusion is None:
+            column = AUDIO if self.modality == "audio" else VISUAL
+            rows = batch.audio if column == AUDIO else batch.visual
+            return self._embed(self.modality, rows, present[:, column])
+        audio = self._embed("audio", batch.audio, present[:, AUDIO])
+        visual = self._embed("visual", batch.visual, present[:, VISUAL])
+        fused = self.fusion(audio, visual, batch.mask, present.all(dim=1))
+        return torch.cat([*fused, audio, visual] if self.direct else fused, dim=-1)
+
+    def _embed(self, name: str, rows: Float[Tensor, "b l d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b l d_x"]:
+        """x = LeakyReLU(FC(·)) (§3.1, Appendix C); zero where the modality is missing."""
+        embedded = F.leaky_relu(self.embeds[name](self.norms[name](rows)), self.leaky_slope)
+        return embedded.masked_fill_(~present[:, None, None], 0.0)
+
+    def _hidden(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, "b 2"]:
+        """Modality dropout: of some videos that have both, one is hidden, sound or picture with equal chance."""
+        hide = torch.rand(len(present), device=present.device) < self.modality_dropout
+        which = torch.randint(2, (len(present),), device=present.device)
+        drop = F.one_hot(which, 2).bool() & (hide & present.all(dim=1))[:, None]
+        return present & ~drop

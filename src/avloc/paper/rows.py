@@ -1,0 +1,151 @@
+"""What to train for each row of the paper's tables: the changes to a base configuration, nothing else.
+
+Sizes are shares of the base's d_x, which is 1,024 in the paper: a base of 128 gives Table 8 at an eighth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from avloc.config import RunConfig, preset
+from avloc.errors import InputError, did_you_mean
+from avloc.paper.published import PAPER
+from avloc.presets import RIVALS
+
+__all__ = ["ROWS", "Recipe", "recipes_of"]
+
+PAPER_EMBED_DIM = 1024  # paper §4.2; shares are of this
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one row differs from the base configuration.
+
+    Args:
+        changes: {"section.key": value}.
+        share, audio_share, visual_share: d_x, d_xu and d_xv as shares of the base's d_x; the latter two None: as d_x.
+        start: the recipe whose run gives the frozen stages; `changes` says how many.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    share: float = 1.0
+    audio_share: float | None = None
+    visual_share: float | None = None
+    start: Recipe | None = None
+
+    def config(self, base: str, overrides: Mapping[str, Any], seed: int) -> RunConfig:
+        """The whole configuration of this row.
+
+        Args:
+            base: name of a preset. overrides: changes to it that hold for all rows; the row's own win.
+
+        Raises:
+            ConfigError: an unknown preset or key.
+        """
+        width = preset(base, {**overrides, **self.changes}).model.embed_dim
+        sizes: dict[str, Any] = {"model.embed_dim": _size(width, self.share)}
+        for name, share in (("audio", self.audio_share), ("visual", self.visual_share)):
+            if share is not None:
+                sizes[f"model.{name}_embed_dim"] = _size(width, share)
+        return preset(base, {**overrides, **sizes, **self.changes, "train.seed": seed})
+
+
+def _size(width: int, share: float) -> int:
+    return max(1, round(width * share))
+
+
+def _stages(count: int, **more: Any) -> Recipe:
+    return Recipe({"model.num_stages": count, **{key.replace("__", "."): value for key, value in more.items()}})
+
+
+_ONLY: dict[str, dict[str, Any]] = {  # which consistency losses are on, and which classifier (§4.3, Tables 2, 9 and 10)
+    "S-0": {"model.head": "soft-max", "loss.continuity_weight": 0.0, "loss.pseudo_weight": 0.0},
+    "S-I": {"model.head": "soft-max", "loss.continuity_weight": 0.0},
+    "O-0": {"loss.continuity_weight": 0.0, "loss.pseudo_weight": 0.0},
+    "O-I": {"loss.pseudo_weight": 0.0},
+    "O-II": {"loss.continuity_weight": 0.0},
+    "O-III": {},
+}
+_VISUAL = {"model.modality": "visual"}
+
+
+def _losses(name: str, stages: int = 2) -> Recipe:
+    return Recipe({"model.num_stages": stages, **_ONLY[name]})
+
+
+def _frozen(skip: str) -> Recipe:
+    return Recipe(
+        {"model.num_stages": 3, "model.skip": skip, "train.frozen_stages": 2}, start=_stages(2, model__skip=skip)
+    )
+
+
+def _table7() -> dict[str, Recipe]:
+    rows = {}
+    for name, skip in (("w/o skip", "none"), ("w/ skip", "plain"), ("w/ dense skip", "dense")):
+        rows[f"{name}, 2-stage"] = _stages(2, model__skip=skip)
+        rows[f"{name}, 3-stage"] = _stages(3, model__skip=skip)
+        if skip != "none":
+            rows[f"{name}, 3-stage, 2 frozen"] = _frozen(skip)
+    return rows
+
+
+def _table8() -> dict[str, Recipe]:
+    rows = {}
+    for audio in (128, 512, 1024, 2048):
+        for visual in (512, 1024, 2048):
+            square = audio == visual == PAPER_EMBED_DIM  # then it is Table 1's 1-stage model, and its run
+            heard, seen = (None if square else size / PAPER_EMBED_DIM for size in (audio, visual))
+            name = f"1-stage, {audio} x {visual}"
+            rows[name] = Recipe({"model.num_stages": 1}, audio_share=heard, visual_share=seen)
+    rows["2-stage, 1024 x 1024"] = _stages(2)
+    return rows
+
+
+ROWS: dict[str, dict[str, Recipe]] = {
+    "table1": {
+        "audio": Recipe({"model.modality": "audio"}),
+        "visual": Recipe(_VISUAL),
+        **{f"{t}-stage": _stages(t) for t in range(4)},
+    },
+    "table2": {name: _losses(name) for name in ("S-I", "O-I", "O-II", "O-III")},
+    "table3": {
+        "w/o skip connection": _stages(2, model__skip="none"),
+        "w/ skip connection": _stages(2, model__skip="plain"),
+        "w/ dense skip connections": _stages(2),
+    },
+    "table4": {
+        "visual-only, 1024": Recipe(_VISUAL),
+        "1-stage, 1024": _stages(1),
+        "2-stage, 1024": _stages(2),
+        "visual-only, 512": Recipe(_VISUAL, share=0.5),
+        "2-stage, 512": Recipe({"model.num_stages": 2}, share=0.5),
+    },
+    "table5": {"Tian et al. (2018)": Recipe(RIVALS["tian"]), "Proposed": _stages(2)},
+    "table6": {
+        "Paul et al. (2018)": Recipe(RIVALS["w-talc"]),
+        "Tian et al. (2018)": Recipe(RIVALS["tian"]),
+        "Naive fusion (0-stage)": _losses("S-0", stages=0),
+        "Naive fusion (0-stage) + CL": _losses("S-I", stages=0),
+        "Ours": _stages(2),
+        "Ours (efficient)": Recipe({"model.num_stages": 2}, share=0.5),
+    },
+    "table7": _table7(),
+    "table8": _table8(),
+    "table9": {f"{t}-stage, {name}": _losses(name, t) for t in range(4) for name in ("O-I", "O-II", "O-III")},
+    "table10": {name: _losses(name) for name in _ONLY},
+}
+"""table -> row -> recipe. Rows of the paper that are missing here are other people's published numbers."""
+
+
+def recipes_of(names: list[str]) -> dict[str, dict[str, Recipe]]:
+    """The tables asked for; all of them for an empty list.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    for name in names:
+        if name not in ROWS:
+            raise InputError(f"there is no {name!r} in the paper.{did_you_mean(name, PAPER)}")
+    return {name: rows for name, rows in ROWS.items() if name in names or not names}

@@ -1,0 +1,155 @@
+"""Which cells the tables need, and computing those that are not there, on one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from avloc.errors import AvlocError, StorageError
+from avloc.paper.cells import Cell, DataSet, Progress, compute
+from avloc.paper.rows import Recipe
+from avloc.system.locks import alone_in
+from avloc.system.pool import keep_freed_memory, pool
+
+__all__ = ["cell_of", "compute_all", "needed"]
+
+
+def cell_of(recipe: Recipe, data: DataSet, seed: int, overrides: Mapping[str, Any], out: Path) -> Cell:
+    """The cell of a row on a data set with a seed.
+
+    Raises:
+        ConfigError: an override that does not exist or is out of range.
+    """
+    start = recipe.start
+    parent = None if start is None else cell_of(start, data, seed, overrides, out)
+    more = {} if parent is None else {"train.init_from": "(the parent's run)"}
+    return Cell(data, recipe.config(data.name, {**overrides, **more}, seed), out, parent)
+
+
+def needed(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that are not finished, each once, in waves: a wave needs only what the waves before it made."""
+    waves: list[dict[str, Cell]] = []
+
+    def add(cell: Cell) -> int:
+        depth = 0 if cell.parent is None else add(cell.parent) + 1
+        while len(waves) <= depth:
+            waves.append({})
+        if not cell.path.exists():
+            waves[depth].setdefault(cell.key, cell)
+        return depth
+
+    for cell in cells:
+        add(cell)
+    return [list(wave.values()) for wave in waves if wave]
+
+
+def compute_all(
+    cells: Sequence[Cell], workers: int = 1, ray: str | None = None, progress: Progress | None = None
+) -> dict[str, str]:
+    """Compute what is not finished.
+
+    Args:
+        workers: processes on this machine. ray: address of a cluster instead, which shares this disk.
+        progress: called with (cells done, cells, a few words).
+
+    Returns:
+        {key: reason} of the cells that failed; the others are finished.
+
+    Raises:
+        InputError: Ray is asked for and not there, or another process is at work in the same folder.
+        StorageError: nothing can be written.
+    """
+    with ExitStack() as locks:
+        for home in sorted({cell.home for cell in cells}):
+            locks.enter_context(alone_in(home, "the tables"))
+        return _compute_missing(cells, workers, ray, progress)
+
+
+def _compute_missing(cells: Sequence[Cell], workers: int, ray: str | None, progress: Progress | None) -> dict[str, str]:
+    waves = needed(cells)
+    total, done = sum(map(len, waves)), 0
+    failed: dict[str, str] = {}
+    for wave in waves:
+        ready = [cell for cell in wave if cell.parent is None or cell.parent.key not in failed]
+        failed |= {cell.key: "the run its frozen stages come from failed" for cell in wave if cell not in ready}
+        for cell, reason in _wave(ready, workers, ray, progress, done, total):
+            done += 1
+            if reason:
+                failed[cell.key] = reason
+            if progress is not None:
+                progress(done, total, cell.key)
+    return failed
+
+
+def _wave(
+    cells: Sequence[Cell], workers: int, ray: str | None, progress: Progress | None, done: int, total: int
+) -> Iterator[tuple[Cell, str]]:
+    if ray is not None:
+        yield from _over_ray(cells, ray, workers)
+    elif workers > 1 and len(cells) > 1:
+        yield from _over_processes(cells, workers)
+    else:
+        for k, cell in enumerate(cells):
+            inner = None if progress is None else _inside(progress, done + k, total)
+            yield cell, _attempt(cell, inner)
+
+
+def _inside(progress: Progress, done: int, total: int) -> Progress:
+    def report(step: int, steps: int, text: str) -> None:
+        progress(max(done, 1), total, f"step {step}/{steps}, {text}")
+
+    return report
+
+
+def _attempt(cell: Cell, progress: Progress | None = None) -> str:
+    """Compute; "" when all went well, else the reason. StorageError: the next cell could not be written either."""
+    keep_freed_memory()
+    try:
+        compute(cell, progress)
+    except StorageError:
+        raise
+    except (AvlocError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _over_processes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, str]]:
+    with pool(workers) as processes:
+        flying = {processes.submit(_attempt, cell): cell for cell in cells}
+        for future in as_completed(flying):
+            try:
+                yield flying[future], future.result()
+            except BrokenProcessPool:
+                yield (
+                    flying[future],
+                    "a process died, perhaps of memory; run it again with fewer workers",
+                )
+
+
+def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tuple[Cell, str]]:
+    from avloc.features.ray_cluster import cluster
+
+    with cluster(address, workers) as ray:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_attempt)
+        flying = {task.remote(_absolute(cell)): cell for cell in cells}
+        while flying:
+            ready, _ = ray.wait(list(flying), num_returns=1)
+            cell = flying.pop(ready[0])
+            try:
+                yield cell, ray.get(ready[0])
+            except ray.exceptions.RayError as error:
+                yield cell, f"the worker failed: {str(error).splitlines()[0]}"
+
+
+def _absolute(cell: Cell) -> Cell:
+    """The same cell with paths that mean the same wherever a worker stands."""
+    parent = None if cell.parent is None else _absolute(cell.parent)
+    return replace(
+        cell, home=cell.home.resolve(), data=replace(cell.data, folder=cell.data.folder.resolve()), parent=parent
+    )

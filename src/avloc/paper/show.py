@@ -1,0 +1,151 @@
+"""Our cells beside the paper's: as a table for the terminal, as CSV (one line a cell) and as Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avloc.paper.cells import Cell, DataSet, read_cell
+from avloc.paper.multiply_adds import multiply_adds
+from avloc.paper.published import ACCURACY, FLOPS, PAPER, PaperTable
+from avloc.paper.rows import ROWS
+from avloc.system.atomic import write_whole
+from avloc.system.text import csv_text
+
+__all__ = ["Filled", "fill", "lines_of", "narrow", "title_of", "write_tables"]
+
+EXTRA = ("background recall", "event F1")
+"""What accuracy alone hides; ours only, in tables that have accuracy."""
+
+Values = dict[tuple[str, str], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """One of the paper's tables with our numbers.
+
+    Args:
+        name, paper: which table.
+        data: name of our data set; "" when there is none.
+        columns: the paper's that the data can answer, then ours.
+        ours: {(row, column): one number a seed}, in [0, 1], multiply-adds as they are.
+        trivial: {column: true classes over whole videos}, in [0, 1].
+    """
+
+    name: str
+    paper: PaperTable
+    data: str
+    columns: tuple[str, ...]
+    ours: Values
+    trivial: Mapping[str, float]
+
+
+def fill(name: str, data: DataSet | None, cells: Mapping[str, Sequence[Cell]]) -> Filled:
+    """A table with whatever is finished.
+
+    Args:
+        name: "table1" and so on.
+        data: None gives the paper's cells, and the multiply-adds, which need no data.
+        cells: {row: its cells, one a seed}.
+    """
+    paper = PAPER[name]
+    columns = _columns(paper, data)
+    ours: Values = {}
+    trivial: dict[str, float] = {}
+    for row, runs in cells.items():
+        scores = [facts["scores"] for cell in runs if (facts := read_cell(cell.path)) is not None]
+        for column in columns:
+            values = tuple(s[column] for s in scores if column in s)
+            if values:
+                ours[row, column] = values
+        for found in scores:
+            trivial |= {c: found[f"trivial {c}"] for c in columns if f"trivial {c}" in found}
+    if FLOPS in columns:
+        for row, recipe in ROWS[name].items():
+            ours[row, FLOPS] = (multiply_adds(recipe.config("paper", {}, 0)),)
+    return Filled(name, paper, data.name if data is not None else "", columns, ours, trivial)
+
+
+def _columns(paper: PaperTable, data: DataSet | None) -> tuple[str, ...]:
+    """AVE's numbers for AVE, ActivityNet's for ActivityNet, all for anything else; ours where something was run."""
+    kept = paper.columns
+    if data is not None and data.name in ("ave", "activitynet"):
+        kept = tuple(c for c in paper.columns if (c == ACCURACY) == (data.name == "ave") or c == FLOPS)
+    return (*kept, *EXTRA) if data is not None and ACCURACY in kept else kept
+
+
+def lines_of(filled: Filled, columns: Sequence[str]) -> list[list[str]]:
+    """Rows of text: a line for the paper, one for ours below it where there is one, the trivial baseline last."""
+    lines = []
+    for row in filled.paper.rows:
+        lines.append([row, *(filled.paper.cell(row, c) for c in columns)])
+        values = [filled.ours.get((row, c), ()) for c in columns]
+        if any(values):
+            lines.append(["  ours", *(_text(c, v) for c, v in zip(columns, values, strict=True))])
+    if filled.trivial:
+        cells = [_text(c, (filled.trivial[c],) if c in filled.trivial else ()) for c in columns]
+        lines.append(["whole video, true class", *cells])
+    return lines
+
+
+def narrow(filled: Filled) -> list[str]:
+    """Columns that fit a terminal: of ten thresholds three; tables.md has them all."""
+    if len(filled.columns) <= 9:
+        return list(filled.columns)
+    return [c for c in filled.columns if not c.startswith("mAP") or c in ("mAP@0.5", "mAP@0.75", "mAP@0.95")]
+
+
+def _text(column: str, values: Sequence[float]) -> str:
+    """Mean, and the seeds' standard deviation when there are several; percent, or 4.5e6."""
+    if not values:
+        return ""
+    if column == FLOPS:
+        return f"{values[0] / 1e6:.2f}e6"
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def title_of(filled: Filled) -> str:
+    """What stands above it: whose numbers they are, the paper's table, and what our lines are of."""
+    seeds = max((len(v) for (_, c), v in filled.ours.items() if c != FLOPS), default=0)
+    ours = f"ours: {filled.data}, {seeds} seed{'s' * (seeds > 1)}" if seeds else "no runs of ours"
+    return f"Table {filled.paper.number} (p. {filled.paper.page}), {filled.paper.title}: the paper's numbers; {ours}"
+
+
+def _markdown(filled: Filled) -> str:
+    head = ["", *filled.columns]
+    rows = [head, ["---"] * len(head), *lines_of(filled, filled.columns)]
+    return f"### {title_of(filled)}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _csv(tables: Sequence[Filled]) -> str:
+    head = ["table", "page", "row", "column", "paper", "data", "mean", "std", "seeds", "values"]
+    rows: list[Sequence[object]] = [head]
+    for filled in tables:
+        for row in filled.paper.rows:
+            for column in filled.columns:
+                values = filled.ours.get((row, column), ())
+                cell = filled.paper.cell(row, column)
+                if not (cell or values):
+                    continue
+                mean = f"{statistics.mean(values):.6g}" if values else ""
+                spread = f"{statistics.stdev(values):.6g}" if len(values) > 1 else ""
+                each = " ".join(f"{v:.6g}" for v in values)
+                where = [filled.paper.number, filled.paper.page, row, column, cell, filled.data]
+                rows.append([*where, mean, spread, len(values), each])
+    return csv_text(rows)
+
+
+NOTE = """Paper: Lee et al., ICLR 2021, cells verbatim, percent. Ours: percent, mean ± standard deviation over seeds.
+Multiply-adds are per snippet, counted by torch from the modules at the paper's sizes.
+"""
+
+
+def write_tables(tables: Sequence[Filled], out: Path) -> tuple[Path, Path]:
+    """OUT/tables.csv and OUT/tables.md; returns their paths."""
+    targets = out / "tables.csv", out / "tables.md"
+    write_whole(targets[0], _csv(tables))
+    write_whole(targets[1], NOTE + "\n" + "\n".join(map(_markdown, tables)))
+    return targets

@@ -1,0 +1,178 @@
+"""A folder full of videos through a trained run: segments, scores and tables out; one that fails costs itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from avloc.errors import AvlocError, InputError, StorageError
+from avloc.exporting import clear_formats, write_detections
+from avloc.features import extract_one
+from avloc.formats.activations import activation_files, save_activations
+from avloc.formats.failures import Failure, write_failures
+from avloc.localize import likely_from
+from avloc.media.find import VideoNames, find_media, name_videos
+from avloc.pipeline.localizer import Localizer
+from avloc.system.atomic import inside, write_whole
+from avloc.system.isolate import guarded
+from avloc.system.locks import alone_in
+from avloc.system.text import count_of, csv_text, readable
+from avloc.types import Detection, FeatureSequence
+from avloc.version import __version__
+
+__all__ = ["Localized", "counted", "find_inputs", "localize_all"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Localized:
+    """What is kept of each of many videos; their activations, which would fill the memory, lie in scores/."""
+
+    detections: tuple[Detection, ...]
+    duration_s: float
+    modalities: tuple[str, ...]
+    path: Path | None
+
+    def likely(self, least: float) -> tuple[Detection, ...]:
+        """Its detections that score at least so much."""
+        return tuple(d for d in self.detections if d.score >= least)
+
+
+def counted(found: Mapping[str, Localized], decode: str) -> str:
+    """How many detections there are, and how many of them count as found (`avloc.localize.likely_from`)."""
+    least = likely_from(decode)
+    total = sum(len(result.detections) for result in found.values())
+    likely = sum(len(result.likely(least)) for result in found.values())
+    said = f"{count_of(total, 'detection')} in {count_of(len(found), 'video')}"
+    return f"{said}, {likely} scoring at least {least:g}" if least else said
+
+
+def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
+    """Videos and feature files that `paths` name: files, folders and globs. A folder of features gives those."""
+    features: list[Path] = []
+    rest: list[str | Path] = []
+    for path in map(Path, paths):
+        if path.suffix == ".safetensors" and path.is_file():
+            features.append(path)
+        elif path.is_dir() and any(path.rglob("*.safetensors")):
+            features += sorted(path.rglob("*.safetensors"))
+        else:
+            rest.append(path)
+    return features + (find_media(rest) if rest else [])
+
+
+def localize_all(
+    localizer: Localizer,
+    inputs: Sequence[Path],
+    out: Path,
+    formats: Sequence[str] = ("json", "csv"),
+    progress: Progress | None = None,
+    media: Mapping[str, Path] | None = None,
+) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
+    """Localize every input and write a folder of results; an unreadable one costs itself only.
+
+    Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
+    videos.csv (its labels: of detections that count as found, `avloc.localize.likely_from`),
+    scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
+
+    An earlier result in that folder is taken away first: one that is interrupted leaves no old segments beside new
+    scores.
+
+    Args:
+        media: {video_id: its file}, where the inputs are features: formats that count frames need it.
+
+    Raises:
+        InputError: another process is at work in that folder, or it cannot be written to.
+        StorageError: the disk is full, read-only or gone.
+    """
+    with alone_in(out, "the detections"):
+        clear_formats(out)
+        for name in ("videos.csv", "run.yaml"):
+            (out / name).unlink(missing_ok=True)
+        return _localize_all(localizer, inputs, out, formats, progress, media or {})
+
+
+def _localize_all(
+    localizer: Localizer,
+    inputs: Sequence[Path],
+    out: Path,
+    formats: Sequence[str],
+    progress: Progress | None,
+    media: Mapping[str, Path],
+) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
+    found: dict[str, Localized] = {}
+    failures = []
+    names = name_videos([path for path in inputs if path.suffix != ".safetensors"])
+    for done, (path, given) in enumerate(_extracted(localizer, inputs, names), start=1):
+        try:
+            if isinstance(given, AvlocError):
+                raise given
+            result = localizer.localize(given)
+            if result.video_id in found:
+                raise InputError(
+                    f"calls itself {result.video_id}, as an earlier one does; give each video its own name"
+                )
+            source = path if isinstance(given, FeatureSequence) else result.path
+            save_activations(inside(out / "scores", f"{result.video_id}.safetensors"), result.activations)
+            found[result.video_id] = Localized(result.detections, result.duration_s, result.modalities, source)
+        except StorageError:  # the next one could not be written either
+            raise
+        except AvlocError as error:
+            failures.append(Failure(readable(names(path)), readable(path), str(error)))
+        if progress is not None:
+            progress(done, len(inputs), path.name)
+    files = {name: result.path or media.get(name) for name, result in found.items()}
+    write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
+    write_whole(out / "videos.csv", _videos_table(found, files, likely_from(localizer.options.decode)))
+    write_whole(out / "run.yaml", _run_card(localizer))
+    write_failures(out / "failures.csv", failures)
+    _drop_scores_of_others(out / "scores", found)
+    return found, tuple(failures)
+
+
+def _drop_scores_of_others(scores: Path, found: Mapping[str, Localized]) -> None:
+    """Scores of videos that an earlier localization wrote here, and that this one knows nothing of."""
+    for video, path in activation_files(scores).items():
+        if video not in found:
+            path.unlink()
+
+
+def _extracted(
+    localizer: Localizer, inputs: Sequence[Path], names: VideoNames
+) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
+    """Inputs in their order. Several videos are decoded in a process that may die, one ahead of the model."""
+    videos = [path for path in inputs if path.suffix != ".safetensors"]
+    if len(videos) < 2:
+        yield from ((path, path) for path in inputs)
+        return
+    extract = partial(extract_one, options=localizer.extraction, names=names)
+    extracted = guarded(extract, videos, in_order=True)
+    for path in inputs:
+        yield (path, path) if path.suffix == ".safetensors" else next(extracted)
+
+
+def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None], least: float) -> str:
+    rows: list[Sequence[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
+    for name, result in found.items():
+        labels = ";".join(dict.fromkeys(d.label for d in result.likely(least)))
+        path = files[name]
+        row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
+        rows.append([*row, readable(path.resolve()) if path is not None else ""])
+    return csv_text(rows)
+
+
+def _run_card(localizer: Localizer) -> str:
+    card = localizer.card
+    facts = {
+        "avloc": __version__,
+        "classes": list(card.classes),
+        "backbones": dict(card.backbones),
+        "step": card.step,
+        "config": {**card.config.model_dump(), "localize": localizer.options.model_dump()},
+    }
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,155 @@
+"""Weakly labelled videos as batches: the pair-planting sampler, the snippets taken, and the padding.
+
+Everything random is a function of (seed, step), so a run that resumes at step n sees what it would have seen, on
+however many processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from avloc.model.batch import Batch, collate
+from avloc.types import FeatureSequence, WeakVideo
+
+__all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "bin_sample"]
+
+
+def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """One random snippet from each of `count` bins, equal up to a snippet; all when there are no more than `count`."""
+    if count is None or length <= count:
+        return np.arange(length)
+    edges = np.linspace(0, length, count + 1).astype(np.int64)
+    return rng.integers(edges[:-1], edges[1:])
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and deviation of each channel over the snippets of a set, for `InputNorm`; None where there are none."""
+
+    audio: tuple[np.ndarray, np.ndarray] | None
+    visual: tuple[np.ndarray, np.ndarray] | None
+
+
+class WeakDataset:
+    """Videos with labels, features loaded when needed and kept while they fit.
+
+    Args:
+        ids: names of the videos, fixed order.
+        labels: (n, C) 0/1.
+        classes: C names.
+        load: name -> features; called for a video each time it is not in the cache.
+        audio_size, visual_size: d_u and d_v; 0 when the set has none.
+        cache_bytes: how much to keep in memory. Beyond it videos are read again each time they are drawn, which the
+            page cache makes cheap: half a GiB holds all of AVE and keeps training at ActivityNet size well under 3 GB.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        labels: Float[np.ndarray, "n c"],
+        classes: Sequence[str],
+        load: Callable[[str], FeatureSequence],
+        audio_size: int,
+        visual_size: int,
+        cache_bytes: int = 1 << 29,
+    ) -> None:
+        self.ids, self.labels, self.classes = list(ids), labels, tuple(classes)
+        self.audio_size, self.visual_size = audio_size, visual_size
+        self._load, self._room = load, cache_bytes
+        self._cache: dict[str, FeatureSequence] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def features(self, index: int) -> FeatureSequence:
+        """Features of one video."""
+        name = self.ids[index]
+        if name in self._cache:
+            return self._cache[name]
+        features = self._load(name)
+        size = sum(rows.nbytes for rows in (features.audio, features.visual) if rows is not None)
+        if size <= self._room:
+            self._room -= size
+            self._cache[name] = features
+        return features
+
+    def video(self, index: int) -> WeakVideo:
+        """One video as training may know it."""
+        names = tuple(self.classes[c] for c in np.flatnonzero(self.labels[index]))
+        return WeakVideo(self.features(index), names)
+
+    def batch(self, indices: Int[np.ndarray, " b"], snippets: int | None = None, seed: Sequence[int] = (0,)) -> Batch:
+        """Videos `indices` as a Batch; of a longer one `snippets` are drawn, by `seed` and the video's index alone."""
+        chosen = []
+        for index in indices.tolist():
+            features = self.features(index)
+            rng = np.random.default_rng([*seed, index])
+            chosen.append((features, bin_sample(features.grid.count, snippets, rng)))
+        return collate(chosen, self.labels[indices], self.audio_size, self.visual_size)
+
+    def statistics(self, limit: int = 1000) -> FeatureStatistics:
+        """Channel means and deviations over (at most `limit`, evenly chosen) videos, every video weighing the same."""
+        take = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).round().astype(int)).tolist()
+        sums: dict[str, list[np.ndarray]] = {"audio": [], "visual": []}
+        for index in take:
+            features = self.features(index)
+            for name in features.modalities:
+                rows = np.asarray(getattr(features, name), dtype=np.float64)
+                sums[name].append(np.stack([rows.mean(axis=0), (rows**2).mean(axis=0)]))
+        return FeatureStatistics(_moments(sums["audio"]), _moments(sums["visual"]))
+
+
+def _moments(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    if not parts:
+        return None
+    mean, square = np.mean(parts, axis=0)
+    return mean.astype(np.float32), np.sqrt(np.maximum(square - mean**2, 0)).astype(np.float32)
+
+
+class PairSampler:
+    """Batches in which some videos come in pairs that share a class, as L_cas needs (W-TALC's recipe).
+
+    The pairs come first, rows (0, 1), (2, 3), ...: a class is drawn uniformly, then two different videos of it. The
+    rest walks through shuffled epochs, so every video is seen. No video stands twice in a batch unless the set is
+    smaller than the batch, which is then as large as the set.
+
+    Args:
+        labels: (n, C) 0/1.
+        pair_fraction: share of a batch that is planted; 0 when no class has two videos.
+    """
+
+    def __init__(self, labels: Float[np.ndarray, "n c"], batch_size: int, pair_fraction: float, seed: int) -> None:
+        self.size = min(batch_size, len(labels))
+        self._members = [m for m in (np.flatnonzero(column) for column in labels.T) if len(m) >= 2]
+        pairs = int(self.size * pair_fraction) // 2 if self._members else 0
+        self.pairs, self.rest, self.seed, self._videos = pairs, self.size - 2 * pairs, seed, len(labels)
+
+    def batch(self, step: int) -> Int[np.ndarray, " b"]:
+        """Indices of the videos of batch `step` (0, 1, ...)."""
+        rng = np.random.default_rng([self.seed, 1, step])
+        chosen: list[int] = []
+        for _ in range(self.pairs):
+            members = self._members[rng.integers(len(self._members))]
+            free = np.setdiff1d(members, chosen)
+            if len(free) >= 2:
+                chosen += rng.choice(free, 2, replace=False).tolist()
+        walk = [self._walk(step * self.rest + i) for i in range(self.rest)]
+        chosen += [v for i, v in enumerate(walk) if v not in chosen and v not in walk[:i]]
+        missing = self.size - len(chosen)
+        if missing:  # seldom in a large set, where this costs more than all else
+            chosen += rng.permutation(np.setdiff1d(np.arange(self._videos), chosen))[:missing].tolist()
+        return np.array(chosen)
+
+    def _walk(self, position: int) -> int:
+        epoch, offset = divmod(position, self._videos)
+        return int(self._order(epoch)[offset])
+
+    def _order(self, epoch: int) -> Int[np.ndarray, " n"]:
+        if getattr(self, "_epoch", None) != epoch:
+            self._epoch = epoch
+            self._permutation = np.random.default_rng([self.seed, 2, epoch]).permutation(self._videos)
+        return self._permutation

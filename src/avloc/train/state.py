@@ -1,0 +1,88 @@
+"""RUN/state.pt: everything `--resume` needs, with a checksum; RUN/state.previous.pt: the state before it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avloc.errors import FormatError, InputError
+from avloc.system.atomic import whole_file
+
+__all__ = ["PREVIOUS_FILE", "STATE_FILE", "drop_states", "has_state", "latest_state", "load_state", "save_state"]
+
+
+STATE_FILE = "state.pt"
+
+PREVIOUS_FILE = "state.previous.pt"
+
+_STATE_LINE = b"avloc training state, sha256 "
+_log = logging.getLogger("avloc.train")
+
+
+def save_state(run: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state of tensors, numbers, strings, lists and dicts, with its checksum; keep the one before."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getbuffer()
+    with whole_file(run / STATE_FILE, keep=run / PREVIOUS_FILE) as part, part.open("wb") as file:
+        file.write(_STATE_LINE + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(content)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote; nothing in the file is executed.
+
+    Raises:
+        FormatError: it is damaged, or something else.
+    """
+    try:
+        line, _, content = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise FormatError(f"{path}: expected the training state of a run, cannot read it: {error.strerror}") from error
+    if line != _STATE_LINE + hashlib.sha256(content).hexdigest().encode():
+        raise FormatError(f"{path}: expected the training state of a run, its checksum does not agree with its content")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle.UnpicklingError for anything that is not plain data
+        raise FormatError(f"{path}: refused, it holds more than plain training state: {error}") from error
+    return state
+
+
+def has_state(run: Path) -> bool:
+    """Whether there is something to resume: a state, or the one before it."""
+    return (run / STATE_FILE).exists() or (run / PREVIOUS_FILE).exists()
+
+
+def latest_state(run: Path) -> dict[str, Any]:
+    """The newest state of a run that is whole; says so when that is not the last one written.
+
+    Raises:
+        InputError: there is none. FormatError: all that are there are damaged.
+    """
+    if not has_state(run):
+        raise InputError(f"{run}: nothing to resume, no {STATE_FILE} in it; leave --resume out to start")
+    damage = []
+    if not (run / STATE_FILE).exists():
+        damage.append(f"{run / STATE_FILE}: not there, perhaps the run was killed while it was being replaced")
+    for name in (STATE_FILE, PREVIOUS_FILE)[len(damage) :]:
+        try:
+            state = load_state(run / name)
+        except FormatError as error:
+            damage.append(str(error))
+            continue
+        if damage:
+            _log.warning("%s; going on from the checkpoint before it, step %d", damage[0], state["step"])
+        return state
+    raise FormatError(f"{'; '.join(damage)}; there is nothing to go on from: start anew with --overwrite")
+
+
+def drop_states(run: Path) -> None:
+    """Remove what only --resume needs."""
+    for name in (PREVIOUS_FILE, STATE_FILE):
+        (run / name).unlink(missing_ok=True)
