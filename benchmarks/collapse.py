@@ -19,7 +19,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from avloc.console import Talk
+from avloc.cli.console import Talk
 from avloc.presets import PRESETS, RIVALS
 from avloc.system.atomic import write_whole
 from quality_models import Answer, Model, config_of, decoder

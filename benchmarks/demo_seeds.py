@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avloc.config import parse_overrides, preset
-from avloc.demo.walk import MODELS, train_and_score
+from avloc.demo.models import MODELS, train_and_score
 
 COLUMNS = ("mAP@0.5", "average mAP", "accuracy", "background", "foreground", "event F1")
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import read_annotation_columns, read_detection_columns
+from avloc.formats.annotations import read_annotation_columns
+from avloc.formats.detections import read_detection_columns
 from avloc.metrics import T_IOU_THRESHOLDS, SegmentTable, detection_scores
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 
 from avloc.config import ExtractConfig
-from avloc.features import extract_all, read_manifest
 from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone
+from avloc.features.folder import extract_all
+from avloc.features.manifest import read_manifest
 from avloc.features.video import extract_features
 from avloc.media.decode import Picture, decode
 from avloc.media.encode import write_video

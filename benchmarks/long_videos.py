@@ -28,7 +28,8 @@ import torch
 
 import avloc
 from avloc.config import preset
-from avloc.formats import load_features, read_annotations, save_features
+from avloc.formats.annotations import read_annotations
+from avloc.formats.features import load_features, save_features
 from avloc.model import losses
 from avloc.model.batch import SnippetOutput
 from avloc.model.checkpoint import ModelCard, save_model

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import save_features
+from avloc.formats.features import save_features
 from avloc.types import FeatureSequence, SnippetGrid
 
 TRAIN = """
@@ -48,7 +48,7 @@ READ = """
 import json, sys, time
 def status(key):
     return next(int(l.split()[1]) / 2**20 for l in open("/proc/self/status") if l.startswith(key))
-from avloc.formats.ave import _Rows
+from avloc.datasets.ave import _Rows
 import h5py
 before, began = status("VmRSS:"), time.perf_counter()
 rows = _Rows(sys.argv[1])

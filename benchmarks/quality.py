@@ -40,8 +40,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avloc.console import Talk
-from avloc.paper import DataSet
+from avloc.cli.console import Talk
+from avloc.paper.cells import DataSet
 from quality_models import METHODS, Answer, Model, code, config_of, decoder
 from quality_report import (
     MISSING_HEAD,

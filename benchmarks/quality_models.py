@@ -24,7 +24,8 @@ import numpy as np
 import avloc
 from avloc.config import MACHINE, LocalizeConfig, RunConfig, preset
 from avloc.evaluate.snippets import evaluate_snippets, snippet_hits
-from avloc.formats import FeatureStore, read_detection_columns, write_segments_json
+from avloc.formats.detections import read_detection_columns, write_segments_json
+from avloc.formats.features import FeatureStore
 from avloc.localize import localize
 from avloc.metrics import (
     T_IOU_THRESHOLDS,
@@ -36,12 +37,13 @@ from avloc.metrics import (
     resampled_ratio,
     whole_video_detections,
 )
-from avloc.paper import ROWS, DataSet
+from avloc.paper.cells import DataSet
+from avloc.paper.rows import ROWS
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import RIVALS
 from avloc.system.atomic import write_whole
 from avloc.system.text import fingerprint
-from avloc.train import fit
+from avloc.train.loop import fit
 from avloc.train.state import drop_states, has_state
 from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from avloc.cli.console import Talk
 from avloc.config import parse_overrides
-from avloc.console import Talk
 from avloc.errors import AvlocError
 from avloc.system.pool import pool
 from quality_models import Answer, Model, work

@@ -10,14 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from avloc.errors import InputError
-from avloc.formats import (
-    FeatureStore,
-    read_annotations,
-    read_labels,
-    save_features,
-    write_labels,
-)
-from avloc.paper import DataSet, open_data
+from avloc.formats.annotations import read_annotations
+from avloc.formats.features import FeatureStore, save_features
+from avloc.formats.labels import read_labels, write_labels
+from avloc.paper.cells import DataSet, open_data
 from avloc.types import FeatureSequence, SnippetGrid
 
 __all__ = ["GAPS", "open_set", "with_gaps"]

@@ -27,11 +27,12 @@ import numpy as np
 import torch
 
 from avloc.config import parse_overrides
-from avloc.formats import FeatureStore
+from avloc.formats.features import FeatureStore
 from avloc.metrics import rasterise
 from avloc.model.batch import collate
-from avloc.paper import ROWS, Cell, DataSet, cell_of, compute_all, open_data
-from avloc.paper.rows import Recipe
+from avloc.paper.cells import Cell, DataSet, open_data
+from avloc.paper.rows import ROWS, Recipe
+from avloc.paper.runner import cell_of, compute_all
 from avloc.pipeline.localizer import Localizer, load
 from avloc.types import FeatureSequence
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import FeatureStore, save_features
+from avloc.formats.features import FeatureStore, save_features
 from avloc.train.dataset import PairSampler
 from avloc.types import FeatureSequence, SnippetGrid
 from clock import Clock, arguments, write

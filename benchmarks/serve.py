@@ -49,7 +49,7 @@ def make_run(folder: Path, clip: Path) -> None:
     import torch
 
     from avloc.config import preset
-    from avloc.features import extract_one
+    from avloc.features.task import extract_one
     from avloc.model.checkpoint import ModelCard, save_model
 
     config = preset("demo", {"extract.visual": "appearance", "extract.audio": "logmel"})

@@ -33,7 +33,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import read_annotations, read_ave, save_features, write_annotations
+from avloc.datasets.ave import read_ave
+from avloc.formats.annotations import read_annotations, write_annotations
+from avloc.formats.features import save_features
 from avloc.system.atomic import write_whole
 from avloc.types import FeatureSequence, SnippetGrid, VideoAnnotation
 

@@ -33,10 +33,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from avloc.config import RunConfig, preset
-from avloc.formats import FeatureStore, save_features
+from avloc.formats.features import FeatureStore, save_features
 from avloc.system.pool import keep_freed_memory
-from avloc.train import fit
 from avloc.train.dataset import WeakDataset
+from avloc.train.loop import fit
 from avloc.types import FeatureSequence, SnippetGrid
 from clock import Clock, arguments, write
 from memory import make_features

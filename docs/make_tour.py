@@ -17,13 +17,14 @@ from typing import Any
 
 from PIL import Image
 
-from avloc.formats import read_annotations
-from avloc.gathering import find_run
+from avloc.figures import timeline
+from avloc.formats.annotations import read_annotations
+from avloc.formats.results import find_run
 from avloc.pipeline.folder import find_inputs, localize_all
 from avloc.pipeline.localizer import load, with_options
-from avloc.plotting import PlotSources, plot_all
-from avloc.report import timeline
-from avloc.reporting import PageSources, build_page
+from avloc.report.page.build import build_page
+from avloc.report.plots import plot_all
+from avloc.report.sources import PageSources, PlotSources
 
 IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.formats import save_features, write_annotations
+from avloc.formats.annotations import write_annotations
+from avloc.formats.features import save_features
 from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 
 

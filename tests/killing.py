@@ -12,7 +12,13 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-PRELOAD = ["avloc.train", "avloc.pipeline.folder", "avloc.features", "avloc.paper", "avloc.reporting"]
+PRELOAD = [
+    "avloc.train.loop",
+    "avloc.pipeline.folder",
+    "avloc.features.folder",
+    "avloc.paper.show",
+    "avloc.report.page.build",
+]
 _TIMEOUT_S = 120
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from avloc.config import LocalizeConfig
-from avloc.formats import write_segments_csv, write_segments_json
 from avloc.formats.activations import save_activations
+from avloc.formats.detections import write_segments_csv, write_segments_json
 from avloc.localize import localize
 from avloc.media.encode import write_video
 from avloc.types import ActivationSequence, Detection, SnippetGrid

@@ -14,7 +14,7 @@ import pytest
 import odd_media as odd
 from avloc.errors import InputError
 from avloc.features.backbones import all_backbones, load_backbone
-from avloc.formats import load_features
+from avloc.formats.features import load_features
 
 PAGE = Path(__file__).parent.parent / "docs" / "backbones.md"
 

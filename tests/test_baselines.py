@@ -16,8 +16,8 @@ from avloc.evaluate.snippets import evaluate_snippets
 from avloc.model.batch import Batch, SnippetOutput
 from avloc.model.tian import GuidedAttention, TianLocalizer
 from avloc.model.wtalc import WTALC
-from avloc.paper import ROWS
-from avloc.train import fit
+from avloc.paper.rows import ROWS
+from avloc.train.loop import fit
 from feature_sets import make_videos, write_set
 
 LENGTHS = (6, 4, 1)

@@ -18,7 +18,7 @@ import torch
 
 from avloc.config import preset
 from avloc.errors import AvlocError, FormatError
-from avloc.formats.bombs import gunzip
+from avloc.formats.untrusted.bombs import gunzip
 from avloc.model.checkpoint import ModelCard, save_model
 
 GIB = 1 << 30
@@ -71,14 +71,20 @@ def aliases(path: Path) -> None:
 
 
 BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "header.npy": (lambda p: npy_header(p, (HUGE,)), "from avloc.formats.arrays import load_array as read"),
-    "empty_texts.npy": (lambda p: npy_header(p, (HUGE,), "|S0"), "from avloc.formats.arrays import load_array as read"),
-    "index.npy": (lambda p: npy_header(p, (HUGE, 2)), "from avloc.formats.arrays import index_arrays as read"),
-    "packed.npz": (packed_npz, "from avloc.formats.arrays import load_arrays as read"),
-    "sparse.h5": (sparse_h5, "from avloc.formats.tracks import ArrayFile; read = lambda p: ArrayFile(p).read()"),
+    "header.npy": (lambda p: npy_header(p, (HUGE,)), "from avloc.formats.untrusted.arrays import load_array as read"),
+    "empty_texts.npy": (
+        lambda p: npy_header(p, (HUGE,), "|S0"),
+        "from avloc.formats.untrusted.arrays import load_array as read",
+    ),
+    "index.npy": (
+        lambda p: npy_header(p, (HUGE, 2)),
+        "from avloc.formats.untrusted.arrays import index_arrays as read",
+    ),
+    "packed.npz": (packed_npz, "from avloc.formats.untrusted.arrays import load_arrays as read"),
+    "sparse.h5": (sparse_h5, "from avloc.datasets.tracks import ArrayFile; read = lambda p: ArrayFile(p).read()"),
     "view.pt": (
         lambda p: torch.save({"feats": torch.zeros(1).expand(10**6, 10**6)}, p),
-        "from avloc.formats.tracks import ArrayFile; read = lambda p: ArrayFile(p).read().copy()",
+        "from avloc.datasets.tracks import ArrayFile; read = lambda p: ArrayFile(p).read().copy()",
     ),
     "nested.json": (lambda p: p.write_text("[" * 10**6), "from avloc.formats import read_annotations as read"),
     "nested_object.json": (
@@ -86,9 +92,9 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
         "from avloc.formats import read_annotations as read",
     ),
     "packed.json.gz": (zeros_gz, "from avloc.formats import read_annotations as read"),
-    "packed.boris.gz": (zeros_gz, "from avloc.converting import read_segments as read"),
-    "bomb.eaf": (xml_bomb, "from avloc.converting import read_segments as read"),
-    "utf16.eaf": (lambda p: xml_bomb(p, "utf-16"), "from avloc.converting import read_segments as read"),
+    "packed.boris.gz": (zeros_gz, "from avloc.interchange.convert import read_segments as read"),
+    "bomb.eaf": (xml_bomb, "from avloc.interchange.convert import read_segments as read"),
+    "utf16.eaf": (lambda p: xml_bomb(p, "utf-16"), "from avloc.interchange.convert import read_segments as read"),
     "aliases.yaml": (aliases, "from avloc.config import read_config as read"),
     "huge.safetensors": (huge_model, "from avloc.model.checkpoint import load_model as read"),
 }

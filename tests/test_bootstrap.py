@@ -13,8 +13,9 @@ from avloc.cli.app import app
 from avloc.errors import InputError
 from avloc.evaluate.compare import compare_files
 from avloc.evaluate.detection import evaluate_files
-from avloc.formats import write_annotations, write_segments_json
 from avloc.formats.activations import save_activations
+from avloc.formats.annotations import write_annotations
+from avloc.formats.detections import write_segments_json
 from avloc.metrics import (
     SegmentTable,
     detection_scores,

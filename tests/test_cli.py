@@ -70,7 +70,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with features/, labels.csv and run/."""
     from avloc.config import preset
-    from avloc.train import fit
+    from avloc.train.loop import fit
 
     home = tmp_path_factory.mktemp("trained")
     features, labels = write_set(home, make_videos(count=9))

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from avloc.config import preset
-from avloc.formats import FeatureStore, read_annotations, read_labels
-from avloc.formats.collection import Collection
-from avloc.formats.labels import LabelTable
-from avloc.formats.opening import open_collection
-from avloc.formats.tracks import EVEN, ArrayFile, Clock, Track, Tracks
-from avloc.importing import import_collection
+from avloc.datasets.collection import Collection
+from avloc.datasets.convert import import_collection
+from avloc.datasets.open import open_collection
+from avloc.datasets.tracks import EVEN, ArrayFile, Clock, Track, Tracks
+from avloc.formats.annotations import read_annotations
+from avloc.formats.features import FeatureStore
+from avloc.formats.labels import LabelTable, read_labels
 from avloc.media.encode import write_video
 from avloc.types import FeatureSequence
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
@@ -47,7 +48,7 @@ def test_ave_becomes_a_store(tmp_path: Path) -> None:
 
 def test_wtalc_in_float16_trains(tmp_path: Path) -> None:
     pytest.importorskip("lightning_fabric")
-    from avloc.train import fit
+    from avloc.train.loop import fit
 
     root = make_wtalc(tmp_path)
     result = import_collection(open_collection(root), tmp_path / "out", dtype="float16")

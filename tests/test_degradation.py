@@ -16,10 +16,10 @@ import pytest
 
 from avloc.config import preset
 from avloc.evaluate.snippets import evaluate_snippets
-from avloc.formats import FeatureStore
+from avloc.formats.features import FeatureStore
 from avloc.metrics import detection_scores
 from avloc.pipeline.localizer import load
-from avloc.train import fit
+from avloc.train.loop import fit
 from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 from feature_sets import make_videos, write_set
 

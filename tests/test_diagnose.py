@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from avloc.errors import InputError
 from avloc.evaluate.detection import diagnose_files
-from avloc.formats import write_annotations, write_segments_json
+from avloc.figures import diagnosis_figure
+from avloc.formats.annotations import write_annotations
+from avloc.formats.detections import write_segments_json
 from avloc.metrics import BINS, ERRORS, SegmentTable, detection_scores, diagnose
-from avloc.report import diagnosis_figure
 from avloc.types import Detection, Instance, VideoAnnotation
 
 TRUTH = [

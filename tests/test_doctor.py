@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avloc.doctor import DataReport, examine
-from avloc.formats.opening import open_collection
-from avloc.formats.tracks import Clock
-from avloc.importing import import_collection
+from avloc.datasets.convert import import_collection
+from avloc.datasets.doctor import DataReport, examine
+from avloc.datasets.open import open_collection
+from avloc.datasets.tracks import Clock
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -13,23 +13,25 @@ import av
 import numpy as np
 import pytest
 
-from avloc.converting import as_annotations, convert, read_segments
+from avloc.config import LIKELY, likely_from
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.exporting import FORMATS, parse_formats, with_media, write_formats
-from avloc.formats import read_annotations, read_detections
-from avloc.formats.exports.audacity import read_audacity, write_audacity
-from avloc.formats.exports.boris import read_boris, write_boris
-from avloc.formats.exports.common import VideoSegments, frame_at, frame_span, lanes
-from avloc.formats.exports.elan import read_eaf, write_eaf
-from avloc.formats.exports.labelstudio import write_labelstudio, write_labelstudio_config
-from avloc.formats.exports.otio import write_otio
-from avloc.formats.exports.parquet import write_parquet
-from avloc.formats.exports.raven import write_raven
-from avloc.formats.exports.subtitles import read_vtt, write_srt, write_vtt
-from avloc.formats.exports.via import read_via, write_via
-from avloc.localize import LIKELY, likely_from
+from avloc.formats.annotations import read_annotations
+from avloc.formats.detections import read_detections
+from avloc.formats.results import Localized
+from avloc.interchange.audacity import read_audacity, write_audacity
+from avloc.interchange.boris import read_boris, write_boris
+from avloc.interchange.convert import as_annotations, convert, read_segments
+from avloc.interchange.elan import read_eaf, write_eaf
+from avloc.interchange.labelstudio import write_labelstudio, write_labelstudio_config
+from avloc.interchange.otio import write_otio
+from avloc.interchange.parquet import write_parquet
+from avloc.interchange.raven import write_raven
+from avloc.interchange.registry import FORMATS, parse_formats, with_media, write_formats
+from avloc.interchange.segments import VideoSegments, frame_at, frame_span, lanes
+from avloc.interchange.subtitles import read_vtt, write_srt, write_vtt
+from avloc.interchange.via import read_via, write_via
 from avloc.media.probe import frame_times, probe
-from avloc.pipeline.folder import Localized, counted
+from avloc.pipeline.folder import counted
 from avloc.types import Detection, Instance
 
 NASTY = '<script>alert("x")</script> & --> ünïcode 🐕 עברית'
@@ -435,7 +437,7 @@ def test_a_result_saves_itself_in_any_format(uneven, tmp_path):
 def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
     """A model of random weights on features of the uneven video: all formats in one folder, the file noted."""
     from avloc.config import preset
-    from avloc.formats import save_features
+    from avloc.formats.features import save_features
     from avloc.model.checkpoint import ModelCard
     from avloc.pipeline.folder import localize_all
     from avloc.pipeline.localizer import Localizer

@@ -15,12 +15,14 @@ import pytest
 import odd_media as odd
 from avloc.config import ExtractConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.features import check_options, extract_all, layout, load_npy, parse_shard, read_manifest
+from avloc.features import layout
 from avloc.features.backbones import BACKBONES
-from avloc.features.folder import _same_backbone
-from avloc.features.manifest import Row, manifest_path, write_manifest
+from avloc.features.folder import _same_backbone, extract_all, parse_shard
+from avloc.features.layout import load_npy
+from avloc.features.manifest import Row, manifest_path, read_manifest, write_manifest
+from avloc.features.task import check_options
 from avloc.features.weights import digest
-from avloc.formats import load_features
+from avloc.formats.features import load_features
 from avloc.media.find import find_media
 from avloc.types import FeatureSequence, SnippetGrid
 from test_backbones_foreign import install, search_path

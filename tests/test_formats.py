@@ -15,23 +15,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from avloc.datasets.ave import read_ave, read_ave_audio
 from avloc.errors import FormatError, InputError
-from avloc.formats import (
-    FeatureStore,
-    load_features,
-    match_videos,
-    read_annotation_columns,
-    read_annotations,
-    read_ave,
-    read_ave_audio,
-    read_detection_columns,
-    read_detections,
-    read_labels,
-    save_features,
-    write_annotations,
-    write_segments_csv,
-    write_segments_json,
-)
+from avloc.formats.annotations import read_annotation_columns, read_annotations, write_annotations
+from avloc.formats.detections import read_detection_columns, read_detections, write_segments_csv, write_segments_json
+from avloc.formats.features import FeatureStore, load_features, save_features
+from avloc.formats.labels import match_videos, read_labels
 from avloc.system.atomic import whole_file, write_whole
 from avloc.types import Detection, FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 

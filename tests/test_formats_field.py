@@ -15,17 +15,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avloc.datasets.ave import read_ave
+from avloc.datasets.ave_labels import ave_class_indices, compare_ave_labels
+from avloc.datasets.collection import Interval, weak_labels
+from avloc.datasets.folders import named_as, read_feature_folder
+from avloc.datasets.llp import LLP_CLASSES, read_llp
+from avloc.datasets.open import open_collection
+from avloc.datasets.resample import resample, uncovered_s
+from avloc.datasets.tracks import EVEN, ArrayFile, Clock, Track, Tracks
+from avloc.datasets.wtalc import read_ambiguous, read_wtalc
 from avloc.errors import FormatError, InputError
-from avloc.formats import read_annotations, read_ave
-from avloc.formats.ave_labels import ave_class_indices, compare_ave_labels
-from avloc.formats.collection import Interval, weak_labels
-from avloc.formats.folders import named_as, read_feature_folder
+from avloc.formats.annotations import read_annotations
 from avloc.formats.labels import LabelRow, LabelTable, read_labels, write_labels
-from avloc.formats.llp import LLP_CLASSES, read_llp
-from avloc.formats.opening import open_collection
-from avloc.formats.resample import resample, uncovered_s
-from avloc.formats.tracks import EVEN, ArrayFile, Clock, Track, Tracks
-from avloc.formats.wtalc import read_ambiguous, read_wtalc
 from avloc.types import Instance, SnippetGrid, VideoAnnotation
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
 

@@ -25,28 +25,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avloc.config import parse_overrides, preset, read_config
-from avloc.converting import read_segments
+from avloc.datasets.open import open_collection
+from avloc.datasets.tracks import ArrayFile
 from avloc.errors import AvlocError
 from avloc.evaluate.reference import read_blocked
-from avloc.exporting import write_formats
-from avloc.features import layout, load_npy, read_manifest
-from avloc.features.manifest import Row, write_manifest
-from avloc.formats import (
-    load_features,
-    read_annotation_columns,
-    read_annotations,
-    read_detections,
-    read_labels,
-    save_features,
-)
+from avloc.features import layout
+from avloc.features.layout import load_npy
+from avloc.features.manifest import Row, read_manifest, write_manifest
 from avloc.formats.activations import load_activations, save_activations
-from avloc.formats.arrays import index_arrays, load_array, load_arrays, load_pickle, load_tensors
-from avloc.formats.exports.common import VideoSegments
-from avloc.formats.opening import open_collection
-from avloc.formats.tracks import ArrayFile
-from avloc.gathering import find_run
+from avloc.formats.annotations import read_annotation_columns, read_annotations
+from avloc.formats.detections import read_detections
+from avloc.formats.features import load_features, save_features
+from avloc.formats.labels import read_labels
+from avloc.formats.results import find_run
+from avloc.formats.untrusted.arrays import index_arrays, load_array, load_arrays, load_pickle, load_tensors
+from avloc.interchange.convert import read_segments
+from avloc.interchange.registry import write_formats
+from avloc.interchange.segments import VideoSegments
 from avloc.model.checkpoint import ModelCard, load_model, save_model
-from avloc.train import read_record
+from avloc.train.record import read_record
 from avloc.types import ActivationSequence, Detection, FeatureSequence, SnippetGrid
 
 EXAMPLES = int(os.environ.get("AVLOC_FUZZ", "12"))

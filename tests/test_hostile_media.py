@@ -18,7 +18,8 @@ import pytest
 import odd_media as odd
 from avloc.config import ExtractConfig
 from avloc.errors import AvlocError, MediaError
-from avloc.features import extract_all, read_manifest
+from avloc.features.folder import extract_all
+from avloc.features.manifest import read_manifest
 from avloc.features.task import Job
 from avloc.features.video import extract_features
 from avloc.media.container import CONTAINERS, MAX_PIXELS

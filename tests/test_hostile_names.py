@@ -13,20 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import odd_media as odd
-from avloc import reviewing
-from avloc.console import Talk
-from avloc.converting import convert, read_segments
+from avloc.cli.console import Talk
 from avloc.errors import AvlocError, FormatError, InputError, one_line
-from avloc.exporting import write_formats
-from avloc.features import read_manifest
-from avloc.features.manifest import Row, write_manifest
-from avloc.formats import read_annotations, read_detections, read_labels
-from avloc.formats.exports.common import VideoSegments, clean
-from avloc.formats.exports.labelstudio import write_labelstudio_config
+from avloc.features.manifest import Row, read_manifest, write_manifest
+from avloc.formats.annotations import read_annotations
+from avloc.formats.detections import read_detections
 from avloc.formats.failures import Failure, write_failures
-from avloc.formats.labels import LabelRow, LabelTable, write_labels
-from avloc.gathering import RunSource, find_run
-from avloc.plotting import PlotSources, plot_all
+from avloc.formats.labels import LabelRow, LabelTable, read_labels, write_labels
+from avloc.formats.results import RunSource, find_run
+from avloc.interchange.convert import convert, read_segments
+from avloc.interchange.labelstudio import write_labelstudio_config
+from avloc.interchange.registry import write_formats
+from avloc.interchange.segments import VideoSegments, clean
+from avloc.report import clips as reviewing
+from avloc.report.plots import plot_all
+from avloc.report.sources import PlotSources
 from avloc.system.atomic import inside, sweep, write_whole
 from avloc.system.text import STEM_BYTES, csv_text, file_stem, file_stems, readable, safe_name
 from avloc.types import Detection, VideoAnnotation
@@ -323,7 +324,7 @@ def test_bytes_of_a_name_that_are_no_characters_can_be_written_down(tmp_path: Pa
 
 
 def test_annotations_with_hostile_names_come_back(tmp_path: Path) -> None:
-    from avloc.formats import write_annotations
+    from avloc.formats.annotations import write_annotations
 
     write_annotations(tmp_path / "t.json", [VideoAnnotation(name, 9.0, "training", ()) for name in LABELS])
     assert [a.video_id for a in read_annotations(tmp_path / "t.json")[0]] == LABELS

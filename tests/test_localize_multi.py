@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from avloc.config import LocalizeConfig, preset
 from avloc.errors import ConfigError
 from avloc.localize import localize, video_scores
-from avloc.localize.multi import Candidates, calibrated, candidates, contrast, crossings, gated, logistic, soft_nms
+from avloc.localize.contrast import Candidates, calibrated, candidates, contrast, crossings, gated, logistic, soft_nms
 from avloc.types import ActivationSequence, Detection, SnippetGrid
 
 quick = settings(max_examples=60, deadline=None)

@@ -14,8 +14,8 @@ from avloc.config import preset
 from avloc.model.batch import windows
 from avloc.model.checkpoint import ModelCard
 from avloc.model.losses import topk_mean
+from avloc.pipeline.attention import correlations
 from avloc.pipeline.localizer import Localizer, with_options
-from avloc.plotting import correlations
 from avloc.types import FeatureSequence, SnippetGrid
 from feature_sets import make_videos
 

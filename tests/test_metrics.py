@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avloc.datasets.ave import read_ave
 from avloc.errors import InputError
-from avloc.formats import read_annotation_columns, read_annotations, read_ave, read_detection_columns
+from avloc.formats.annotations import read_annotation_columns, read_annotations
+from avloc.formats.detections import read_detection_columns
 from avloc.metrics import (
     T_IOU_THRESHOLDS,
     SegmentTable,

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avloc.datasets.wtalc import read_wtalc
 from avloc.errors import FormatError, InputError
 from avloc.evaluate.detection import diagnose_files, evaluate_files
 from avloc.evaluate.parsing import evaluate_parsing
 from avloc.evaluate.protocols import PROTOCOLS, find_protocol, prepare
 from avloc.evaluate.reference import read_blocked, read_reference
-from avloc.formats import read_annotation_columns, read_detection_columns, write_segments_csv, write_segments_json
-from avloc.formats.wtalc import read_wtalc
+from avloc.formats.annotations import read_annotation_columns
+from avloc.formats.detections import read_detection_columns, write_segments_csv, write_segments_json
 from avloc.metrics import (
     SegmentTable,
     detection_scores,
@@ -103,7 +104,7 @@ def test_what_is_taken_out_is_counted(tmp_path: Path) -> None:
 
 
 def read_reference_stretch(tmp_path: Path) -> tuple:
-    from avloc.formats.wtalc import read_ambiguous
+    from avloc.datasets.wtalc import read_ambiguous
 
     (tmp_path / "a.txt").write_text("b 3.9 9\n")
     return read_ambiguous(tmp_path / "a.txt")

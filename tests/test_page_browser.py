@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 from avloc.config import LocalizeConfig
-from avloc.formats import read_annotations, read_detections, write_segments_json
-from avloc.reporting import PageSources, build_page
-from avloc.serving import PageServer
+from avloc.formats.annotations import read_annotations
+from avloc.formats.detections import read_detections, write_segments_json
+from avloc.report.page.build import build_page
+from avloc.report.serve import PageServer
+from avloc.report.sources import PageSources
 from avloc.types import Detection
 from page_data import CLASSES, DURATION_S, NASTY_LABEL, NASTY_NAME, activations, make_world, write_run
 

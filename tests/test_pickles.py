@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from avloc.errors import AvlocError, FormatError, InputError
-from avloc.formats.arrays import index_arrays, load_array, load_arrays, load_pickle, load_tensors
-from avloc.formats.hdf5 import open_hdf5, plain_dataset
-from avloc.formats.rebuild import ArrayPlace
+from avloc.formats.untrusted.arrays import index_arrays, load_array, load_arrays, load_pickle, load_tensors
+from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
+from avloc.formats.untrusted.rebuild import ArrayPlace
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL = sorted(SHARED.glob("real/annotations/*/*-Annotations/*.npy")) + sorted(SHARED.glob("golden/wtalc_det_ann/*.npy"))

@@ -15,7 +15,7 @@ import collapse
 import quality
 import quality_models
 from avloc.config import LocalizeConfig, preset
-from avloc.formats import FeatureStore, load_features
+from avloc.formats.features import FeatureStore, load_features
 from avloc.metrics import detection_scores
 from feature_sets import write_split_set
 from quality_models import METHODS, Answer, Model, config_of

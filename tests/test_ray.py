@@ -14,7 +14,7 @@ import pytest
 
 import odd_media as odd
 from avloc.errors import InputError
-from avloc.features import read_manifest
+from avloc.features.manifest import read_manifest
 from avloc.features.ray_cluster import spread_over_ray
 from avloc.features.task import Job
 from test_backbones_foreign import install, search_path

@@ -23,20 +23,26 @@ import pytest
 import killing
 from avloc.config import ExtractConfig, preset
 from avloc.errors import InputError, StorageError
-from avloc.features import extract_all, layout, read_manifest
-from avloc.formats import load_features
+from avloc.features import layout
+from avloc.features.folder import extract_all
+from avloc.features.manifest import read_manifest
 from avloc.formats.activations import load_activations
+from avloc.formats.features import load_features
 from avloc.media.encode import write_video
 from avloc.media.find import find_media
 from avloc.media.previews import make_proxy
 from avloc.media.probe import probe
-from avloc.paper import cell_of, compute_all, fill, open_data, recipes_of, write_tables
+from avloc.paper.cells import open_data
+from avloc.paper.rows import recipes_of
+from avloc.paper.runner import cell_of, compute_all
+from avloc.paper.show import fill, write_tables
 from avloc.pipeline.folder import find_inputs, localize_all
 from avloc.pipeline.localizer import load
-from avloc.reporting import PageSources, build_page
+from avloc.report.page.build import build_page
+from avloc.report.sources import PageSources
 from avloc.system.atomic import make_folder, settled, sweep, whole_file, write_whole
 from avloc.system.locks import alone_in
-from avloc.train import fit
+from avloc.train.loop import fit
 from feature_sets import write_split_set
 
 KILLED = -signal.SIGKILL

@@ -19,7 +19,7 @@ import torch
 import avloc
 from avloc.config import preset
 from avloc.model.checkpoint import load_model
-from avloc.train import fit
+from avloc.train.loop import fit
 from avloc.train.state import STATE_FILE, load_state
 from feature_sets import make_videos, write_set
 

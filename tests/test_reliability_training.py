@@ -22,9 +22,11 @@ from avloc.errors import FormatError, InputError, StorageError, TrainingError
 from avloc.model.batch import Batch
 from avloc.model.checkpoint import MODEL_FILE, load_model
 from avloc.system.locks import LOCK_FILE
-from avloc.train import fit, loop, read_record
+from avloc.train import loop
 from avloc.train.dataset import WeakDataset
+from avloc.train.loop import fit
 from avloc.train.metrics_log import read_metrics
+from avloc.train.record import read_record
 from avloc.train.state import PREVIOUS_FILE, STATE_FILE, has_state, load_state, save_state
 from feature_sets import make_videos, write_set
 

@@ -10,17 +10,17 @@ import av
 import numpy as np
 import pytest
 
-from avloc.config import LocalizeConfig
+from avloc.config import LIKELY, LocalizeConfig
 from avloc.errors import FormatError, InputError
-from avloc.formats import write_segments_json
-from avloc.gathering import find_run
-from avloc.localize import LIKELY
+from avloc.figures import result_html
+from avloc.formats.detections import write_segments_json
+from avloc.formats.results import find_run
 from avloc.media.previews import COLUMNS, make_preview, make_proxy, plays_in_browsers
 from avloc.media.probe import probe
 from avloc.pipeline.localizer import Localization
-from avloc.report import result_html
-from avloc.report.page import ASSETS, MAX_COLUMNS, script_json
-from avloc.reporting import PageSources, build_page
+from avloc.report.page.build import build_page
+from avloc.report.page.write import ASSETS, MAX_COLUMNS, script_json
+from avloc.report.sources import PageSources
 from avloc.types import Detection
 from page_data import CLASSES, NASTY_LABEL, NASTY_NAME, activations, make_world, write_clip, write_run
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from avloc.errors import InputError
-from avloc.plotting import PlotSources, plot_all
-from avloc.report import (
+from avloc.figures import (
     FIGURE_FORMATS,
     attention_figure,
     class_ap_figure,
@@ -19,6 +18,8 @@ from avloc.report import (
     timeline,
     training_figure,
 )
+from avloc.report.plots import plot_all
+from avloc.report.sources import PlotSources
 from avloc.types import ActivationSequence, Detection, DetectionScores, Instance, SnippetGrid
 from page_data import CLASSES, NASTY_LABEL, activations, make_world
 
@@ -137,8 +138,8 @@ def test_correlations_are_those_the_model_computes(tmp_path):
     from avloc.model import fusion
     from avloc.model import network as model
     from avloc.model.checkpoint import ModelCard
+    from avloc.pipeline.attention import correlations
     from avloc.pipeline.localizer import Localizer
-    from avloc.plotting import correlations
     from avloc.types import FeatureSequence
 
     torch.manual_seed(0)

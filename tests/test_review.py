@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from avloc.errors import InputError, MediaError
-from avloc.gathering import find_run
+from avloc.formats.results import find_run
 from avloc.media.clips import copy_clip, encode_clip
 from avloc.media.decode import frames, sound_blocks
 from avloc.media.probe import probe
-from avloc.reviewing import choose, review
+from avloc.report.clips import choose, review
 from avloc.types import Detection
 from page_data import make_world
 

@@ -20,15 +20,19 @@ import simulated
 from avloc.cli.app import app
 from avloc.config import preset
 from avloc.errors import ConfigError, InputError
-from avloc.formats import load_features, save_features, write_annotations
+from avloc.formats.annotations import write_annotations
+from avloc.formats.features import load_features, save_features
 from avloc.metrics import rasterise
 from avloc.model.checkpoint import ModelCard, load_model
-from avloc.paper import PAPER, ROWS, Cell, cell_of, compute_all, fill, needed, open_data, recipes_of, title_of
+from avloc.paper.cells import Cell, open_data
 from avloc.paper.drawing import Panel, comparison_figure
 from avloc.paper.figures import coverage, draw_figures
 from avloc.paper.multiply_adds import multiply_adds
-from avloc.paper.published import number
-from avloc.train import fit
+from avloc.paper.published import PAPER, number
+from avloc.paper.rows import ROWS, recipes_of
+from avloc.paper.runner import cell_of, compute_all, needed
+from avloc.paper.show import fill, title_of
+from avloc.train.loop import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 from feature_sets import make_videos, write_set, write_split_set
 

@@ -19,16 +19,16 @@ import torch
 import avloc
 from avloc.config import RunConfig, TrainConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
-from avloc.evaluate.detection import read_activations
 from avloc.evaluate.snippets import evaluate_snippets
-from avloc.formats import save_features
-from avloc.gathering import find_run
+from avloc.formats.features import save_features
+from avloc.formats.results import find_run, read_activations
 from avloc.model.checkpoint import MODEL_FILE, ModelCard, load_model
 from avloc.model.network import InputNorm
 from avloc.pipeline.folder import localize_all
-from avloc.train import fit, read_record
+from avloc.train.loop import fit
 from avloc.train.metrics_log import health, read_metrics, warnings_of
 from avloc.train.prepare import hold_out, prepare
+from avloc.train.record import read_record
 from avloc.train.state import STATE_FILE, load_state
 from avloc.types import SnippetGrid
 from feature_sets import make_videos, write_set
@@ -355,7 +355,7 @@ def test_half_trained_features_save(tmp_path: Path) -> None:
 
 
 def prepare_one(folder: Path) -> np.ndarray:
-    from avloc.formats import FeatureStore
+    from avloc.formats.features import FeatureStore
 
     audio = FeatureStore(folder).load("video_000").audio
     assert audio is not None

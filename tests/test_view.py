@@ -12,8 +12,8 @@ import time
 import pytest
 
 from avloc.errors import FormatError, InputError
-from avloc.formats import read_annotations
-from avloc.serving import HOST, PageServer, find_file, save_corrections, server
+from avloc.formats.annotations import read_annotations
+from avloc.report.serve import HOST, PageServer, find_file, save_corrections, server
 
 TRUTH = {"database": {"dog": {"duration": 9.0, "annotations": [{"label": "bark", "segment": [1.0, 2.5]}]}}}
 

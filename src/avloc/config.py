@@ -20,6 +20,7 @@ from avloc.errors import ConfigError, did_you_mean
 from avloc.presets import PRESETS
 
 __all__ = [
+    "LIKELY",
     "MACHINE",
     "ExtractConfig",
     "LocalizeConfig",
@@ -28,6 +29,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "differences",
+    "likely_from",
     "parse_overrides",
     "preset",
     "read_config",
@@ -49,7 +51,7 @@ class ExtractConfig(Options):
     dtype: Literal["float32", "float16"] = "float32"  # ours: float16 halves the files
     weights: dict[str, str] = {}  # ours: {name of a weight file: path}; "*" stands for every name
     device: str = "auto"  # ours: cuda when there is one
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: see media/backbones/protocol.py
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: see features/backbones/protocol.py
     compile: bool = False  # ours: torch.compile costs minutes before the first snippet
 
     @field_validator("device")
@@ -324,3 +326,16 @@ def _complaint(error: Any) -> str:
     if ours is not None and isinstance(error["input"], Mapping):  # settings that contradict each other
         return str(ours)
     return f"{'.'.join(map(str, error['loc']))}: {ours or error['msg']}, got {error['input']!r}"
+
+
+LIKELY = 0.3
+"""Score of decode=multi, a probability, from which a detection is one that a person wants to be told of."""
+
+
+def likely_from(decode: str) -> float:
+    """Score from which a detection counts as found: LIKELY, or 0 where scores are no probabilities.
+
+    What is weaker stays in the segments, for mAP and for who wants to find everything. It is not named in videos.csv,
+    not shown at first and not drawn. docs/decisions.md, Decoding, has the figures.
+    """
+    return LIKELY if decode == "multi" else 0.0

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from avloc import __version__
 from avloc.cli import data, datasets, look, media, tables, work
 from avloc.cli.shared import State
 from avloc.errors import AvlocError, StorageError, TrainingError
+from avloc.version import __version__
 
 _BEFORE = ("-q", "--quiet", "-v", "--verbose")
 

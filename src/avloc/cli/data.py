@@ -13,7 +13,7 @@ from avloc.errors import ConfigError, first_few
 from avloc.system.text import count_of
 
 if TYPE_CHECKING:
-    from avloc.console import Talk
+    from avloc.cli.console import Talk
     from avloc.evaluate.detection import Evaluation
     from avloc.metrics import Diagnosis, Difference, ParsingScores
 
@@ -78,7 +78,7 @@ def compare(
 
     avloc compare run-a/detections run-b/detections ground_truth.json --subset validation
     """
-    from avloc.console import percent
+    from avloc.cli.console import percent
     from avloc.evaluate.compare import compare_files
 
     talk = make_talk(as_json)
@@ -114,7 +114,7 @@ def diagnose(
     avloc diagnose detections ground_truth.json --subset validation --plot diagnosis.png
     """
     from avloc.evaluate.detection import diagnose_files
-    from avloc.report import figure_format
+    from avloc.figures import figure_format
 
     if plot is not None:
         figure_format(plot.suffix)
@@ -124,14 +124,14 @@ def diagnose(
     for note in notes:
         talk.say(f"note: {note}")
     if plot is not None:
-        from avloc.report import diagnosis_figure, save_figure
+        from avloc.figures import diagnosis_figure, save_figure
 
         talk.say(f"the picture is {save_figure(diagnosis_figure(result.to_dict()), plot)}")
     _finish(talk, result.to_dict(), out)
 
 
 def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
-    from avloc.console import percent
+    from avloc.cli.console import percent
 
     total = max(1, sum(result.counts.values()))
     rows = [
@@ -169,7 +169,7 @@ def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
 
 
 def _say_parsing(talk: Talk, scores: ParsingScores) -> None:
-    from avloc.console import percent
+    from avloc.cli.console import percent
 
     columns = ["F1 in percent", "audio", "visual", "audio-visual", "Type@AV", "Event@AV"]
     levels = (("segment level", scores.segment), ("event level", scores.event))
@@ -184,7 +184,7 @@ def _say_parsing(talk: Talk, scores: ParsingScores) -> None:
 
 
 def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
-    from avloc.console import percent
+    from avloc.cli.console import percent
 
     both = result.scores, result.trivial
     rows = [[f"{t:.2f}", *(percent(scores.mean_ap[k]) for scores in both)] for k, t in enumerate(result.scores.t_iou)]

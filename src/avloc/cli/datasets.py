@@ -14,9 +14,9 @@ from avloc.errors import ConfigError, InputError, first_few
 from avloc.system.text import count_of
 
 if TYPE_CHECKING:
-    from avloc.console import Talk
-    from avloc.doctor import DataReport
-    from avloc.formats.collection import Collection
+    from avloc.cli.console import Talk
+    from avloc.datasets.collection import Collection
+    from avloc.datasets.doctor import DataReport
 
 Features = Annotated[
     list[str], typer.Option("--features", help="Where the features lie, if not beside it: folders, .h5 or .npy.")
@@ -69,7 +69,7 @@ def convert(
         raise ConfigError("--videos is for segments; say what they shall become with --to, or by the suffix of OUT")
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
-    from avloc.importing import import_collection
+    from avloc.datasets.convert import import_collection
 
     data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
     step = _seconds("--step-s", step_s)
@@ -123,7 +123,7 @@ def doctor(
 
     avloc doctor AVE_Dataset/data
     """
-    from avloc.doctor import examine
+    from avloc.datasets.doctor import examine
 
     talk = make_talk(as_json)
     collection = _open(data, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
@@ -143,8 +143,8 @@ def _open(
     audio_clock: tuple[str, str],
     tracks: str,
 ) -> Collection:
-    from avloc.formats.opening import open_collection
-    from avloc.formats.tracks import Clock
+    from avloc.datasets.open import open_collection
+    from avloc.datasets.tracks import Clock
 
     def made(option: str, stride_and_window: tuple[str, str]) -> Clock | None:
         stride, window = stride_and_window
@@ -171,7 +171,7 @@ def _seconds(option: str, text: str) -> Fraction | None:
 
 
 def _convert_segments(talk: Talk, source: Path, out: Path, to: str | None, videos: Path | None) -> None:
-    from avloc.converting import convert as convert_segments
+    from avloc.interchange.convert import convert as convert_segments
     from avloc.media.find import named_media
 
     facts = convert_segments(source, out, to, named_media(videos) if videos is not None else None)

@@ -15,8 +15,9 @@ from avloc.errors import InputError
 from avloc.system.text import count_of
 
 if TYPE_CHECKING:
-    from avloc.console import Talk
-    from avloc.reporting import BuiltPage, PageSources
+    from avloc.cli.console import Talk
+    from avloc.report.page.build import BuiltPage
+    from avloc.report.sources import PageSources
 
 
 class Proxy(StrEnum):
@@ -69,7 +70,7 @@ def report(
 
     avloc report detections --ground-truth truth.json --videos videos -o page
     """
-    from avloc.reporting import PageSources
+    from avloc.report.sources import PageSources
 
     talk = make_talk(as_json)
     sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
@@ -100,8 +101,8 @@ def view(
 
     avloc view detections --ground-truth truth.json
     """
-    from avloc.reporting import PageSources
-    from avloc.serving import PageServer
+    from avloc.report.serve import PageServer
+    from avloc.report.sources import PageSources
 
     talk = make_talk()
     sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
@@ -123,7 +124,7 @@ def view(
 
 
 def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str, workers: int) -> BuiltPage:
-    from avloc.reporting import build_page
+    from avloc.report.page.build import build_page
 
     with talk.progress("page") as progress:
         built = build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
@@ -140,7 +141,7 @@ def _facts(out: Path, built: BuiltPage) -> dict[str, Any]:
 
 def page_of(talk: Talk, detections: Path, out: Path, workers: int) -> None:
     """The page at the end of `avloc run`."""
-    from avloc.reporting import PageSources
+    from avloc.report.sources import PageSources
 
     built = _build(talk, PageSources(detections), out, Proxy.auto, "link", workers)
     talk.summary(_facts(out, built))
@@ -177,8 +178,9 @@ def cut_clips(
     seed: int = 0,
 ) -> None:
     """Shared with `avloc localize --clips`."""
-    from avloc.gathering import find_run, video_files
-    from avloc.reviewing import review as cut_all
+    from avloc.formats.results import find_run
+    from avloc.report.clips import review as cut_all
+    from avloc.report.sources import video_files
 
     run = find_run(detections)
     files = {**run.paths, **video_files(videos, run)}
@@ -210,7 +212,8 @@ def plot(
 
     avloc plot detections --ground-truth truth.json -o figures
     """
-    from avloc.plotting import PlotSources, plot_all
+    from avloc.report.plots import plot_all
+    from avloc.report.sources import PlotSources
 
     talk = make_talk(as_json)
     wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]

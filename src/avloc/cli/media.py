@@ -17,8 +17,8 @@ Weights = Annotated[
 ]
 
 if TYPE_CHECKING:
+    from avloc.cli.console import Talk
     from avloc.config import ExtractConfig
-    from avloc.console import Talk
     from avloc.formats.failures import Failure
 
 
@@ -54,7 +54,7 @@ def extract(
     avloc extract videos/ -o features --visual i3d --audio vggish --frames-per-snippet 16 --fps 25 --workers 2
     """
     from avloc.config import preset
-    from avloc.features import parse_shard
+    from avloc.features.folder import parse_shard
     from avloc.system.isolate import Limits
 
     talk = make_talk(as_json)
@@ -147,7 +147,7 @@ def extract_videos(
     spread: dict[str, Any] | None = None,
 ) -> tuple[Failure, ...]:
     """What `extract` and `run` share. `spread`: layout, shard, ray and limits of `extract_all`."""
-    from avloc.features import extract_all
+    from avloc.features.folder import extract_all
     from avloc.media.find import find_media
 
     paths = find_media(videos)
@@ -173,7 +173,7 @@ def extract_videos(
 
 def _say_plan(talk: Talk, paths: list[Path], out: Path, options: ExtractConfig, overwrite: bool, **spread: Any) -> None:
     """What extract would do; InputError where it would refuse."""
-    from avloc.features import plan_all
+    from avloc.features.folder import plan_all
 
     plan = plan_all(paths, out, options, overwrite, spread.get("layout", "safetensors"), spread.get("shard"))
     what = f"visual {options.visual}, audio {options.audio}"

@@ -10,8 +10,8 @@ import typer
 from avloc.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
+    from avloc.cli.console import Talk
     from avloc.config import RunConfig
-    from avloc.console import Talk
     from avloc.formats.failures import Failure
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where results go: exactly there, never numbered.")]
@@ -35,7 +35,7 @@ class State:
 
 
 def make_talk(as_json: bool = False) -> Talk:
-    from avloc.console import Talk
+    from avloc.cli.console import Talk
 
     return Talk(State.quiet, State.verbose, as_json)
 

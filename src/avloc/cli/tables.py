@@ -9,7 +9,7 @@ import typer
 from avloc.cli.shared import DryRun, Json, Out, Sets, make_talk
 
 if TYPE_CHECKING:
-    from avloc.paper import DataSet
+    from avloc.paper.cells import DataSet
 
 WHERE = (
     "no data set: give --data ave=FOLDER or --data activitynet=FOLDER, a folder with features/, labels.csv and "
@@ -41,18 +41,10 @@ def tables(
     a base of 128 gives Table 8 at an eighth.
     """
     from avloc.config import parse_overrides
-    from avloc.paper import (
-        cell_of,
-        compute_all,
-        fill,
-        lines_of,
-        narrow,
-        needed,
-        open_data,
-        recipes_of,
-        title_of,
-        write_tables,
-    )
+    from avloc.paper.cells import open_data
+    from avloc.paper.rows import recipes_of
+    from avloc.paper.runner import cell_of, compute_all, needed
+    from avloc.paper.show import fill, lines_of, narrow, title_of, write_tables
 
     talk = make_talk(as_json)
     wanted = recipes_of(names or [])

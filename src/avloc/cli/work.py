@@ -29,8 +29,8 @@ from avloc.system.pool import keep_freed_memory
 from avloc.system.text import count_of
 
 if TYPE_CHECKING:
+    from avloc.cli.console import Talk
     from avloc.config import RunConfig
-    from avloc.console import Talk
     from avloc.formats.failures import Failure
     from avloc.train.record import RunRecord
 
@@ -47,7 +47,7 @@ def demo(
 
     avloc demo demo-out
     """
-    from avloc.demo.walk import walk
+    from avloc.cli.demo import walk
 
     walk(folder, seed, workers, make_talk())
 
@@ -93,7 +93,7 @@ def _say_labels(talk: Talk, labels: Path, videos: list[str]) -> None:
     Raises:
         FormatError: it is broken. InputError: it names none of the videos.
     """
-    from avloc.formats import match_videos, read_labels
+    from avloc.formats.labels import match_videos, read_labels
     from avloc.media.find import named_media
 
     table = read_labels(labels)
@@ -182,7 +182,9 @@ def train_run(
 ) -> None:
     from avloc.config import RunConfig, differences
     from avloc.model.checkpoint import is_whole
-    from avloc.train import fit, prepare, read_record, require_same
+    from avloc.train.loop import fit
+    from avloc.train.prepare import prepare, require_same
+    from avloc.train.record import read_record
     from avloc.train.state import has_state
 
     if not overwrite and (out / "record.json").exists():
@@ -230,7 +232,7 @@ def localize_inputs(
     videos: Path | list[str] | None = None,
 ) -> tuple[Failure, ...]:
     from avloc.config import parse_overrides
-    from avloc.exporting import FORMATS, parse_formats
+    from avloc.interchange.registry import FORMATS, parse_formats
     from avloc.media.find import named_media
     from avloc.pipeline.folder import counted, find_inputs, localize_all
     from avloc.pipeline.localizer import load, with_options

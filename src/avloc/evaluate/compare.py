@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avloc.errors import InputError
-from avloc.evaluate.detection import read_activations, segments_file
 from avloc.evaluate.protocols import Protocol, find_protocol, prepare
 from avloc.evaluate.reference import Reference, read_reference
 from avloc.evaluate.snippets import snippet_hits
-from avloc.formats import read_submission
+from avloc.formats.detections import read_submission
+from avloc.formats.results import read_activations, segments_file
 from avloc.metrics import (
     Difference,
     SegmentTable,

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from avloc.datasets.wtalc import read_ambiguous
 from avloc.errors import InputError
 from avloc.evaluate.protocols import find_protocol, prepare
 from avloc.evaluate.reference import Reference, read_blocked, read_reference
 from avloc.evaluate.snippets import SnippetEvaluation, evaluate_snippets
-from avloc.formats import read_submission, videos_beside
-from avloc.formats.activations import activation_files, load_activations
+from avloc.formats.activations import activation_files
 from avloc.formats.annotations import SegmentColumns
-from avloc.formats.wtalc import read_ambiguous
+from avloc.formats.detections import read_submission
+from avloc.formats.results import read_activations, segments_file, videos_beside
 from avloc.metrics import (
     BINS,
     Diagnosis,
@@ -28,9 +29,9 @@ from avloc.metrics import (
     whole_video_detections,
 )
 from avloc.system.atomic import write_whole
-from avloc.types import ActivationSequence, DetectionScores
+from avloc.types import DetectionScores
 
-__all__ = ["Evaluation", "diagnose_files", "evaluate_files", "read_activations", "segments_file"]
+__all__ = ["Evaluation", "diagnose_files", "evaluate_files"]
 
 
 @dataclass(frozen=True)
@@ -174,26 +175,9 @@ def _both_sides(
     return columns, reference, notes
 
 
-def segments_file(folder: Path) -> Path:
-    """The file itself, or the table in a folder that `avloc localize` wrote. Raises InputError: there is none."""
-    if not folder.exists():
-        raise InputError(f"{folder}: expected detections, a file or a folder; there is nothing of that name")
-    if not folder.is_dir():
-        return folder
-    for name in ("segments.json", "segments.csv"):
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"{folder}: expected segments.json or segments.csv in it, as `avloc localize` writes them")
-
-
 def _check_overlap(detections: Path, ground_truth: Path, named: Sequence[str], ids: Sequence[str]) -> None:
     if named and ids and not set(named) & set(ids):
         raise InputError(
             f"{detections} and {ground_truth} have no video in common: detections name e.g. {named[0]!r}, the ground "
             f"truth e.g. {ids[0]!r}; are they of the same data set and subset?"
         )
-
-
-def read_activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:
-    """Activations of the chosen videos, from the scores/ of a folder that `avloc localize` wrote."""
-    return [load_activations(path) for video, path in activation_files(folder).items() if video in chosen]

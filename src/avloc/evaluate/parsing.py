@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from avloc.datasets.llp import read_llp
 from avloc.errors import InputError, did_you_mean
-from avloc.formats import read_submission
 from avloc.formats.annotations import subset_name
-from avloc.formats.llp import read_llp
+from avloc.formats.detections import read_submission
 from avloc.metrics import (
     ParsingScores,
     parsing_scores,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avloc.datasets.collection import Interval
 from avloc.errors import InputError, did_you_mean
-from avloc.formats.collection import Interval
 from avloc.metrics import T_IOU_THRESHOLDS, SegmentTable, empty_rows, repeated_rows, touching_rows, without_videos
 
 __all__ = ["PROTOCOLS", "Protocol", "find_protocol", "prepare"]

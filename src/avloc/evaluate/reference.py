@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avloc.converting import read_truth
+from avloc.datasets.collection import Interval
+from avloc.datasets.open import open_collection
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats import read_annotation_columns, read_annotations
-from avloc.formats.annotations import subset_name
-from avloc.formats.collection import Interval
+from avloc.formats.annotations import read_annotation_columns, read_annotations, subset_name
 from avloc.formats.labels import read_text
-from avloc.formats.opening import open_collection
+from avloc.interchange.convert import read_truth
 from avloc.metrics import SegmentTable
 from avloc.types import VideoAnnotation
 

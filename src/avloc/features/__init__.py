@@ -1,32 +1,15 @@
-"""A folder of videos to a folder of features: skip what is done, name what failed, lose nothing when killed.
+"""Videos to snippet features: one file a video, finished work skipped, failures recorded per video.
 
-work.py      one video: extract, save, and the row of the manifest that says how it went
-spread.py    many videos over processes; a process that dies costs its video
-cluster.py   many videos over a Ray cluster
-layout.py    how features lie in a folder: ours, or the field's .npy files
-manifest.py  the table of all videos, and failures.csv
-folder.py    extract_all, which composes these
+    backbones    what turns snippets into vectors
+    weights      published weights: found, fetched, checked
+    flow         optical flow
+    video        one video -> FeatureSequence
+    task         one video -> a feature file and a manifest row
+    folder       `extract_all`: many videos
+    processes    many videos over processes
+    ray_cluster  many videos over a Ray cluster
+    layout       feature files: ours, or the field's .npy
+    manifest     the table of all videos
+
+Import from the modules.
 """
-
-from __future__ import annotations
-
-from avloc.features.folder import Plan, Summary, extract_all, parse_shard, plan_all
-from avloc.features.layout import load_npy
-from avloc.features.manifest import Row, read_manifest
-from avloc.features.task import check_options, extract_one
-from avloc.formats.failures import Failure, write_failures
-
-__all__ = [
-    "Failure",
-    "Plan",
-    "Row",
-    "Summary",
-    "check_options",
-    "extract_all",
-    "extract_one",
-    "load_npy",
-    "parse_shard",
-    "plan_all",
-    "read_manifest",
-    "write_failures",
-]

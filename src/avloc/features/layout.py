@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 
 from avloc.errors import AvlocError, FormatError, InputError
-from avloc.formats import load_features, save_features
-from avloc.formats.arrays import load_array
+from avloc.formats.features import load_features, save_features
+from avloc.formats.untrusted.arrays import load_array
 from avloc.system.atomic import inside, whole_file, write_whole
 from avloc.types import FeatureSequence, SnippetGrid, exact
 

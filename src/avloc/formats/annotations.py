@@ -23,7 +23,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.bombs import gunzip
+from avloc.formats.untrusted.bombs import gunzip
 from avloc.system.atomic import write_whole
 from avloc.system.text import count_of
 from avloc.types import Instance, VideoAnnotation

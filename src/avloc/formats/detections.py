@@ -9,7 +9,6 @@ Times are seconds with three decimals; scores are written so that they read back
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,14 +23,7 @@ from avloc.system.atomic import write_whole
 from avloc.system.text import csv_text
 from avloc.types import Detection
 
-__all__ = [
-    "read_detection_columns",
-    "read_detections",
-    "read_submission",
-    "videos_beside",
-    "write_segments_csv",
-    "write_segments_json",
-]
+__all__ = ["read_detection_columns", "read_detections", "read_submission", "write_segments_csv", "write_segments_json"]
 
 COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
@@ -113,29 +105,6 @@ def read_submission(path: Path | str, video_ids: Iterable[str] | None = None) ->
     names = _renaming(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
     columns["video"] = [names[video] for video in columns["video"]]
     return columns, tuple(dict.fromkeys(names.values()))
-
-
-def videos_beside(path: Path | str, video_ids: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The videos that were localized for a table, also in vain: those of the videos.csv and failures.csv beside it.
-
-    None of them when there is no videos.csv. `video_ids` as in `read_detections`.
-
-    Raises:
-        FormatError: a table without a column `video`.
-    """
-    folder = Path(path).parent
-    if not (folder / "videos.csv").is_file():
-        return ()
-    names: list[str] = []
-    for table in (folder / "videos.csv", folder / "failures.csv"):
-        if not table.is_file():
-            continue
-        try:
-            with table.open(encoding="utf-8", newline="") as file:
-                names += [row["video"] for row in csv.DictReader(file)]
-        except (csv.Error, ValueError, KeyError, OSError) as error:
-            raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
-    return tuple(dict.fromkeys(_renaming(path, names, video_ids).values()))
 
 
 def _times(detection: Detection) -> tuple[str, str]:

@@ -1,13 +1,14 @@
-"""Video files in, features out.
+"""Video files in, frames and audio out; and back.
 
-    find.py       files, folders, globs -> the videos in them
-    container.py  opening a file, choosing its streams, reading packets past damage
-    probe.py      probe(path) -> Media
-    decode.py     one streaming pass: pictures and sound on the picture's clock
-    sound.py      any sound stream -> mono blocks at one rate, sample n at time n / rate
-    backbones/    snippets -> vectors
-    extract.py    Media -> FeatureSequence
-    guard.py      work on files in processes that may die (guarded.py is what runs there)
+    find       files, folders and globs -> the videos in them
+    container  open a file, choose its streams, read packets past damage
+    clock      time stamps as exact seconds
+    probe      probe(path) -> Media
+    decode     one streaming pass: frames and audio on one clock
+    sound      any audio stream -> mono blocks at one rate
+    encode     frames and audio -> a video file
+    clips      cut clips out of a video
+    previews   thumbnails, waveforms, proxies for browsers
 
-Import from the modules (`from avloc.media.probe import probe`): importing this package loads no decoder.
+Import from the modules: importing this package loads no decoder.
 """

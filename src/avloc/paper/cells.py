@@ -19,7 +19,9 @@ import numpy as np
 from avloc.config import MACHINE, RunConfig
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluate.snippets import evaluate_snippets
-from avloc.formats import FeatureStore, read_annotations, read_labels
+from avloc.formats.annotations import read_annotations
+from avloc.formats.features import FeatureStore
+from avloc.formats.labels import read_labels
 from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
 from avloc.pipeline.localizer import Localizer, load
@@ -143,7 +145,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         AvlocError: in words for a person.
     """
     from avloc.model.checkpoint import is_whole
-    from avloc.train import fit
+    from avloc.train.loop import fit
     from avloc.train.state import drop_states, has_state
 
     began = time.monotonic()

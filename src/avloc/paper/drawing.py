@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.errors import InputError
-from avloc.report.style import INK, literal, make_figure, save_figure
+from avloc.figures.style import INK, literal, make_figure, save_figure
 from avloc.types import ActivationSequence, Detection, Instance
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from avloc.errors import AvlocError, InputError, did_you_mean
-from avloc.formats import FeatureStore
+from avloc.figures import figure_format
+from avloc.formats.features import FeatureStore
 from avloc.localize import localize
 from avloc.paper.cells import DataSet
 from avloc.paper.drawing import Panel, activation_figure, comparison_figure
 from avloc.paper.rows import ROWS
 from avloc.paper.runner import Progress, cell_of, compute_all
 from avloc.pipeline.localizer import load
-from avloc.report import figure_format
 from avloc.types import SnippetGrid
 
 __all__ = ["FIGURES", "coverage", "draw_figures"]

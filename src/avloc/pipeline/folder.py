@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import yaml
 
+from avloc.config import likely_from
 from avloc.errors import AvlocError, InputError, StorageError
-from avloc.exporting import clear_formats, write_detections
-from avloc.features import extract_one
-from avloc.formats.activations import activation_files, save_activations
+from avloc.features.task import extract_one
+from avloc.formats.activations import save_activations
 from avloc.formats.failures import Failure, write_failures
-from avloc.localize import likely_from
+from avloc.formats.results import Localized, _drop_scores_of_others, _videos_table
+from avloc.interchange.registry import clear_formats, write_detections
 from avloc.media.find import VideoNames, find_media, name_videos
 from avloc.pipeline.localizer import Localizer
 from avloc.system.atomic import inside, write_whole
 from avloc.system.isolate import guarded
 from avloc.system.locks import alone_in
-from avloc.system.text import count_of, csv_text, readable
-from avloc.types import Detection, FeatureSequence
+from avloc.system.text import count_of, readable
+from avloc.types import FeatureSequence
 from avloc.version import __version__
 
-__all__ = ["Localized", "counted", "find_inputs", "localize_all"]
+__all__ = ["counted", "find_inputs", "localize_all"]
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Localized:
-    """What is kept of each of many videos; their activations, which would fill the memory, lie in scores/."""
-
-    detections: tuple[Detection, ...]
-    duration_s: float
-    modalities: tuple[str, ...]
-    path: Path | None
-
-    def likely(self, least: float) -> tuple[Detection, ...]:
-        """Its detections that score at least so much."""
-        return tuple(d for d in self.detections if d.score >= least)
 
 
 def counted(found: Mapping[str, Localized], decode: str) -> str:
@@ -76,7 +62,7 @@ def localize_all(
 ) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
     """Localize every input and write a folder of results; an unreadable one costs itself only.
 
-    Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`avloc.exporting.FORMATS`),
+    Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`interchange.registry.FORMATS`),
     videos.csv (its labels: of detections that count as found, `avloc.localize.likely_from`),
     scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
 
@@ -135,13 +121,6 @@ def _localize_all(
     return found, tuple(failures)
 
 
-def _drop_scores_of_others(scores: Path, found: Mapping[str, Localized]) -> None:
-    """Scores of videos that an earlier localization wrote here, and that this one knows nothing of."""
-    for video, path in activation_files(scores).items():
-        if video not in found:
-            path.unlink()
-
-
 def _extracted(
     localizer: Localizer, inputs: Sequence[Path], names: VideoNames
 ) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
@@ -154,16 +133,6 @@ def _extracted(
     extracted = guarded(extract, videos, in_order=True)
     for path in inputs:
         yield (path, path) if path.suffix == ".safetensors" else next(extracted)
-
-
-def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None], least: float) -> str:
-    rows: list[Sequence[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
-    for name, result in found.items():
-        labels = ";".join(dict.fromkeys(d.label for d in result.likely(least)))
-        path = files[name]
-        row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
-        rows.append([*row, readable(path.resolve()) if path is not None else ""])
-    return csv_text(rows)
 
 
 def _run_card(localizer: Localizer) -> str:

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avloc.config import ExtractConfig, LocalizeConfig, preset
+from avloc.config import ExtractConfig, LocalizeConfig, likely_from, preset
 from avloc.errors import ConfigError, InputError
-from avloc.features import extract_one
-from avloc.formats import load_features
-from avloc.localize import likely_from, localize
+from avloc.features.task import extract_one
+from avloc.formats.features import load_features
+from avloc.localize import localize
 from avloc.model.batch import Window, collate, windows
 from avloc.model.checkpoint import Localizing, ModelCard, load_model
 from avloc.model.losses import topk_mean
@@ -59,20 +59,20 @@ class Localization:
 
     def save(self, path: str | Path) -> None:
         """Write the detections; the suffix says how: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf, .boris,
-        .otio, ... (`avloc.exporting.FORMATS`). Formats that count frames need a result of a video file."""
-        from avloc.exporting import save_detections
+        .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need a result of a video file."""
+        from avloc.interchange.registry import save_detections
 
         save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path)
 
     def plot(self, path: str | Path | None = None) -> Any:
         """A timeline of detections and activations, as a matplotlib figure; written to `path` if one is given."""
-        from avloc.report import timeline
+        from avloc.figures import timeline
 
         return timeline(self.activations, self.detections, path=path, lowest=self.likely_from)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a timeline and a table."""
-        from avloc.report import result_html
+        from avloc.figures import result_html
 
         return result_html(self.activations, self.detections)
 

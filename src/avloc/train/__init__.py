@@ -1,7 +1,14 @@
-"""Training: one loop over weak labels, composed of formats, dataset, model, losses and metrics."""
+"""Training on video-level labels: one loop, resumable, on one or several processes.
 
-from avloc.train.loop import fit
-from avloc.train.prepare import prepare, require_same
-from avloc.train.record import read_record
-
-__all__ = ["fit", "prepare", "read_record", "require_same"]
+prepare      match features with labels; training and validation videos
+dataset      weakly labelled videos, the sampler that plants pairs of a shared class
+loop         `fit`
+teacher      the mean teacher
+validate     what is measured on validation videos, by video-level labels
+checks       NaN/Inf checks, silent or empty inputs
+distributed  gather tensors across processes, with gradients
+metrics_log  metrics.jsonl and TensorBoard; warnings about collapsed runs
+state        state.pt, for --resume
+frozen       stages taken from another run and frozen
+record       record.json, the summary of a finished run
+"""

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 
 from avloc.config import TrainConfig
 from avloc.errors import InputError, with_neighbours
-from avloc.formats import FeatureStore, match_videos, read_labels
+from avloc.formats.features import FeatureStore
+from avloc.formats.labels import match_videos, read_labels
 from avloc.system.text import count_of, fingerprint
 from avloc.train.dataset import WeakDataset
 from avloc.types import exact

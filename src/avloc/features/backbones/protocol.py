@@ -78,7 +78,7 @@ class Setup:
     """How a backbone is to be loaded.
 
     Args:
-        weights: {name of a weight file: path}, "*" for every name; see media/weights.py.
+        weights: {name of a weight file: path}, "*" for every name; see features/weights.py.
         device: "auto" (cuda when there), "cpu", "cuda", "cuda:1", ...
         precision: "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it for the hub's transformers, float32
             for the networks whose published features are to be met.

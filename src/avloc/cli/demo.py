@@ -1,0 +1,133 @@
+"""The demo's walk: render, extract, train four models, localize the held-out videos, score, draw.
+
+    avloc demo demo-out        or        make demo
+
+Leaves in the folder: videos/, labels.csv, ground_truth.json, features/, one run and its detections per model,
+scores.json, and timelines/ with a picture of a few test videos. Every step skips what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from avloc.cli.console import Talk, percent
+from avloc.config import RunConfig, likely_from, preset
+from avloc.demo.models import MODELS, train_and_score
+from avloc.demo.studio import DemoSet, render
+from avloc.evaluate.detection import Evaluation
+from avloc.features.folder import extract_all
+from avloc.figures import timeline
+from avloc.formats.activations import load_activations
+from avloc.formats.annotations import read_annotations
+from avloc.formats.results import Localized
+from avloc.media.find import find_media
+from avloc.system.atomic import write_whole
+from avloc.system.locks import alone_in
+
+__all__ = ["walk"]
+
+
+_PICTURES = 4
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    home: Path
+    evaluation: Evaluation
+    found: dict[str, Localized]
+
+
+def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
+    """Do it all and say how it went.
+
+    Raises:
+        AvlocError: as its steps do; InputError also when another process is at work in the folder.
+    """
+    with alone_in(folder, "the demo"):
+        _walk(folder, seed, workers, talk)
+
+
+def _walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
+    began = time.monotonic()
+    data = _render(folder, seed, workers, talk)
+    config = preset("demo", {"train.seed": seed})
+    features = folder / "features"
+    with talk.progress("extract") as progress:
+        summary = extract_all(find_media(data.videos), features, config.extract, workers, progress=progress)
+    _said(talk, began, f"extracted {len(summary.done)} videos, {len(summary.skipped)} were done already")
+    rows = []
+    for name, changes in MODELS.items():
+        rows.append(_model(folder, name, preset("demo", {"train.seed": seed, **changes}), talk))
+        _said(talk, began, f"trained and localized with {name}")
+    _table(talk, rows)
+    scores = {row.name: row.evaluation.to_dict() for row in rows}
+    write_whole(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+    pictures = _pictures(folder, data, rows)
+    _said(talk, began, "all done")
+    talk.say(
+        f"pictures: {pictures}   scores: {folder / 'scores.json'}   the paper's method: {folder / '2-stages' / 'run'}"
+    )
+    talk.say(f"next: avloc localize {folder / '2-stages' / 'run'} YOUR_VIDEO.mp4 -o detections")
+
+
+def _render(folder: Path, seed: int, workers: int, talk: Talk) -> DemoSet:
+    began = time.monotonic()
+    with talk.progress("render") as progress:
+        data = render(folder, seed, workers, progress=lambda done, total: progress(done, total, ""))
+    _said(talk, began, f"rendered the videos in {data.videos}")
+    return data
+
+
+def _model(folder: Path, name: str, config: RunConfig, talk: Talk) -> _Row:
+    with talk.progress(name) as progress:
+        home = folder / name.replace(" ", "-")
+        return _Row(name, home, *train_and_score(folder, home, config, progress))
+
+
+def _table(talk: Talk, rows: list[_Row]) -> None:
+    lines = []
+    for row in rows:
+        snippets = row.evaluation.snippets
+        assert snippets is not None
+        lines.append(
+            [
+                row.name,
+                percent(row.evaluation.scores.at(0.5)),
+                percent(row.evaluation.scores.average_mean_ap),
+                percent(snippets.snippets.accuracy),
+                percent(snippets.snippets.background_recall),
+                percent(snippets.snippets.foreground_recall),
+                percent(snippets.events.mean_f1),
+            ]
+        )
+    trivial = rows[0].evaluation.trivial
+    lines.append(["whole video", percent(trivial.at(0.5)), percent(trivial.average_mean_ap), *"----"])
+    columns = ["model", "mAP@0.5", "average", "accuracy", "bg recall", "fg recall", "event F1"]
+    talk.table("held-out test videos, percent; mAP averaged over t-IoU 0.5:0.05:0.95", columns, lines)
+
+
+def _pictures(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
+    """Timelines of the test videos with the most instances: visual-only beside the paper's method, as in Fig. 3."""
+    annotations, _ = read_annotations(data.ground_truth, "validation")
+    drawn = [row for row in rows if row.name in ("visual only", "2 stages")]
+    shown = [a for a in annotations if all(a.video_id in row.found for row in drawn)]
+    pictures = folder / "timelines"
+    pictures.mkdir(exist_ok=True)
+    for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_PICTURES]:
+        video = annotation.video_id
+        timeline(
+            {row.name: load_activations(row.home / "detections" / "scores" / f"{video}.safetensors") for row in drawn},
+            {row.name: row.found[video].detections for row in drawn},
+            annotation.instances,
+            pictures / f"{video}.png",
+            lowest=likely_from(preset("demo").localize.decode),
+        )
+    return pictures
+
+
+def _said(talk: Talk, began: float, what: str) -> None:
+    talk.say(f"[{time.monotonic() - began:6.1f} s] {what}")

@@ -1,0 +1,116 @@
+"""The field's data sets into avloc's own files, one video at a time.
+
+OUT/features/<video>.safetensors    both modalities on one snippet grid
+OUT/labels.csv                      weak labels and subsets
+OUT/ground_truth.json               ActivityNet's schema; LLP also ground_truth_audio.json, ground_truth_visual.json
+OUT/ambiguous.txt                   THUMOS14 only
+OUT/failures.csv                    videos whose features could not be read, and why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from avloc.datasets.collection import Collection, Features
+from avloc.datasets.tracks import Tracks
+from avloc.errors import AvlocError, InputError
+from avloc.formats.annotations import write_annotations
+from avloc.formats.failures import Failure, write_failures
+from avloc.formats.features import save_features
+from avloc.formats.labels import write_labels
+from avloc.system.atomic import inside, write_whole
+from avloc.system.text import printable
+
+__all__ = ["Imported", "import_collection"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was written.
+
+    Args:
+        done, skipped: videos written now, and those that were there.
+        without_features: videos of the annotations that no feature file belongs to.
+        unknown: videos with features that the annotations do not have; written too.
+    """
+
+    done: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    without_features: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def import_collection(
+    collection: Collection,
+    out: Path,
+    step_s: Fraction | None = None,
+    rule: str = "mean",
+    dtype: Literal["float32", "float16"] = "float32",
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, text: None,
+) -> Imported:
+    """Write a data set as avloc's files. Features that are there already are left unless `overwrite`.
+
+    Args:
+        step_s: seconds between snippets; None keeps the clock of the (first visual) features.
+        rule: how features come onto it, and audio beside visual; see `formats.resample`.
+        dtype: float16 halves the files; training reads either.
+
+    A video whose name cannot be that of a file is a failure like one that cannot be read.
+
+    Raises:
+        InputError: an unknown rule.
+    """
+    _write_tables(collection, out)
+    features: Features | None = collection.features
+    if isinstance(features, Tracks):
+        features = features.onto(step_s, rule)
+    elif features is not None and step_s is not None:
+        raise InputError("these features are avloc's own; their grid is kept, --step-s is for those of others")
+    ids = features.ids if features is not None else ()
+    durations = collection.durations_s
+    done, skipped, failures = [], [], []
+    for k, video in enumerate(ids):
+        try:
+            target = _target(out / "features", video)
+            if target.exists() and not overwrite:
+                skipped.append(video)
+                continue
+            assert features is not None
+            save_features(target, features.load(video, durations.get(video)), dtype)
+            done.append(video)
+        except (AvlocError, ValueError) as error:
+            failures.append(Failure(printable(video), "", str(error)))
+        progress(k + 1, len(ids), video)
+    write_failures(out / "failures.csv", failures)
+    known, named = set(ids), {row.video_id for row in collection.labels.rows} | set(durations)
+    absent = tuple(video for video in durations if video not in known)
+    return Imported(tuple(done), tuple(skipped), tuple(failures), absent, tuple(v for v in ids if v not in named))
+
+
+def _write_tables(collection: Collection, out: Path) -> None:
+    if len(collection.labels):
+        write_labels(out / "labels.csv", collection.labels)
+    if collection.annotations:
+        write_annotations(out / "ground_truth.json", collection.annotations, f"avloc 1, from {collection.name}")
+    for name, part in collection.parts.items():
+        write_annotations(out / f"ground_truth_{name}.json", part, f"avloc 1, from {collection.name}, {name}")
+    if collection.ambiguous:
+        lines = [f"{i.video_id} {i.start_s:g} {i.end_s:g}\n" for i in collection.ambiguous]
+        write_whole(out / "ambiguous.txt", "".join(lines))
+
+
+def _target(folder: Path, video: str) -> Path:
+    """Where a video's features go: inside the folder, whatever the data set calls it."""
+    parts = PurePosixPath(video).parts
+    odd = any(c in video for c in "\\\0:") or printable(video) != video
+    if not video or PurePosixPath(video).is_absolute() or {"..", "."} & set(parts) or odd:
+        raise InputError(f"a video called {video!r} cannot be written as a file; give it another name")
+    return inside(folder, f"{video}.safetensors")

@@ -1,0 +1,256 @@
+"""What a data set holds and what is wrong with it, before hours are spent on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from avloc.datasets.collection import Collection, Features
+from avloc.errors import AvlocError, first_few
+from avloc.formats.annotations import AnnotationReport
+from avloc.types import FeatureSequence, VideoAnnotation
+
+__all__ = ["DataReport", "FeatureReport", "Finding", "examine"]
+
+SUBSET_ORDER = ("training", "validation", "testing")
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is odd.
+
+    Args:
+        kind: "error" costs videos or makes results wrong; "warning" should be looked at; "note" is worth knowing.
+        count: of videos or instances.
+    """
+
+    kind: str
+    count: int
+    text: str
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    """Features of one modality.
+
+    Args:
+        videos: that have them.
+        size: channels; the most frequent.
+        rows: fewest, median and most rows.
+        step_s: seconds between rows; the most frequent.
+    """
+
+    videos: int
+    size: int
+    rows: tuple[int, int, int]
+    step_s: float
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """A data set in numbers.
+
+    Args:
+        videos, instances: by subset, as the data set calls its subsets.
+        labelled: videos with a row of weak labels, by the subset they have in labels.csv.
+        duration_s: shortest, median, longest, of the videos.
+        foreground: mean share of a video that lies in some instance, over the videos with instances.
+        features: by modality; empty when there are no feature files.
+        read: videos whose features were looked at.
+    """
+
+    name: str
+    classes: int
+    videos: Mapping[str, int]
+    instances: Mapping[str, int]
+    labelled: Mapping[str, int]
+    duration_s: tuple[float, float, float] | None
+    foreground: float | None
+    features: Mapping[str, FeatureReport]
+    read: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Nothing found that costs videos."""
+        return all(finding.kind != "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"sound": self.sound}
+
+
+def examine(
+    collection: Collection,
+    limit: int | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> DataReport:
+    """Count what is there, read the features, and list what is odd.
+
+    Args:
+        limit: look at so many videos' features only, evenly chosen; None reads all (NaN and duplicates hide anywhere).
+    """
+    annotations = collection.annotations
+    subsets = [s for s in SUBSET_ORDER if any(v.subset == s for v in annotations)]
+    subsets += sorted({v.subset for v in annotations} - set(subsets))
+    durations = [v.duration_s for v in annotations]
+    findings = [*_annotation_findings(collection), *_instance_findings(collection.report)]
+    watch = _Watch()
+    if collection.features is not None:
+        ids = collection.features.ids
+        chosen = (
+            ids if limit is None or limit >= len(ids) else [ids[round(k)] for k in np.linspace(0, len(ids) - 1, limit)]
+        )
+        lengths_s = collection.durations_s
+        for k, video in enumerate(chosen):
+            watch.look(video, collection.features, lengths_s.get(video))
+            progress(k + 1, len(chosen), video)
+        findings += [*_matching_findings(collection, ids), *watch.findings()]
+    return DataReport(
+        name=collection.name,
+        classes=len(collection.classes),
+        videos={s or "(none)": sum(v.subset == s for v in annotations) for s in subsets},
+        instances={s or "(none)": sum(len(v.instances) for v in annotations if v.subset == s) for s in subsets},
+        labelled=dict(Counter(row.subset for row in collection.labels.rows)),
+        duration_s=(min(durations), float(np.median(durations)), max(durations)) if durations else None,
+        foreground=_foreground(annotations),
+        features=watch.report(),
+        read=watch.count,
+        findings=tuple(findings),
+    )
+
+
+def _finding(kind: str, names: Sequence[str], words: str) -> list[Finding]:
+    return [Finding(kind, len(names), f"{len(names)} {words}: {first_few(names, SHOWN)}")] if names else []
+
+
+def _annotation_findings(collection: Collection) -> list[Finding]:
+    notes = dict.fromkeys((*collection.notes, *collection.labels.notes))
+    found = [Finding("note", 1, note) for note in notes]
+    counts = Counter(row.subset for row in collection.labels.rows for _ in row.labels)
+    for subset in ("train", "test"):
+        there = {label for row in collection.labels.rows if row.subset == subset for label in row.labels}
+        if counts[subset]:
+            found += _finding("warning", sorted(set(collection.classes) - there), f"classes never occur in {subset}")
+    names = [row.video_id for row in collection.labels.rows]
+    labelled = set(names)
+    if names and collection.annotations:
+        bare = [v.video_id for v in collection.annotations if v.video_id not in labelled and v.instances]
+        found += _finding("error", bare, "videos with instances have no weak label")
+    return found
+
+
+def _instance_findings(report: AnnotationReport) -> list[Finding]:
+    kinds = dict.fromkeys(issue.kind for issue in report.issues)
+    return [Finding("warning", len(report.of(k)), n) for k, n in zip(kinds, report.notes(), strict=True)]
+
+
+def _matching_findings(collection: Collection, ids: Sequence[str]) -> list[Finding]:
+    there = set(ids)
+    named = {row.video_id for row in collection.labels.rows} | set(collection.durations_s)
+    if not named:
+        return []
+    wanted = [row.video_id for row in collection.labels.rows] or list(collection.durations_s)
+    missing = [video for video in wanted if video not in there]
+    found = _finding("error", missing, "labelled videos have no features")
+    found += _finding("warning", [v for v in ids if v not in named], "videos have features but are in no table")
+    if len(missing) == len(wanted):
+        hint = f"no name fits: tables say e.g. {wanted[0]!r}, features e.g. {ids[0]!r}"
+        found.append(Finding("error", len(wanted), hint))
+    return found
+
+
+def _foreground(annotations: Iterable[VideoAnnotation]) -> float | None:
+    shares = []
+    for video in annotations:
+        covered, reach = 0.0, 0.0
+        for start_s, end_s in sorted((i.start_s, min(i.end_s, video.duration_s)) for i in video.instances):
+            covered += max(0.0, end_s - max(start_s, reach))
+            reach = max(reach, end_s)
+        if video.instances:
+            shares.append(covered / video.duration_s)
+    return float(np.mean(shares)) if shares else None
+
+
+@dataclass
+class _Watch:
+    """What was seen of the features so far."""
+
+    count: int = 0
+    sizes: dict[str, dict[int, list[str]]] = field(default_factory=lambda: {"visual": {}, "audio": {}})
+    rows: dict[str, list[int]] = field(default_factory=lambda: {"visual": [], "audio": []})
+    steps_s: Counter[float] = field(default_factory=Counter)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+    still: list[str] = field(default_factory=list)
+    lacking: dict[str, list[str]] = field(default_factory=lambda: {"visual": [], "audio": []})
+    digests: dict[bytes, list[str]] = field(default_factory=dict)
+
+    def look(self, video: str, reader: Features, duration_s: float | None) -> None:
+        """Read one video's features."""
+        self.count += 1
+        try:
+            features = reader.load(video, duration_s)
+        except (AvlocError, ValueError) as error:
+            self.broken.append((video, str(error)))
+            return
+        self._note(video, features)
+
+    def _note(self, video: str, features: FeatureSequence) -> None:
+        digest = hashlib.blake2b(digest_size=16)
+        for name in ("visual", "audio"):
+            values = getattr(features, name)
+            if values is None:
+                self.lacking[name].append(video)
+                continue
+            self.sizes[name].setdefault(values.shape[1], []).append(video)
+            self.rows[name].append(len(values))
+            digest.update(np.ascontiguousarray(values).data)
+            if len(values) > 1 and (values == values[0]).all():
+                self.still.append(f"{video} ({name})")
+        self.digests.setdefault(digest.digest(), []).append(video)
+        step_s = float(features.grid.step_s)
+        self.steps_s[round(step_s, 4)] += 1
+        gap_s = abs(features.duration_s - float(features.grid.edge_s(features.grid.count)))
+        if gap_s > max(2 * step_s, 0.05 * features.duration_s):
+            self.short.append(video)
+
+    def findings(self) -> list[Finding]:
+        """What is odd about them."""
+        found = []
+        if self.broken:
+            first = self.broken[0][1]
+            found += _finding("error", [v for v, _ in self.broken], "videos' features cannot be used")
+            found.append(Finding("error", len(self.broken), f"the first of them: {first}"))
+        for name, sizes in self.sizes.items():
+            if len(sizes) > 1:
+                usual = max(sizes, key=lambda size: len(sizes[size]))
+                odd = [video for size, videos in sizes.items() if size != usual for video in videos]
+                words = f"videos have {name} features of another size than {usual} (rows and columns swapped?)"
+                found += _finding("error", odd, words)
+            if sizes:
+                found += _finding("warning", self.lacking[name], f"videos lack {name} features")
+        twins = [" = ".join(videos) for videos in self.digests.values() if len(videos) > 1]
+        found += _finding("warning", twins, "sets of videos have the very same features")
+        found += _finding("warning", self.still, "videos' features never change")
+        found += _finding(
+            "warning", self.short, "videos are longer or shorter than their features by over 5 % and 2 rows"
+        )
+        return found
+
+    def report(self) -> dict[str, FeatureReport]:
+        """Sizes and lengths by modality."""
+        result = {}
+        for name, sizes in self.sizes.items():
+            if sizes:
+                rows = self.rows[name]
+                usual = max(sizes, key=lambda size: len(sizes[size]))
+                spread = min(rows), int(np.median(rows)), max(rows)
+                result[name] = FeatureReport(len(rows), usual, spread, self.steps_s.most_common(1)[0][0])
+        return result

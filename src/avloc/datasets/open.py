@@ -1,0 +1,160 @@
+"""Any of the field's data sets by its path: what it is, is seen from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from avloc.datasets.ave_labels import ave_collection
+from avloc.datasets.collection import Collection, weak_labels
+from avloc.datasets.folders import SUFFIXES, named_as, read_feature_folder
+from avloc.datasets.llp import is_llp, read_llp
+from avloc.datasets.tracks import Clock, Track, Tracks
+from avloc.datasets.wtalc import is_wtalc, read_wtalc
+from avloc.errors import FormatError, InputError
+from avloc.formats.annotations import read_annotation_columns, read_annotations
+from avloc.formats.features import FeatureStore
+from avloc.formats.labels import LabelTable
+from avloc.types import FeatureSequence
+
+__all__ = ["StoredFeatures", "open_collection"]
+
+
+def open_collection(
+    path: Path | str,
+    features: Sequence[Path | str] = (),
+    audio: Path | str | None = None,
+    clock: Clock | None = None,
+    audio_clock: Clock | None = None,
+    tracks: Sequence[str] = (),
+) -> Collection:
+    """A data set, and its features when there are any.
+
+    Args:
+        path: AVE's folder; W-TALC's annotations; LLP's tables; ActivityNet's JSON (also UnAV-100, THUMOS14, HACS,
+            FineAction); a folder of feature files without annotations; a folder that avloc wrote.
+        features: where its features lie, when not beside it: folders or .h5 files, for W-TALC the JOINTFeatures file.
+        audio: a separate source of sound, joined by video id.
+        clock, audio_clock: when the rows of `features` and `audio` are; None: see `folders` and `wtalc`.
+        tracks: names of those wanted of `features`; none: all.
+
+    Raises:
+        InputError: nothing there that is a data set. FormatError: a file in it is not what it should be.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise InputError(f"{source}: expected a data set; there is nothing")
+    if source.is_dir() and (source / "Annotations.txt").is_file():
+        _only_beside(source, features, audio)
+        return ave_collection(source)
+    sound = () if audio is None else read_feature_folder(audio, audio_clock, modality="audio")
+    if source.is_dir() and is_wtalc(source):
+        return _wtalc(source, features, sound, clock)
+    given = tuple(track for folder in features for track in read_feature_folder(folder, clock, tracks)) + sound
+    if source.is_dir() and is_llp(source):
+        return read_llp(source, given)
+    if source.is_dir() and _is_ours(source):
+        return _ours(source)
+    if source.is_file() and source.suffix.lower() in (".json", ".gz"):
+        return _activitynet(source, given)
+    inner = _known_below(source) if source.is_dir() else []
+    if len(inner) == 1:
+        return open_collection(inner[0], features, audio, clock, audio_clock, tracks)
+    if len(inner) > 1:
+        raise InputError(f"{source}: {len(inner)} data sets are in it; give one of {', '.join(p.name for p in inner)}")
+    tables = _tables_in(source) if source.is_dir() else []
+    if tables:
+        raise InputError(f"{source}: expected a data set; give the .json itself: {', '.join(map(str, tables))}")
+    if source.is_dir() or source.suffix.lower() in (".h5", ".hdf5"):
+        _only_beside(source, features, None)
+        given = read_feature_folder(source, clock, tracks) + sound
+        return Collection(f"features ({source.name})", (), (), LabelTable(()), features=Tracks(given))
+    raise InputError(f"{source}: expected a data set: a folder, ActivityNet's .json, or features in .h5")
+
+
+def _known_below(folder: Path) -> list[Path]:
+    """Data sets one folder down: people name the folder that they unpacked."""
+    children = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [path for path in children if (path / "Annotations.txt").is_file() or is_wtalc(path) or is_llp(path)]
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Its .json files, where no features lie beside them."""
+    if any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+        return []
+    return sorted(folder.glob("*.json"))[:3]
+
+
+class StoredFeatures:
+    """avloc's own features, as a data set has them."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.store = FeatureStore(folder)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.store.ids
+
+    def load(self, video_id: str, duration_s: float | None = None) -> FeatureSequence:
+        """As stored; the file knows its duration."""
+        return self.store.load(video_id)
+
+
+def _only_beside(source: Path, features: Sequence[Path | str], audio: Path | str | None) -> None:
+    if features or audio is not None:
+        raise InputError(f"{source}: its features are in it; --features and --audio are for annotations without any")
+
+
+def _wtalc(source: Path, features: Sequence[Path | str], sound: Sequence[Track], clock: Clock | None) -> Collection:
+    if len(features) > 1:
+        raise InputError(f"{source}: expected one JOINTFeatures file, got {len(features)}")
+    if features and Path(features[0]).is_dir():
+        data = read_wtalc(source, None, (), clock)
+        tracks = (*read_feature_folder(features[0], clock), *sound)
+    else:
+        data = read_wtalc(source, features[0] if features else None, (), clock)
+        own = data.features.tracks if isinstance(data.features, Tracks) else ()
+        tracks = (*own, *sound)
+    named = named_as(tracks, data.durations_s)
+    return Collection(**{**vars(data), "features": Tracks(named) if named else None})
+
+
+def _activitynet(source: Path, tracks: Sequence[Track]) -> Collection:
+    annotations, report = read_annotations(source)
+    columns = read_annotation_columns(source)
+    said: dict[str, list[str]] = {}
+    for video, label in zip(columns["video"], columns["label"], strict=True):
+        said.setdefault(video, []).append(label)
+    named = named_as(tracks, (video.video_id for video in annotations))
+    return Collection(
+        name=f"ActivityNet schema ({source.name})",
+        classes=tuple(sorted(set(columns["label"]))),
+        annotations=annotations,
+        labels=weak_labels(annotations, said),  # an instance without length still names its video's class
+        report=report,
+        features=Tracks(named) if named else None,
+    )
+
+
+def _is_ours(source: Path) -> bool:
+    if any(source.glob("*.safetensors")) or any((source / "features").rglob("*.safetensors")):
+        return True
+    foreign = any(path.suffix.lower() in SUFFIXES for path in source.rglob("*"))
+    return not foreign and any(source.rglob("*.safetensors"))
+
+
+def _ours(source: Path) -> Collection:
+    """A folder that `avloc convert` or `avloc extract` wrote: features, and labels.csv, ground_truth.json if there."""
+    from avloc.formats.labels import read_labels
+
+    inner = source / "features"
+    features = StoredFeatures(inner if inner.is_dir() else source)
+    home = source if inner.is_dir() else source.parent
+    labels = read_labels(home / "labels.csv") if (home / "labels.csv").is_file() else LabelTable(())
+    truth = home / "ground_truth.json"
+    try:
+        annotations, report = read_annotations(truth) if truth.is_file() else ((), None)
+    except FormatError as error:
+        raise FormatError(f"{error}; it lies beside the features") from error
+    collection = Collection(f"avloc features ({source.name})", labels.classes, annotations, labels, features=features)
+    return collection if report is None else Collection(**{**vars(collection), "report": report})

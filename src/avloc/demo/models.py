@@ -1,0 +1,45 @@
+"""The demo's models: Table 1 of the paper, shortened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from avloc.config import RunConfig
+from avloc.evaluate.detection import Evaluation, evaluate_files
+from avloc.formats.features import FeatureStore
+from avloc.formats.labels import read_labels
+from avloc.formats.results import Localized
+from avloc.pipeline.folder import localize_all
+from avloc.pipeline.localizer import load
+from avloc.train.loop import fit
+from avloc.train.state import has_state
+
+__all__ = ["MODELS", "train_and_score"]
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "audio only": {"model.modality": "audio"},
+    "visual only": {"model.modality": "visual"},
+    "0 stages": {"model.num_stages": 0},
+    "2 stages": {"model.num_stages": 2},
+}
+"""The rows of the demo's table: Table 1 of the paper, shortened."""
+
+
+def train_and_score(
+    demo: Path, home: Path, config: RunConfig, progress: Callable[[int, int, str], None] | None = None
+) -> tuple[Evaluation, dict[str, Localized]]:
+    """Train on a demo folder's features into `home`, or take up the run there, and score it on the test videos.
+
+    A video that a uni-modal model cannot see or hear is not localized and counts as missed.
+    """
+    if not (home / "run" / "record.json").exists():
+        fit(demo / "features", demo / "labels.csv", home / "run", config, has_state(home / "run"), progress)
+    store = FeatureStore(demo / "features")
+    tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]
+    localizer = load(home / "run")
+    usable = [video for video in tests if localizer.can_use(store.load(video))]
+    found, _ = localize_all(localizer, [store.path(video) for video in usable], home / "detections")
+    return evaluate_files(home / "detections", demo / "ground_truth.json", "validation"), found

@@ -1,0 +1,67 @@
+"""Λ as a picture: which sound goes with which sight (Eq. 1); thumbnails along one axis, the sound along the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from avloc.errors import InputError
+from avloc.figures.style import INK, MUTED, literal, make_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["attention_figure"]
+
+
+def attention_figure(
+    correlation: Float[np.ndarray, "l_u l_v"],
+    duration_s: float,
+    thumbnails: Sequence[UInt8[np.ndarray, "h w 3"]] = (),
+    waveform: UInt8[np.ndarray, " n"] | None = None,
+    title: str = "",
+) -> Figure:
+    """Λ of one stage: audio snippets down, visual snippets across, both in seconds.
+
+    Args:
+        correlation: Λ, rows audio, columns visual.
+        thumbnails: evenly spaced over the video; stand above the visual axis.
+        waveform: loudest sample of equal stretches; stands beside the audio axis.
+
+    Raises:
+        InputError: Λ is empty.
+    """
+    if not correlation.size:
+        raise InputError("expected a cross-attention matrix, got an empty one")
+    figure = make_figure(6.2, 6.4)
+    grid = figure.add_gridspec(2, 3, width_ratios=(0.12, 1, 0.05), height_ratios=(0.16, 1))
+    main = figure.add_subplot(grid[1, 1])
+    far = float(np.abs(correlation).max()) or 1.0
+    extent = (0.0, duration_s, duration_s, 0.0)
+    image = main.imshow(correlation, cmap="RdBu_r", vmin=-far, vmax=far, extent=extent, aspect="auto")
+    main.set_xlabel("picture, seconds", fontsize=9, color=INK)
+    main.tick_params(labelsize=8)
+    figure.colorbar(image, cax=figure.add_subplot(grid[1, 2])).set_label("Λ", rotation=0)
+    if thumbnails:
+        top = figure.add_subplot(grid[0, 1], sharex=main)
+        wide = duration_s / len(thumbnails)
+        for k, picture in enumerate(thumbnails):
+            top.imshow(picture, extent=(k * wide, (k + 1) * wide, 0, 1), aspect="auto")
+        top.set_xlim(0, duration_s)
+        top.set_axis_off()
+    side = figure.add_subplot(grid[1, 0], sharey=main)
+    if waveform is not None:
+        times = (np.arange(len(waveform)) + 0.5) / len(waveform) * duration_s
+        side.fill_betweenx(times, -(waveform / 255.0), waveform / 255.0, color=MUTED, linewidth=0)
+    side.set_ylabel("sound, seconds", fontsize=9, color=INK)
+    side.set_xticks([])
+    side.tick_params(labelsize=8)
+    main.tick_params(labelleft=False)
+    for name in ("top", "right", "bottom", "left"):
+        side.spines[name].set_visible(False)
+    if title:
+        figure.suptitle(literal(title), fontsize=10, x=0.01, ha="left", color=INK)
+    return figure

@@ -1,0 +1,96 @@
+"""A diagnosis as a picture: which errors there are by rank, what each costs, and which instances suffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avloc.figures.style import COLOURS, INK, MUTED, make_figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["diagnosis_figure"]
+
+KIND_COLOURS = {
+    "true positive": "#2f6f4f",
+    "double": COLOURS[4],
+    "wrong label": COLOURS[2],
+    "localization": COLOURS[0],
+    "confusion": COLOURS[3],
+    "background": COLOURS[7],
+    "missed": COLOURS[1],
+}
+HATCHES = {"double": "///", "wrong label": "xxx", "confusion": "...", "background": "---"}
+
+
+def diagnosis_figure(facts: Mapping[str, Any]) -> Figure:
+    """Three parts: errors by rank, mAP each costs, AP_N by kind of instance.
+
+    Args:
+        facts: what `metrics.Diagnosis.to_dict` gives; None stands for NaN.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    figure = make_figure(11, 3.6)
+    profile, cost, groups = figure.subplots(1, 3, gridspec_kw={"width_ratios": [3, 2.2, 4]})
+    _draw_profile(profile, facts["profile"], facts["at"])
+    _draw_cost(cost, facts["cost"])
+    _draw_groups(groups, facts["groups"], facts["mean_ap_n"])
+    return figure
+
+
+def _draw_profile(axes: Axes, profile: Mapping[str, Sequence[float | None]], at: float) -> None:
+    bottom = np.zeros(len(next(iter(profile.values()))))
+    places = np.arange(1, len(bottom) + 1)
+    for kind, shares in profile.items():
+        heights = np.array([0.0 if share is None else 100 * share for share in shares])
+        axes.bar(
+            places, heights, 0.85, bottom, color=KIND_COLOURS[kind], hatch=HATCHES.get(kind), label=kind,
+            edgecolor="white", linewidth=0.3,
+        )  # fmt: skip
+        bottom += heights
+    axes.set_xticks(places, [f"{k}G" for k in places])
+    axes.set_ylabel("detections in percent", fontsize=9, color=INK)
+    axes.set_title(f"errors by rank at t-IoU {at:g} (G: instances of the class)", fontsize=9, loc="left", color=INK)
+    axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    plain(axes)
+
+
+def _draw_cost(axes: Axes, cost: Mapping[str, float]) -> None:
+    names = list(cost)[::-1]
+    values = [100 * cost[name] for name in names]
+    axes.barh(range(len(names)), values, 0.7, color=[KIND_COLOURS[name] for name in names])
+    axes.set_yticks(range(len(names)), names)
+    for k, value in enumerate(values):
+        axes.text(value, k, f" {value:.1f}", va="center", fontsize=8, color=INK)
+    axes.set_xlim(0, max([*values, 1]) * 1.2)
+    axes.set_title("average mAP gained without it", fontsize=9, loc="left", color=INK)
+    plain(axes, "x")
+
+
+def _draw_groups(axes: Axes, groups: Sequence[Mapping[str, Any]], base: float) -> None:
+    place, ticks, labels = 0.0, [], []
+    for k, name in enumerate(dict.fromkeys(group["characteristic"] for group in groups)):
+        mine = [group for group in groups if group["characteristic"] == name]
+        for group in mine:
+            height = 0.0 if group["mean_ap_n"] is None else 100 * group["mean_ap_n"]
+            axes.bar(place, height, 0.85, color=COLOURS[k % len(COLOURS)])
+            axes.text(
+                place, height, f"{height:.0f}" if group["instances"] else "-", ha="center", va="bottom", fontsize=7
+            )
+            ticks.append(place)
+            labels.append(group["name"])
+            place += 1
+        axes.text(place - 1 - len(mine) / 2 + 0.5, 103, name, ha="center", fontsize=8, color=INK)
+        place += 0.8
+    axes.axhline(100 * base, color=MUTED, linewidth=0.9, linestyle="--")
+    axes.set_xticks(ticks, labels, rotation=60, ha="right", fontsize=7)
+    axes.set_ylim(0, 110)
+    axes.set_title("AP_N by kind of instance", fontsize=9, loc="left", color=INK)
+    plain(axes, "y")
+    axes.tick_params(axis="x", labelsize=7)

@@ -1,0 +1,178 @@
+"""One video as a picture: what is true, what was found, and the activations behind it, on one time axis (as Fig. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avloc.figures.style import COLOURS as _FOUND
+from avloc.figures.style import INK as _INK
+from avloc.figures.style import MUTED as _MUTED
+from avloc.figures.style import any_letters, literal, make_figure, save_figure
+from avloc.types import ActivationSequence, Detection, Instance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+__all__ = ["timeline"]
+
+_TRUTH = "#2f6f4f"
+_SHOWN = 4  # activation strips; more than that and nobody reads them
+
+
+def timeline(
+    activations: ActivationSequence | Mapping[str, ActivationSequence],
+    detections: Sequence[Detection] | Mapping[str, Sequence[Detection]] = (),
+    truth: Sequence[Instance] | None = None,
+    path: str | Path | None = None,
+    title: str | None = None,
+    lowest: float | Mapping[str, float] = 0.0,
+) -> Figure:
+    """Rows on one axis of seconds: ground truth, then per model its detections, class activations and reliability.
+
+    Args:
+        activations: of one model, or {model's name: activations} of the same video to compare several.
+        detections: likewise, a lane a class, and more where those of a class overlap; the stronger their score the
+            darker. The score is written where it fits.
+        truth: the video's instances; None leaves the row out, an empty list leaves it empty.
+        path: also write the figure there, in the format its suffix names.
+        title: the video's name unless given.
+        lowest: weaker detections are left out, and the row says so; of all models, or {model's name: score}.
+
+    Raises:
+        InputError: matplotlib is not installed, or `path` cannot be written.
+    """
+    models = dict(activations) if isinstance(activations, Mapping) else {"": activations}
+    given = dict(detections) if isinstance(detections, Mapping) else {"": detections}
+    least = dict(lowest) if isinstance(lowest, Mapping) else dict.fromkeys(models, lowest)
+    found = {name: [d for d in given.get(name, ()) if d.score >= least.get(name, 0.0)] for name in models}
+    first = next(iter(models.values()))
+    strips = {name: _strip_classes(a, found[name], truth or ()) for name, a in models.items()}
+    lanes = {name: _lanes(found[name]) for name in models}
+    true_lanes = _lanes(truth or ())
+    heights = [_height(true_lanes)] if truth is not None else []
+    for name in models:
+        heights += [_height(lanes[name]), 0.45 * max(1, len(strips[name])), 0.9]
+    figure = make_figure(11, 1.1 + 0.62 * sum(heights))
+    axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
+    rows, scores = iter(axes), []
+    if truth is not None:
+        _draw_segments(next(rows), "ground truth", true_lanes, lambda _: _TRUTH)
+    for name, a in models.items():
+        colour = {c: _FOUND[k % len(_FOUND)] for k, c in enumerate(sorted(a.classes))}
+        prefix = f"{name}\n" if name else ""
+        left_out = len(found[name]) < len(given.get(name, ()))
+        heading = f"{prefix}detections" + (f"\nfrom {least[name]:.2f}" if left_out else "")
+        scores += _draw_segments(next(rows), heading, lanes[name], lambda d, colour=colour: colour[d.label])
+        _draw_strips(next(rows), a, strips[name])
+        _draw_reliability(next(rows), a)
+    axes[-1].set_xlabel("seconds")
+    axes[-1].set_xlim(0, first.duration_s)
+    figure.suptitle(literal(title or first.video_id), fontsize=11, x=0.01, ha="left", color=_INK)
+    _drop_what_does_not_fit(figure, scores)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def _strip_classes(
+    activations: ActivationSequence, detections: Sequence[Detection], truth: Sequence[Instance]
+) -> list[str]:
+    """Classes worth a strip: those that are true, then found, then the video's strongest."""
+    strongest = [activations.classes[c] for c in np.argsort(-activations.video_scores)]
+    wanted = [i.label for i in truth] + [d.label for d in detections] + strongest[:2]
+    known = [label for label in dict.fromkeys(wanted) if label in activations.classes]
+    return known[:_SHOWN]
+
+
+def _lanes(segments: Sequence[Instance | Detection]) -> list[list[Any]]:
+    """Segments that do not overlap, lane by lane: classes by their first appearance, each in as many as it needs."""
+    lanes: list[list[Any]] = []
+    ordered = sorted(segments, key=lambda s: (s.start_s, s.end_s))
+    for label in dict.fromkeys(s.label for s in ordered):
+        own: list[list[Any]] = []
+        for segment in (s for s in ordered if s.label == label):
+            free = next((lane for lane in own if lane[-1].end_s <= segment.start_s), None)
+            if free is None:
+                own.append([segment])
+            else:
+                free.append(segment)
+        lanes += own
+    return lanes
+
+
+def _height(lanes: Sequence[Sequence[Any]]) -> float:
+    return 0.15 + 0.45 * max(1, len(lanes))
+
+
+def _draw_segments(axes: Axes, name: str, lanes: Sequence[Sequence[Any]], colour: Any) -> list[tuple[Text, Detection]]:
+    """A bar a segment; the lane is named after its class on the left, the score stands in the bar. Returns scores."""
+    written = []
+    strongest = max((s.score for lane in lanes for s in lane if isinstance(s, Detection)), default=1.0) or 1.0
+    for row, lane in enumerate(lanes):
+        for segment in lane:
+            score = segment.score if isinstance(segment, Detection) else None
+            opacity = 0.55 if score is None else 0.15 + 0.45 * max(score, 0) / strongest
+            span = {"left": segment.start_s, "width": segment.end_s - segment.start_s, "height": 0.84}
+            ink = colour(segment)
+            axes.barh(row, **span, color=ink, alpha=opacity, linewidth=0)
+            axes.barh(row, **span, color="none", edgecolor=ink, linewidth=0.8)
+            if score is not None:
+                middle = (segment.start_s + segment.end_s) / 2
+                text = axes.text(middle, row, f"{score:.2f}", ha="center", va="center", fontsize=7, color=_INK)
+                written.append((text, segment))
+    if not lanes:
+        axes.text(0.005, 0.5, "none", transform=axes.transAxes, va="center", fontsize=7, color=_MUTED)
+    _label(axes, name)
+    axes.set_ylim(max(len(lanes), 1) - 0.5, -0.5)
+    axes.set_yticks(range(len(lanes)), [literal(lane[0].label) for lane in lanes], fontsize=7)
+    axes.tick_params(axis="y", length=0)
+    return written
+
+
+def _drop_what_does_not_fit(figure: Figure, written: Sequence[tuple[Text, Detection]]) -> None:
+    """Scores wider than their bars; how wide those are is known only when the figure is laid out."""
+    with any_letters():
+        figure.draw_without_rendering()
+    for text, detection in written:
+        ends = text.get_transform().transform([(detection.start_s, 0), (detection.end_s, 0)])[:, 0]
+        if text.get_window_extent().width > ends[1] - ends[0]:
+            text.remove()
+
+
+def _draw_strips(axes: Axes, activations: ActivationSequence, labels: Sequence[str]) -> None:
+    """p(c) over time, darker is stronger, on a scale from 0 to 1."""
+    columns = [1 + activations.classes.index(label) for label in labels]
+    edges = [float(activations.grid.edge_s(i)) for i in range(activations.grid.count)] + [activations.duration_s]
+    strips = activations.probs[:, columns].T
+    axes.pcolormesh(edges, np.arange(len(labels) + 1), strips, cmap="Greys", vmin=0, vmax=1, rasterized=True)
+    axes.set_ylim(len(labels), 0)
+    axes.set_yticks(np.arange(len(labels)) + 0.5, [literal(label) for label in labels], fontsize=7)
+    axes.tick_params(length=0)
+    _spines(axes)
+
+
+def _draw_reliability(axes: Axes, activations: ActivationSequence) -> None:
+    times = activations.grid.centres_s()
+    axes.fill_between(times, activations.reliability, step="mid", color=_MUTED, alpha=0.35, linewidth=0)
+    axes.step(times, activations.reliability, where="mid", color=_INK, linewidth=0.9)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1])
+    axes.tick_params(labelsize=7, length=2)
+    _label(axes, "reliability μ")
+
+
+def _label(axes: Axes, name: str) -> None:
+    axes.set_ylabel(literal(name), rotation=0, ha="right", va="center", fontsize=8, color=_INK)
+    _spines(axes)
+
+
+def _spines(axes: Axes) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_MUTED)

@@ -1,0 +1,181 @@
+"""Arrays from .npy, .npz, .pt and .pkl files of any origin. No file can make this module run anything.
+
+.npy with pickled objects and .pkl go through `pickles`, .pt through torch's own restricted loader, .npz never pickled.
+Arrays may be left on disk: `index_arrays` notes where each lies, so that a file of 10 GB with an array for each video
+opens in seconds and takes no memory.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO, Any
+
+import numpy as np
+
+from avloc.errors import FormatError, InputError
+from avloc.formats.untrusted.bombs import check_growth
+from avloc.formats.untrusted.pickles import DAMAGED, read_pickle
+from avloc.formats.untrusted.rebuild import ArrayPlace
+
+__all__ = ["index_arrays", "load_array", "load_arrays", "load_pickle", "load_tensors"]
+
+
+def load_array(path: Path | str) -> np.ndarray:
+    """One array of a .npy file, pickled or not.
+
+    Raises:
+        InputError: no such file.
+        FormatError: not .npy, damaged, or a pickle that asks for more than data; names what it asks for.
+    """
+    source = _existing(path, "an array (.npy)")
+    with source.open("rb") as file:
+        shape, _, dtype = _npy_header(source, file)
+        if dtype.hasobject:
+            value = read_pickle(source, file)
+            if not isinstance(value, np.ndarray) or value.dtype != object or value.shape != shape:
+                raise FormatError(f"{source}: its header promises objects of shape {shape}, its pickle holds others")
+            return value
+        _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
+    with _old_headers():
+        return np.load(source, allow_pickle=False)
+
+
+def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name; those that hold pickled objects are left out.
+
+    Raises:
+        InputError: no such file. FormatError: not .npz, or damaged.
+    """
+    source = _existing(path, "arrays (.npz)")
+    found = {}
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as file:
+                    shape, fortran, dtype = _npy_header(source, file)
+                    if dtype.hasobject:
+                        continue
+                    size = math.prod(shape) * (dtype.itemsize or 1)
+                    check_growth(source, size, info.compress_size, info.filename)
+                    raw = file.read(size) if size <= info.file_size else b""
+                    flat = np.frombuffer(bytearray(raw), dtype, math.prod(shape))
+                    found[info.filename.removesuffix(".npy")] = flat.reshape(shape, order="F" if fortran else "C")
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, *DAMAGED) as error:
+        raise FormatError(f"{source}: expected a .npz file, but it cannot be read as such ({error})") from error
+    return found
+
+
+def load_pickle(path: Path | str) -> Any:
+    """What a .pkl file holds, if it is data. Raises as `load_array`."""
+    source = _existing(path, "a pickle (.pkl)")
+    with source.open("rb") as file:
+        return read_pickle(source, file)
+
+
+def load_tensors(path: Path | str) -> Any:
+    """A .pt file, tensors as numpy arrays, by torch's own restricted loader (weights_only).
+
+    Returns:
+        An array, or dicts and lists of them.
+
+    Raises:
+        InputError: no such file. FormatError: damaged, or it asks for more than tensors; names what.
+    """
+    import torch
+
+    source = _existing(path, "tensors (.pt)")
+    try:
+        return _arrays_of(source, torch.load(source, map_location="cpu", weights_only=True))
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"asks for {asked[1]}" if asked else "holds more than tensors"
+        raise FormatError(f"{source}: the file {what}; only tensors are read, and nothing was run") from error
+    except (RuntimeError, OSError, AttributeError, *DAMAGED) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FormatError(f"{source}: expected tensors as torch.save writes them ({reason})") from error
+
+
+def index_arrays(path: Path | str) -> list[np.ndarray | ArrayPlace]:
+    """The arrays of a .npy file that holds one a video, without reading them.
+
+    Returns:
+        One entry a video: a place in the file, or the array itself when it is small.
+
+    Raises:
+        InputError: no such file. FormatError: as `load_array`; or not a list of arrays.
+    """
+    source = _existing(path, "arrays, one a video (.npy)")
+    with source.open("rb") as file:
+        shape, fortran, dtype = _npy_header(source, file)
+        if dtype.hasobject:
+            return _listed(source, read_pickle(source, file, lazy=True))
+        if len(shape) < 2 or fortran:
+            raise FormatError(f"{source}: expected an array for each video, got one of {dtype} {shape}")
+        _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
+        size = math.prod(shape[1:]) * dtype.itemsize
+        return [ArrayPlace(source, dtype, shape[1:], False, file.tell() + i * size) for i in range(shape[0])]
+
+
+def _existing(path: Path | str, what: str) -> Path:
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{source}: expected {what}; there is no such file")
+    return source
+
+
+def _npy_header(source: Path, file: IO[bytes] | io.BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        with _old_headers():
+            return read(file)
+    except (*DAMAGED, SyntaxError, TokenError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FormatError(f"{source}: expected numpy's format, but it cannot be read as such ({reason})") from error
+
+
+@contextmanager
+def _old_headers() -> Iterator[None]:
+    """numpy remarks on headers that Python 2 wrote; they are read all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _check_size(source: Path, file: IO[bytes], size: int) -> None:
+    there = source.stat().st_size - file.tell()
+    if there < size:
+        raise FormatError(f"{source}: {size} bytes of numbers expected, {there} there; copy or download it again")
+
+
+def _listed(source: Path, value: Any) -> list[np.ndarray | ArrayPlace]:
+    entries = list(value) if isinstance(value, np.ndarray) and value.ndim == 1 else []
+    wrong = next((i for i, entry in enumerate(entries) if not isinstance(entry, np.ndarray | ArrayPlace)), None)
+    if not entries or wrong is not None:
+        got = type(value).__name__ if wrong is None else f"{type(entries[wrong]).__name__} at {wrong}"
+        raise FormatError(f"{source}: expected an array for each video, got {got}")
+    return entries
+
+
+def _arrays_of(source: Path, value: Any) -> Any:
+    if hasattr(value, "detach"):
+        tensor = value.detach()
+        check_growth(source, tensor.numel() * tensor.element_size(), source.stat().st_size, "a tensor")
+        return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    if isinstance(value, dict):
+        return {key: _arrays_of(source, part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_arrays_of(source, part) for part in value]
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
+    raise FormatError(f"{source}: expected tensors, got {type(value).__name__}")

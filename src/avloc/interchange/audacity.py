@@ -1,0 +1,55 @@
+"""Audacity label tracks: `start<TAB>end<TAB>label`, seconds; labels of detections end in ` (score)`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avloc.errors import FormatError
+from avloc.interchange.segments import (
+    Labelled,
+    VideoSegments,
+    milliseconds,
+    read_lines,
+    scored_text,
+    segment,
+    unscored_text,
+)
+from avloc.system.atomic import write_whole
+
+__all__ = ["read_audacity", "write_audacity"]
+
+
+def write_audacity(path: Path | str, video: VideoSegments) -> None:
+    """Write one video's segments as a label track, in order of time; the six decimals are Audacity's own."""
+    rows = []
+    for item in sorted(video.segments, key=lambda s: (s.start_s, s.end_s)):
+        start, end = milliseconds(item)
+        rows.append(f"{start / 1000:.6f}\t{end / 1000:.6f}\t{scored_text(item)}\n")
+    write_whole(path, "".join(rows))
+
+
+def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
+    """One video, named after the file. Point labels (no length) are left out and noted.
+
+    Raises:
+        InputError: no such file. FormatError: a line that is no label; says which.
+    """
+    found: list[Labelled] = []
+    points = 0
+    for number, raw in enumerate(read_lines(path), start=1):
+        line = raw.rstrip("\r")
+        if not line.strip() or line.startswith("\\"):  # a line with a backslash holds the frequencies of the one before
+            continue
+        cells = line.split("\t")
+        try:
+            start_s, end_s, text = float(cells[0]), float(cells[1]), cells[2] if len(cells) > 2 else ""
+        except (ValueError, IndexError):
+            raise FormatError(f"{path}: line {number}: expected start<TAB>end<TAB>label, got {line[:60]!r}") from None
+        if start_s == end_s:
+            points += 1
+            continue
+        label, score = unscored_text(text)
+        found.append(segment(f"{path}: line {number}", start_s, end_s, label, score))
+    if points and notes is not None:
+        notes.append(f"{path}: {points} point labels without length were left out")
+    return (VideoSegments(Path(path).stem, tuple(found)),)

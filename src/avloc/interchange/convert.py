@@ -1,0 +1,136 @@
+"""Convert segments of other tools: from any readable format to any format of `interchange.registry`.
+
+read_segments("annotations.eaf")
+convert("annotations.boris", "truth.json")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from avloc.errors import FormatError, InputError
+from avloc.formats.annotations import read_annotations, write_annotations
+from avloc.formats.detections import read_detections
+from avloc.interchange.audacity import read_audacity
+from avloc.interchange.boris import read_boris
+from avloc.interchange.elan import read_eaf
+from avloc.interchange.registry import FORMATS, target_format, with_media, write_as
+from avloc.interchange.segments import Labelled, VideoSegments
+from avloc.interchange.subtitles import read_vtt
+from avloc.interchange.via import read_via
+from avloc.types import Instance, VideoAnnotation
+
+__all__ = ["as_annotations", "convert", "read_segments", "read_truth"]
+
+_READERS: dict[str, Callable[..., tuple[VideoSegments, ...]]] = {
+    ".vtt": read_vtt,
+    ".txt": read_audacity,
+    ".eaf": read_eaf,
+    ".boris": read_boris,
+}
+
+
+def read_segments(path: Path, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
+    """Segments of a file in any format that is read: CSV (ours or VIA's), ActivityNet JSON, VTT, Audacity, ELAN, BORIS.
+
+    Args:
+        notes: gets a line for everything in the file that is no segment and was left out.
+
+    Raises:
+        InputError: no such file, or a suffix that no format has. FormatError: it is not what its suffix says.
+    """
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in _READERS:
+        return _READERS[suffix](path, notes)
+    if suffix == ".csv":
+        return read_via(path, notes) if _is_via(path) else _from_detections(path)
+    if suffix == ".json":
+        try:
+            return _from_annotations(path, notes)
+        except FormatError as error:
+            if "this is a submission" not in str(error):
+                raise
+            return _from_detections(path)
+    known = ", ".join([".csv", ".json", *_READERS])
+    raise InputError(f"{path}: segments are read from {known}; got {suffix or 'no suffix'}")
+
+
+def _is_via(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return "# CSV_HEADER" in file.read(1 << 16)
+
+
+def _from_detections(path: Path) -> tuple[VideoSegments, ...]:
+    return tuple(VideoSegments(name, found) for name, found in read_detections(path).items())
+
+
+def _from_annotations(path: Path, notes: list[str] | None) -> tuple[VideoSegments, ...]:
+    annotations, report = read_annotations(path)
+    if notes is not None:
+        notes.extend(report.notes())
+    return tuple(VideoSegments(a.video_id, a.instances, a.duration_s) for a in annotations)
+
+
+def as_annotations(videos: Iterable[VideoSegments], subset: str = "validation") -> tuple[VideoAnnotation, ...]:
+    """As ground truth, scores gone. A video whose duration is not known ends with its last segment."""
+    return tuple(
+        VideoAnnotation(v.video_id, v.length_s, subset, tuple(_instance(s) for s in v.segments))
+        for v in videos
+        if v.length_s > 0
+    )
+
+
+def _instance(item: Labelled) -> Instance:
+    return Instance(item.start_s, item.end_s, item.label)
+
+
+def convert(
+    source: Path, target: Path, name: str | None = None, media: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Read segments in one format and write them in another.
+
+    Args:
+        target: a file for formats that hold all videos (and for a single video), a folder otherwise.
+        name: of FORMATS, or "truth" for ActivityNet ground truth; None goes by the target's suffix, where .json
+            without scores is ground truth.
+        media: {video_id: file}, for formats that count frames or point at the video.
+
+    Returns:
+        {"videos": n, "segments": n, "files": [...], "notes": [...]}
+
+    Raises:
+        InputError, FormatError: as `read_segments`; ConfigError: no such format.
+    """
+    notes: list[str] = []
+    videos = read_segments(source, notes)
+    chosen = target_format(target, name, videos)
+    if chosen == "truth":
+        notes += _without_length(videos)
+        write_annotations(target, as_annotations(videos))
+        files = [target]
+    else:
+        form = FORMATS[chosen]
+        known = media or {}
+        videos = tuple(with_media(v, known.get(v.video_id), form.frames) for v in videos)
+        files = write_as(form, chosen, target, videos)
+    segments = sum(len(v.segments) for v in videos)
+    return {"videos": len(videos), "segments": segments, "files": [str(f) for f in files], "notes": notes}
+
+
+def read_truth(path: Path) -> tuple[tuple[VideoAnnotation, ...], tuple[str, ...]]:
+    """Ground truth in any format that is read, and what in it was odd."""
+    notes: list[str] = []
+    videos = read_segments(path, notes)
+    notes += _without_length(videos)
+    return as_annotations(videos), tuple(notes)
+
+
+def _without_length(videos: Iterable[VideoSegments]) -> list[str]:
+    """A line for every video that cannot be ground truth, because nothing says how long it is."""
+    empty = [v.video_id for v in videos if v.length_s <= 0]
+    return [f"{v}: left out, it has neither segments nor a known duration" for v in empty]

@@ -1,0 +1,165 @@
+"""ELAN documents (.eaf): a tier a class, times in whole milliseconds.
+
+Written: tiers are named after the class, an annotation's value is its score (empty for ground truth). ELAN allows no
+overlap within a tier, so overlapping segments of a class go to further tiers, `label (2)`, `label (3)`.
+
+Read: two habits are known. A tier a class (values empty, numbers, or the tier's own name): the tier is the label.
+A tier a coder: the values are the labels. Which one holds is seen tier by tier.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+from xml.parsers import expat
+
+from avloc.errors import FormatError, InputError
+from avloc.interchange.segments import Labelled, VideoSegments, clean, lanes, milliseconds, segment
+from avloc.system.atomic import write_whole
+from avloc.types import Detection
+
+__all__ = ["read_eaf", "write_eaf"]
+
+_TYPE = "segments"
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".avi": "video/x-msvideo"}
+_NUMBER = re.compile(r"^\s*(-?\d+(\.\d+)?)?\s*$")
+
+
+def write_eaf(path: Path | str, video: VideoSegments) -> None:
+    """Write one video's segments as an ELAN document that points at the video's file."""
+    root = ET.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": "avloc",
+            "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+            f"{{{_XSI}}}noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+        },
+    )
+    header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    _point_at_media(header, Path(path), video)
+    order = ET.SubElement(root, "TIME_ORDER")
+    count = 0
+    for tier, row in _tiers(video):
+        element = ET.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": _TYPE, "TIER_ID": tier})
+        for item in row:
+            count += 1
+            _annotation(order, element, item, count)
+    ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = str(count)
+    ET.SubElement(
+        root,
+        "LINGUISTIC_TYPE",
+        {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": _TYPE, "TIME_ALIGNABLE": "true"},
+    )
+    ET.register_namespace("xsi", _XSI)
+    ET.indent(root, " ")
+    write_whole(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
+
+
+def _point_at_media(header: ET.Element, path: Path, video: VideoSegments) -> None:
+    if video.media is None:
+        return
+    source = video.media.path.resolve()
+    facts = {"MEDIA_URL": source.as_uri(), "MIME_TYPE": _MIME.get(source.suffix.lower(), "video/*")}
+    try:
+        relative = source.relative_to(path.resolve().parent)
+        facts["RELATIVE_MEDIA_URL"] = f"./{clean(relative.as_posix())}"
+    except ValueError:  # elsewhere: ELAN looks beside the document for a file of this name
+        facts["RELATIVE_MEDIA_URL"] = f"./{clean(source.name)}"
+    ET.SubElement(header, "MEDIA_DESCRIPTOR", facts)
+
+
+def _tiers(video: VideoSegments) -> list[tuple[str, list[Labelled]]]:
+    """(name, segments) of every tier; names are unique."""
+    tiers: dict[str, list[Labelled]] = {}
+    for label in video.labels:
+        for number, row in enumerate(lanes(s for s in video.segments if s.label == label), start=1):
+            name = clean(label) if number == 1 else f"{clean(label)} ({number})"
+            while name in tiers:  # two labels that differ in control characters only
+                name += "'"
+            tiers[name] = row
+    return list(tiers.items())
+
+
+def _annotation(order: ET.Element, tier: ET.Element, item: Labelled, number: int) -> None:
+    slots = [f"ts{2 * number - 1}", f"ts{2 * number}"]
+    for slot, ms in zip(slots, milliseconds(item), strict=True):
+        ET.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(ms)})
+    facts = {"ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": slots[0], "TIME_SLOT_REF2": slots[1]}
+    holder = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", facts)
+    value = f"{item.score:.4f}" if isinstance(item, Detection) else ""
+    ET.SubElement(holder, "ANNOTATION_VALUE").text = value
+
+
+def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
+    """One video, named after the media file the document points at, else after the document.
+
+    Annotations that hang on others (symbolic subdivisions) have no times of their own and are left out and noted.
+
+    Raises:
+        InputError: no such file. FormatError: not an ELAN document, or a time that is missing.
+    """
+    root = _parse(Path(path))
+    slots = {s.get("TIME_SLOT_ID", ""): s.get("TIME_VALUE") for s in root.iter("TIME_SLOT")}
+    names = {tier.get("TIER_ID", "") for tier in root.iter("TIER")}
+    found: list[Labelled] = []
+    for tier in root.iter("TIER"):
+        rows = [_times(path, a, slots) for a in tier.iter("ALIGNABLE_ANNOTATION")]
+        found += _tier_segments(f"{path}: tier {tier.get('TIER_ID')!r}", tier.get("TIER_ID", ""), rows, names)
+    hanging = sum(1 for _ in root.iter("REF_ANNOTATION"))
+    if hanging and notes is not None:
+        notes.append(f"{path}: {hanging} annotations without times of their own were left out")
+    media = next((m.get("MEDIA_URL", "") for m in root.iter("MEDIA_DESCRIPTOR")), "")
+    name = Path(media.rsplit("/", 1)[-1]).stem if media else ""
+    return (VideoSegments(unquote(name) or Path(path).stem, tuple(found)),)
+
+
+def _parse(path: Path) -> ET.Element:
+    if not path.is_file():
+        raise InputError(f"{path}: expected an ELAN document; there is none")
+    raw = path.read_bytes()
+    try:
+        _refuse_entities(path, raw)
+        root = ET.fromstring(raw)
+    except (ET.ParseError, expat.ExpatError, ValueError, LookupError) as error:
+        raise FormatError(f"{path}: expected XML, but it cannot be read as such ({error})") from error
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise FormatError(f"{path}: expected an ELAN document (ANNOTATION_DOCUMENT), got <{root.tag}>")
+    return root
+
+
+def _refuse_entities(path: Path, raw: bytes) -> None:
+    """FormatError at the first declaration, whatever the encoding: ELAN writes none, and they can grow without end."""
+
+    def declared(*_: object) -> None:
+        raise FormatError(f"{path}: expected an ELAN document, this one declares XML entities")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = declared
+    parser.EntityDeclHandler = declared
+    parser.Parse(raw, True)
+
+
+def _times(path: Path | str, annotation: ET.Element, slots: Mapping[str, str | None]) -> tuple[float, float, str]:
+    times = [slots.get(annotation.get(f"TIME_SLOT_REF{k}", "")) for k in (1, 2)]
+    name = annotation.get("ANNOTATION_ID")
+    if times[0] is None or times[1] is None:
+        raise FormatError(f"{path}: annotation {name!r} has no time; align it in ELAN first")
+    try:
+        return int(times[0]) / 1000, int(times[1]) / 1000, annotation.findtext("ANNOTATION_VALUE") or ""
+    except (ValueError, OverflowError):
+        raise FormatError(f"{path}: annotation {name!r}: expected times in milliseconds, got {times}") from None
+
+
+def _tier_segments(where: str, tier: str, rows: list[tuple[float, float, str]], names: set[str]) -> list[Labelled]:
+    base = re.sub(r" \(\d+\)$", "", tier)
+    label = base if base in names else tier
+    if all(_NUMBER.match(value) or value.strip() == tier for _, _, value in rows):
+        return [segment(where, a, b, label, float(v) if v.strip() and _NUMBER.match(v) else None) for a, b, v in rows]
+    return [segment(where, a, b, value.strip()) for a, b, value in rows if value.strip()]

@@ -1,0 +1,93 @@
+"""Label Studio: tasks with timeline labels, ready for its import, and the labelling configuration they belong to.
+
+Label Studio counts frames from 1, both ends included, and knows no presentation times: it shows frame
+floor(time x rate) + 1 at the rate it is told. So every task states its own rate (`$fps` in the configuration; a wrong
+or guessed one is what its users' shifted labels come from), and a range runs from the tick at which its first frame is
+presented to the tick at which its last one is.
+"""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avloc.errors import InputError
+from avloc.interchange.segments import Labelled, VideoSegments, clean, frame_span
+from avloc.system.atomic import write_whole
+from avloc.types import Detection
+
+__all__ = ["write_labelstudio", "write_labelstudio_config"]
+
+_CONTROL, _OBJECT = "videoLabels", "video"
+
+
+def write_labelstudio(path: Path | str, videos: Sequence[VideoSegments], url_prefix: str = "") -> None:
+    """Write import JSON: detections as predictions, instances as annotations.
+
+    Args:
+        url_prefix: goes before the file name, such as "/data/local-files/?d=videos/" for a local storage.
+
+    Raises:
+        InputError: a video's file is not known, so neither are its frames.
+    """
+    tasks = [_task(number, video, url_prefix) for number, video in enumerate(videos, start=1)]
+    write_whole(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_labelstudio_config(path: Path | str, labels: Sequence[str]) -> None:
+    """Write the labelling configuration (XML) for tasks with these labels; control characters are spaces in both."""
+    view = ET.Element("View")
+    control = ET.SubElement(view, "TimelineLabels", {"name": _CONTROL, "toName": _OBJECT})
+    for label in labels:
+        ET.SubElement(control, "Label", {"value": clean(label)})
+    ET.SubElement(
+        view, "Video", {"name": _OBJECT, "value": f"${_OBJECT}", "frameRate": "$fps", "timelineHeight": "120"}
+    )
+    ET.indent(view, "  ")
+    write_whole(path, ET.tostring(view, encoding="unicode") + "\n")
+
+
+def _task(number: int, video: VideoSegments, url_prefix: str) -> dict[str, Any]:
+    if video.media is None:
+        raise InputError(f"{video.video_id}: Label Studio counts frames, so it needs the video; give --videos FOLDER")
+    results = [_region(f"v{number}s{k}", video, s) for k, s in enumerate(video.segments)]
+    claimed = [r for r, s in zip(results, video.segments, strict=True) if isinstance(s, Detection)]
+    known = [r for r, s in zip(results, video.segments, strict=True) if not isinstance(s, Detection)]
+    task: dict[str, Any] = {
+        "data": {
+            "video": url_prefix + video.file_name,
+            "fps": float(video.media.frame_rate),
+            "video_id": video.video_id,
+        }
+    }
+    if claimed or not known:
+        best = max((s.score for s in video.segments if isinstance(s, Detection)), default=0.0)
+        task["predictions"] = [{"model_version": "avloc", "score": best, "result": claimed}]
+    if known:
+        task["annotations"] = [{"result": known}]
+    return task
+
+
+def _region(name: str, video: VideoSegments, item: Labelled) -> dict[str, Any]:
+    first, last = ticks(video, item)
+    region: dict[str, Any] = {
+        "id": name,
+        "type": "timelinelabels",
+        "from_name": _CONTROL,
+        "to_name": _OBJECT,
+        "value": {"ranges": [{"start": first, "end": last}], "timelinelabels": [clean(item.label)]},
+    }
+    return region | ({"score": item.score} if isinstance(item, Detection) else {})
+
+
+def ticks(video: VideoSegments, item: Labelled) -> tuple[int, int]:
+    """First and last tick of a segment, counted from 1: where Label Studio's clock stands when its frames are shown."""
+    assert video.media is not None
+    times_s = video.frame_times()
+    rate = float(video.media.frame_rate)
+    first, last = frame_span(times_s, item.start_s, item.end_s)
+    start, end = (round(float(times_s[k]) * rate) + 1 for k in (first, min(last, len(times_s) - 1)))
+    return start, max(start, end)

@@ -1,0 +1,129 @@
+"""OpenTimelineIO: a timeline for editing programs. The video with a marker a segment, and under it a track a class
+with the segments cut out, in place.
+
+Editing programs count whole frames at one rate. Positions are those at which the first frame of a segment and the
+first one after it are presented, on a clock of the video's average rate; exact seconds are in the metadata.
+Plain JSON in the schema that every version of the library reads (Clip.1, Marker.2).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avloc.errors import InputError
+from avloc.interchange.segments import Labelled, VideoSegments, frame_span, lanes
+from avloc.system.atomic import write_whole
+from avloc.types import Detection
+
+__all__ = ["write_otio"]
+
+
+def write_otio(path: Path | str, video: VideoSegments) -> None:
+    """Write one video's segments as a timeline.
+
+    Raises:
+        InputError: the video's file is not known.
+    """
+    if video.media is None:
+        raise InputError(f"{video.video_id}: a timeline needs the video it cuts; give --videos FOLDER")
+    desk = _Desk(video)
+    tracks = [desk.track("video", [desk.clip(video.video_id, 0, desk.total, markers=True)])]
+    for label in video.labels:
+        for row in lanes(s for s in video.segments if s.label == label):
+            tracks.append(desk.track(label, desk.cuts(row)))
+    timeline = {
+        "OTIO_SCHEMA": "Timeline.1",
+        "name": video.video_id,
+        "metadata": {},
+        "global_start_time": None,
+        "tracks": {**_item("Stack.1", "tracks"), "children": tracks},
+    }
+    write_whole(path, json.dumps(timeline, ensure_ascii=False, indent=1) + "\n")
+
+
+def _item(schema: str, name: str) -> dict[str, Any]:
+    return {
+        "OTIO_SCHEMA": schema,
+        "name": name,
+        "metadata": {},
+        "source_range": None,
+        "effects": [],
+        "markers": [],
+        "enabled": True,
+    }
+
+
+def _facts(item: Labelled) -> dict[str, Any]:
+    facts: dict[str, Any] = {"start_s": item.start_s, "end_s": item.end_s, "label": item.label}
+    return {"avloc": facts | ({"score": item.score} if isinstance(item, Detection) else {})}
+
+
+class _Desk:
+    """Makes the parts of one video's timeline; positions are whole frames at its average rate."""
+
+    def __init__(self, video: VideoSegments) -> None:
+        assert video.media is not None
+        self.video, self.media = video, video.media
+        self.rate = float(video.media.frame_rate)
+        self.times_s = np.append(video.frame_times(), video.media.duration_s)
+        self.total = max(1, round(video.media.duration_s * self.rate))
+
+    def span(self, item: Labelled) -> tuple[int, int]:
+        """[start, stop) of a segment on the clock of the average rate."""
+        first, last = frame_span(self.times_s[:-1], item.start_s, item.end_s)
+        end = len(self.times_s) - 1
+        start, stop = (round(float(self.times_s[min(k, end)]) * self.rate) for k in (first, last + 1))
+        return start, max(stop, start + 1)
+
+    def time(self, frames: int) -> dict[str, Any]:
+        return {"OTIO_SCHEMA": "RationalTime.1", "rate": self.rate, "value": float(frames)}
+
+    def range(self, start: int, stop: int) -> dict[str, Any]:
+        return {
+            "OTIO_SCHEMA": "TimeRange.1",
+            "start_time": self.time(start),
+            "duration": self.time(stop - start),
+        }
+
+    def track(self, name: str, children: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**_item("Track.1", name), "kind": "Video", "children": children}
+
+    def clip(self, name: str, start: int, stop: int, markers: bool = False) -> dict[str, Any]:
+        reference = {
+            "OTIO_SCHEMA": "ExternalReference.1",
+            "name": "",
+            "metadata": {},
+            "target_url": self.media.path.resolve().as_uri(),
+            "available_range": self.range(0, self.total),
+        }
+        clip = {**_item("Clip.1", name), "source_range": self.range(start, stop), "media_reference": reference}
+        return clip | ({"markers": [self.marker(s) for s in self.video.segments]} if markers else {})
+
+    def marker(self, item: Labelled) -> dict[str, Any]:
+        return {
+            "OTIO_SCHEMA": "Marker.2",
+            "name": item.label,
+            "color": "GREEN",
+            "comment": f"score {item.score:.4f}" if isinstance(item, Detection) else "",
+            "marked_range": self.range(*self.span(item)),
+            "metadata": _facts(item),
+        }
+
+    def cuts(self, row: list[Labelled]) -> list[dict[str, Any]]:
+        """Clips in place, with gaps between them."""
+        children: list[dict[str, Any]] = []
+        here = 0
+        for item in row:
+            start, stop = self.span(item)
+            start = max(start, here)
+            if start >= stop:  # two segments that share their only frame
+                continue
+            if start > here:
+                children.append({**_item("Gap.1", ""), "source_range": self.range(0, start - here)})
+            children.append({**self.clip(item.label, start, stop), "metadata": _facts(item)})
+            here = stop
+        return children

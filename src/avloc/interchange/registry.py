@@ -1,0 +1,235 @@
+"""Segments out to other people's tools: which formats there are, and what each needs of the video.
+
+    write_formats(out, ["elan", "vtt"], videos)     one file a video in out/per-video, or one for all in out
+
+`avloc.interchange.convert` reads them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avloc.errors import ConfigError, InputError, did_you_mean
+from avloc.formats.detections import write_segments_csv, write_segments_json
+from avloc.interchange.audacity import write_audacity
+from avloc.interchange.boris import write_boris
+from avloc.interchange.elan import write_eaf
+from avloc.interchange.labelstudio import write_labelstudio, write_labelstudio_config
+from avloc.interchange.otio import write_otio
+from avloc.interchange.parquet import write_parquet
+from avloc.interchange.raven import write_raven
+from avloc.interchange.segments import VideoSegments
+from avloc.interchange.subtitles import write_srt, write_vtt
+from avloc.interchange.via import write_via
+from avloc.media.probe import frame_times
+from avloc.system.text import file_stems
+from avloc.types import Detection
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "clear_formats",
+    "parse_formats",
+    "save_detections",
+    "target_format",
+    "with_media",
+    "write_as",
+    "write_detections",
+    "write_formats",
+]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write segments.
+
+    Args:
+        suffix: of its files.
+        opens: the tool it is for.
+        one: writes one video to a path, or None.
+        all: writes all videos to a path, or None.
+        frames: it counts frames, so it needs the videos.
+    """
+
+    suffix: str
+    opens: str
+    one: Callable[[Path, VideoSegments], None] | None = None
+    all: Callable[[Path, Sequence[VideoSegments]], None] | None = None
+    frames: bool = False
+
+
+def _labelstudio(path: Path, videos: Sequence[VideoSegments]) -> None:
+    write_labelstudio(path, videos)
+    labels = dict.fromkeys(label for video in videos for label in video.labels)
+    write_labelstudio_config(path.with_suffix(".xml"), list(labels))
+
+
+def _scored(videos: Sequence[VideoSegments]) -> dict[str, tuple[Detection, ...]]:
+    """As detections; an instance without a score is certain."""
+    return {
+        v.video_id: tuple(
+            s if isinstance(s, Detection) else Detection(s.start_s, s.end_s, s.label, 1.0) for s in v.segments
+        )
+        for v in videos
+    }
+
+
+FORMATS: dict[str, Format] = {
+    "csv": Format(".csv", "R, Excel, pandas", all=lambda p, v: write_segments_csv(p, _scored(v))),
+    "json": Format(".json", "ActivityNet's tools", all=lambda p, v: write_segments_json(p, _scored(v))),
+    "vtt": Format(".vtt", "any player", one=write_vtt),
+    "srt": Format(".srt", "any player", one=write_srt),
+    "audacity": Format(".txt", "Audacity", one=write_audacity),
+    "elan": Format(".eaf", "ELAN", one=write_eaf),
+    "boris": Format(".boris", "BORIS", all=write_boris, frames=True),
+    "labelstudio": Format(".labelstudio.json", "Label Studio", all=_labelstudio, frames=True),
+    "via": Format(".via.csv", "VIA 3", all=write_via),
+    "raven": Format(".selections.txt", "Raven", one=write_raven),
+    "otio": Format(".otio", "editing programs", one=write_otio, frames=True),
+    "parquet": Format(".parquet", "pandas, R, DuckDB", all=write_parquet),
+}
+"""Every format that can be written; `avloc localize -f NAME`."""
+
+_ALIASES = {"eaf": "elan", "activitynet": "json", "label-studio": "labelstudio", "webvtt": "vtt"}
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """ "csv,vtt,elan" or "all" as names of FORMATS, each once.
+
+    Raises:
+        ConfigError: an unknown name; says which are near.
+    """
+    names = [_ALIASES.get(n, n) for n in (part.strip().lower() for part in text.split(",")) if n]
+    if "all" in names:
+        return tuple(FORMATS)
+    if not names:
+        raise ConfigError(f"expected formats with commas between them, such as csv,vtt; known: {', '.join(FORMATS)}")
+    for name in names:
+        if name not in FORMATS:
+            raise ConfigError(f"there is no format {name!r}.{did_you_mean(name, FORMATS)} -f all writes every one")
+    return tuple(dict.fromkeys(names))
+
+
+def clear_formats(out: Path) -> None:
+    """Take away what `write_formats` has left in a folder, in whatever formats."""
+    for form in FORMATS.values():
+        if form.all is not None:
+            (out / f"segments{form.suffix}").unlink(missing_ok=True)
+        elif form.one is not None:
+            for path in (out / "per-video").glob(f"*{form.suffix}"):
+                path.unlink()
+    (out / "segments.labelstudio.xml").unlink(missing_ok=True)
+
+
+def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegments]) -> list[Path]:
+    """Write formats into a folder: segments.<suffix> for all videos, per-video/<video>.<suffix> for one.
+
+    Returns:
+        The files, one-for-all formats first.
+
+    Raises:
+        InputError: a format counts frames and a video's file is not known; nothing else is skipped.
+    """
+    written = []
+    for name in names:
+        form = FORMATS[name]
+        if form.all is not None:
+            written.append(out / f"segments{form.suffix}")
+            form.all(written[-1], videos)
+        elif form.one is not None:
+            written += _one_each(form, out / "per-video", videos)
+    return written
+
+
+def write_detections(
+    out: Path, names: Iterable[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None]]
+) -> list[Path]:
+    """`write_formats` for {video_id: (detections, duration in seconds, the video's file if known)}.
+
+    Files are probed only for formats that point at them or count their frames.
+    """
+    chosen = [FORMATS[name] for name in names]
+    frames = any(form.frames for form in chosen)
+    probed = any(form not in (FORMATS["csv"], FORMATS["json"], FORMATS["parquet"]) for form in chosen)
+    videos = [
+        with_media(VideoSegments(video, tuple(detections), duration_s), path if probed else None, frames)
+        for video, (detections, duration_s, path) in found.items()
+    ]
+    return write_formats(out, names, videos)
+
+
+def save_detections(
+    path: Path, video_id: str, detections: Sequence[Detection], duration_s: float, media: Path | None = None
+) -> None:
+    """Write one video's detections to a file in the format that its suffix names.
+
+    Raises:
+        InputError: no format has that suffix, or it counts frames and `media` is not given.
+    """
+    video = VideoSegments(video_id, tuple(detections), duration_s)
+    if path.suffix == ".json" and not path.name.endswith(".labelstudio.json"):
+        name = "json"
+    else:
+        try:
+            name = target_format(path, None, [video])
+        except ConfigError:
+            known = ", ".join(form.suffix for form in FORMATS.values())
+            raise InputError(
+                f"{path}: cannot write {path.suffix or 'a file without suffix'}; choose one of {known}"
+            ) from None
+    form = FORMATS[name]
+    write_as(form, name, path, [with_media(video, media if name not in ("csv", "json") else None, form.frames)])
+
+
+def with_media(video: VideoSegments, path: Path | None, frames: bool = False) -> VideoSegments:
+    """The same with its file probed and, for formats that count frames, the times of its frames.
+
+    Raises:
+        MediaError: the file is not a video.
+    """
+    if path is None:
+        return video
+    from avloc.media.probe import probe
+
+    media = probe(path, video.video_id)
+    times_s = frame_times(media) if frames else None
+    return replace(video, media=media, duration_s=video.duration_s or media.duration_s, frame_times_s=times_s)
+
+
+def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments]) -> str:
+    if name is not None:
+        return "truth" if name == "truth" else parse_formats(name)[0]
+    if target.suffix == ".json" and not target.name.endswith(".labelstudio.json"):
+        scored = any(isinstance(s, Detection) for v in videos for s in v.segments)
+        return "json" if scored else "truth"
+    by_length = sorted(FORMATS.items(), key=lambda item: -len(item[1].suffix))
+    for known, form in by_length:
+        if target.name.lower().endswith(form.suffix):
+            return known
+    raise ConfigError(f"{target}: cannot tell the format from its name; give --to one of {', '.join(FORMATS)}, truth")
+
+
+def write_as(form: Format, name: str, target: Path, videos: Sequence[VideoSegments]) -> list[Path]:
+    if form.all is not None:
+        form.all(target, videos)
+        return [target]
+    assert form.one is not None
+    if len(videos) == 1 and target.suffix:
+        form.one(target, videos[0])
+        return [target]
+    if target.suffix:
+        raise InputError(
+            f"{target}: {name} holds one video a file, and there are {len(videos)}; give a folder (a name without dot)"
+        )
+    return _one_each(form, target, videos)
+
+
+def _one_each(form: Format, folder: Path, videos: Sequence[VideoSegments]) -> list[Path]:
+    assert form.one is not None
+    stems = file_stems(video.video_id for video in videos)
+    files = [folder / (stems[video.video_id] + form.suffix) for video in videos]
+    for file, video in zip(files, videos, strict=True):
+        form.one(file, video)
+    return files

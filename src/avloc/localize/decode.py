@@ -1,0 +1,34 @@
+"""One door to the decoders, and the filters that all of them share."""
+
+from __future__ import annotations
+
+from avloc.config import LocalizeConfig
+from avloc.localize.actions import detect, events
+from avloc.localize.contrast import contrasted
+from avloc.types import ActivationSequence, Detection
+
+__all__ = ["localize"]
+
+
+def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[Detection, ...]:
+    """Detections by descending score, by the decoder that `options.decode` names, after the common filters."""
+    if options.decode == "events":
+        found = events(activations)
+    else:
+        found = (detect if options.decode == "actions" else contrasted)(activations, options)
+    merged = _merge(found, options.merge_gap_s) if options.merge_gap_s else found
+    kept = [d for d in merged if d.score >= options.min_score and d.end_s - d.start_s >= options.min_duration_s]
+    return tuple(sorted(kept, key=lambda d: (-d.score, d.start_s, d.label)))
+
+
+def _merge(found: list[Detection], gap_s: float) -> list[Detection]:
+    """Same-class detections less than `gap_s` apart become one, with the better score."""
+    merged: list[Detection] = []
+    for detection in sorted(found, key=lambda d: (d.label, d.start_s)):
+        last = merged[-1] if merged else None
+        if last and last.label == detection.label and detection.start_s - last.end_s < gap_s:
+            end = max(last.end_s, detection.end_s)
+            merged[-1] = Detection(last.start_s, end, last.label, max(last.score, detection.score))
+        else:
+            merged.append(detection)
+    return merged

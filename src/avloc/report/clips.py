@@ -1,0 +1,156 @@
+"""`avloc review`: short clips of detections, for a person to check, and a table to tick.
+
+CLIPS/0001_barking_0.913_dog.mp4 ...
+CLIPS/clips.csv    clip,video,start_s,end_s,label,score,clip_start_s,clip_end_s,correct
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from avloc.errors import AvlocError, InputError
+from avloc.formats.results import RunSource
+from avloc.media.clips import copy_clip, encode_clip
+from avloc.system.atomic import write_whole
+from avloc.system.isolate import guarded
+from avloc.system.locks import alone_in
+from avloc.system.text import csv_text, safe_name
+from avloc.types import Detection
+
+__all__ = ["Clip", "Order", "choose", "review"]
+
+Order = Literal["score", "random", "uncertain"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A detection and where its clip is; start_s and end_s of the clip in the video's time."""
+
+    file: str
+    video_id: str
+    detection: Detection
+    start_s: float
+    end_s: float
+
+
+def review(
+    run: RunSource,
+    files: Mapping[str, Path],
+    out: Path,
+    per_class: int | None = 20,
+    by: Order = "score",
+    margin_s: float = 0.5,
+    cut: Literal["encode", "copy"] = "encode",
+    seed: int = 0,
+    progress: Any = None,
+) -> tuple[list[Clip], dict[str, str]]:
+    """Cut clips of chosen detections and write the table.
+
+    Args:
+        files: {video_id: file}.
+        margin_s: seconds before and after each detection.
+        cut: "encode" starts and ends at the frame; "copy" is fast and loses nothing, but starts at the key frame
+            before.
+
+    Returns:
+        The clips, and {video_id: reason} for those that could not be cut.
+
+    Raises:
+        InputError: no detection, or no video file is known.
+    """
+    chosen = choose(run.detections, per_class, by, seed)
+    if not chosen:
+        raise InputError(f"{run.table}: there is no detection to review")
+    if not any(video in files for video, _ in chosen):
+        raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
+    with alone_in(out, "the clips"):
+        return _cut_all(chosen, files, out, margin_s, cut, progress)
+
+
+def _cut_all(
+    chosen: Sequence[tuple[str, Detection]],
+    files: Mapping[str, Path],
+    out: Path,
+    margin_s: float,
+    cut: str,
+    progress: Any,
+) -> tuple[list[Clip], dict[str, str]]:
+    clips: list[Clip] = []
+    failed: dict[str, str] = {}
+    items = [(number, video, d, files.get(video)) for number, (video, d) in enumerate(chosen, start=1)]
+    for (number, video, *_), answer in guarded(
+        partial(_cut, out=out, margin_s=margin_s, cut=cut), items, in_order=True
+    ):
+        if isinstance(answer, AvlocError):
+            failed[video] = str(answer)
+        else:
+            clips.append(answer)
+        if progress is not None:
+            progress(number, len(chosen), video)
+    write_whole(out / "clips.csv", _table(clips))
+    return clips, failed
+
+
+def choose(
+    detections: Mapping[str, Sequence[Detection]], per_class: int | None, by: Order, seed: int = 0
+) -> list[tuple[str, Detection]]:
+    """Up to `per_class` detections of every class (None: all), classes in order of name.
+
+    Args:
+        by: "score": the best. "random": any. "uncertain": those whose score is nearest to the middle between the
+            lowest and the highest of their class.
+    """
+    classes: dict[str, list[tuple[str, Detection]]] = {}
+    for video, found in detections.items():
+        for d in found:
+            classes.setdefault(d.label, []).append((video, d))
+    shuffle = random.Random(seed)
+    result = []
+    for label in sorted(classes):
+        rows = classes[label]
+        if by == "random":
+            shuffle.shuffle(rows)
+        elif by == "score":
+            rows.sort(key=lambda row: -row[1].score)
+        else:
+            scores = [d.score for _, d in rows]
+            middle = (min(scores) + max(scores)) / 2
+            rows.sort(key=lambda row: abs(row[1].score - middle))
+        result += rows[:per_class]
+    return result
+
+
+def _cut(item: tuple[int, str, Detection, Path | None], out: Path, margin_s: float, cut: str) -> Clip:
+    """One clip: of (number, video, detection, file)."""
+    from avloc.media.find import known_suffix
+    from avloc.media.probe import probe
+
+    number, video, d, path = item
+    if path is None:
+        raise InputError(f"{video}: its file is not known; give --videos FOLDER")
+    media = probe(path, video)
+    start_s = max(0.0, d.start_s - margin_s)
+    end_s = min(media.duration_s, d.end_s + margin_s)
+    if end_s <= start_s:
+        raise InputError(f"{video}: {d.label!r} at {d.start_s:.3f} s lies after the end of {path}")
+    suffix = known_suffix(path) if cut == "copy" else ".mp4"
+    name = safe_name(f"{number:04d}_{d.label[:40]}_{d.score:.3f}_{video[:60]}") + suffix
+    if cut == "copy":
+        start_s = copy_clip(media, start_s, end_s, out / name)
+    else:
+        encode_clip(media, start_s, end_s, out / name)
+    return Clip(name, video, d, start_s, end_s)
+
+
+def _table(clips: Sequence[Clip]) -> str:
+    rows = [["clip", "video", "start_s", "end_s", "label", "score", "clip_start_s", "clip_end_s", "correct"]]
+    for c in clips:
+        d = c.detection
+        row = [c.file, c.video_id, f"{d.start_s:.3f}", f"{d.end_s:.3f}", d.label, repr(float(d.score))]
+        rows.append([*row, f"{c.start_s:.3f}", f"{c.end_s:.3f}", ""])
+    return csv_text(rows)

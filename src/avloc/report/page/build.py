@@ -1,0 +1,267 @@
+"""Joins detections, activations, ground truth and video files into the page of `report.page.write`.
+
+build_page(PageSources(Path("detections"), truth=Path("ground_truth.json")), Path("page"))
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import numpy as np
+
+from avloc.errors import AvlocError, InputError, MediaError, first_few
+from avloc.formats.results import RunSource, find_run
+from avloc.interchange.convert import read_truth
+from avloc.media.find import known_suffix
+from avloc.media.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
+from avloc.metrics import detection_scores, t_iou
+from avloc.report.page.modalities import Modalities
+from avloc.report.page.views import ListEntry, PageInfo, RunView, Sprite, VideoView
+from avloc.report.page.write import data_name, known_options, write_assets, write_index, write_video
+from avloc.report.sources import PageSources, _names, _truth, video_files
+from avloc.system.atomic import whole_file
+from avloc.system.isolate import alone, guarded
+from avloc.system.locks import alone_in
+from avloc.types import Detection, Instance, Media, VideoAnnotation
+
+__all__ = ["BuiltPage", "build_page"]
+
+Progress = Callable[[int, int, str], None]
+ERROR_T_IOU = 0.5
+"""t-IoU from which a detection counts as right in the list and the page."""
+
+
+@dataclass(frozen=True)
+class BuiltPage:
+    """A finished page.
+
+    Args:
+        served: {URL path: file} of videos that a server must hand out; empty for pages that open from disk.
+        problems: {video_id: what is missing and why}.
+    """
+
+    folder: Path
+    count: int
+    proxies: int
+    served: Mapping[str, Path]
+    problems: Mapping[str, str]
+
+    def notes(self) -> list[str]:
+        """A line for each thing that is missing: of which video, or of how many."""
+        lines = []
+        for problem in dict.fromkeys(self.problems.values()):
+            videos = [video for video, said in self.problems.items() if said == problem]
+            names = first_few(videos, 3)
+            lines.append(f"{names}: {problem}" if len(videos) == 1 else f"{len(videos)} videos ({names}): {problem}")
+        return lines
+
+
+def build_page(
+    sources: PageSources,
+    out: Path,
+    proxy: Literal["auto", "always", "never"] = "auto",
+    media: Literal["link", "copy", "serve"] = "link",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> BuiltPage:
+    """Write the page. One unreadable video costs its picture only.
+
+    Args:
+        proxy: make an H.264 copy of videos that browsers do not play ("auto"), of all, or of none.
+        media: refer to the videos where they lie, copy them into the page, or leave them to `avloc view`.
+        workers: processes that decode previews.
+
+    Raises:
+        InputError, FormatError: detections or ground truth are missing or not what they should be, or another process
+            is at work in that folder. StorageError: the disk is full, read-only or gone.
+    """
+    runs = [find_run(path) for path in (sources.detections, *sources.compare)]
+    runs = [replace(run, name=name) for run, name in zip(runs, _names(runs), strict=True)]
+    truth, notes = _truth(sources, runs[0])
+    saved = {a.video_id: a for a in read_truth(sources.corrections)[0]} if sources.corrections is not None else {}
+    solo = Modalities(sources.detections, sources.audio, sources.visual, sources.run, sources.features)
+    ids = runs[0].videos()
+    if not ids:
+        raise InputError(f"{runs[0].table}: there is no video in it, so there is nothing to show")
+    with alone_in(out, "the page"):
+        write_assets(out)
+        shelf = _Shelf(out, proxy, media)
+        files = {**runs[0].paths, **video_files(sources.videos, runs[0])}
+        entries = []
+        classes: dict[str, None] = {}
+        shown = _previews([(v, files.get(v)) for v in ids], workers)
+        for number, (video_id, item, preview) in enumerate(shown):
+            name = data_name(number)
+            views = [solo.add(_run_view(run, video_id)) for run in runs[:1]]
+            views += [_run_view(run, video_id) for run in runs[1:]]
+            video = _video(video_id, item, preview, tuple(views), truth.get(video_id), saved.get(video_id), shelf, name)
+            write_video(out, name, video)
+            entries.append(_entry(name, video, runs[0].likely_from))
+            classes.update(dict.fromkeys(_labels(video)))
+            if progress is not None:
+                progress(number + 1, len(ids), video_id)
+        info = PageInfo(
+            title=sources.title or f"avloc: {runs[0].name}",
+            runs=tuple(run.name for run in runs),
+            classes=tuple(sorted(classes)),
+            likely_from=runs[0].likely_from,
+            mean_ap=_mean_ap(runs, truth, ids),
+            options=tuple(known_options(run.options) for run in runs),
+            notes=notes,
+        )
+        write_index(out, info, entries)
+        return BuiltPage(out, len(entries), shelf.proxies, shelf.served, shelf.problems)
+
+
+def _run_view(run: RunSource, video_id: str) -> RunView:
+    return RunView(run.name, tuple(run.detections.get(video_id, ())), run.activations(video_id))
+
+
+def _look(video: tuple[str, Path | None]) -> tuple[Media | None, Preview]:
+    """A file, probed and previewed."""
+    _, path = video
+    if path is None:
+        return None, Preview(problem="no video file is known; give --videos FOLDER")
+    from avloc.media.probe import probe
+
+    try:
+        media = probe(path)
+    except MediaError as error:
+        return None, Preview(problem=str(error))
+    return media, make_preview(media)
+
+
+def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterator[tuple[str, Media | None, Preview]]:
+    """In order. When there are several files, they are decoded in processes that may die."""
+    if sum(path is not None for _, path in videos) < 2:
+        yield from ((video, *_look((video, path))) for video, path in videos)
+        return
+    for (video, _), answer in guarded(_look, videos, workers, in_order=True):
+        yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
+
+
+class _Shelf:
+    """Puts video files where the page finds them, and says where that is."""
+
+    def __init__(self, page: Path, proxy: str, mode: str) -> None:
+        self.page, self.proxy, self.mode = page, proxy, mode
+        self.proxies = 0
+        self.served: dict[str, Path] = {}
+        self.problems: dict[str, str] = {}
+
+    def place(self, media: Media, name: str) -> tuple[str, str]:
+        """(URL relative to the page, note for people) of a video."""
+        needed = self.proxy == "always" or (self.proxy == "auto" and not plays_in_browsers(media))
+        if needed:
+            try:
+                alone(partial(make_proxy, path=self.page / "media" / f"{name}.mp4"), media)
+                self.proxies += 1
+                return f"media/{name}.mp4", f"shown as a proxy of {media.path.name} ({media.codec})"
+            except AvlocError as error:
+                self.problems[media.video_id] = str(error)
+                return "", f"{media.path.name} could not be made playable"
+        suffix = known_suffix(media.path)
+        if self.mode == "serve":
+            self.served[f"media/{name}{suffix}"] = media.path.resolve()
+            return f"media/{name}{suffix}", ""
+        if self.mode == "copy":
+            with whole_file(self.page / "media" / f"{name}{suffix}") as part:
+                shutil.copyfile(media.path, part)
+            return f"media/{name}{suffix}", ""
+        try:
+            relative = os.path.relpath(media.path.resolve(), self.page.resolve())
+        except ValueError:  # another drive
+            return media.path.resolve().as_uri(), ""
+        return quote(os.fsencode(Path(relative).as_posix())), ""
+
+
+def _video(
+    video_id: str,
+    media: Media | None,
+    preview: Preview,
+    runs: tuple[RunView, ...],
+    truth: VideoAnnotation | None,
+    saved: VideoAnnotation | None,
+    shelf: _Shelf,
+    name: str,
+) -> VideoView:
+    if preview.problem:
+        shelf.problems[video_id] = preview.problem
+    url, note = shelf.place(media, name) if media is not None else ("", preview.problem)
+    known = [run.activations.duration_s for run in runs if run.activations is not None]
+    ends = [d.end_s for run in runs for d in run.detections]
+    duration_s = known[0] if known else media.duration_s if media else truth.duration_s if truth else max(ends)
+    sprite = None
+    if preview.sheet is not None:
+        s = preview.sheet
+        sprite = Sprite(s.jpeg, s.count, COLUMNS, s.width, s.height, s.step_s)
+    return VideoView(
+        video_id=video_id,
+        duration_s=duration_s,
+        media_url=url,
+        truth=None if truth is None else truth.instances,
+        runs=runs,
+        corrections=None if saved is None else saved.instances,
+        subset="" if truth is None else truth.subset,
+        waveform=preview.waveform,
+        sprite=sprite,
+        note=note,
+    )
+
+
+def _labels(video: VideoView) -> list[str]:
+    found = [d.label for run in video.runs for d in run.detections] + [i.label for i in video.truth or ()]
+    return found + [c for run in video.runs if run.activations is not None for c in run.activations.classes]
+
+
+def _entry(name: str, video: VideoView, least: float) -> ListEntry:
+    every = video.runs[0].detections
+    found = [d for d in every if d.score >= least]
+    errors, mean = _agreement(found, video.truth) if video.truth is not None else (None, None)
+    return ListEntry(
+        file=name,
+        video_id=video.video_id,
+        duration_s=video.duration_s,
+        labels=tuple(dict.fromkeys([*(d.label for d in found), *(i.label for i in video.truth or ())])),
+        count=len(found),
+        score=max((d.score for d in every), default=None),
+        errors=errors,
+        mean_t_iou=mean,
+        picture=video.sprite is not None,
+    )
+
+
+def _agreement(found: Sequence[Detection], truth: Sequence[Instance]) -> tuple[int, float | None]:
+    """(missed + false at ERROR_T_IOU, mean over instances of the best t-IoU); the strongest detection chooses first."""
+    if not found or not truth:
+        return len(found) + len(truth), 0.0 if truth else None
+    ordered = sorted(found, key=lambda d: -d.score)
+    overlap = t_iou(np.array([(d.start_s, d.end_s) for d in ordered]), np.array([(i.start_s, i.end_s) for i in truth]))
+    overlap[np.array([[d.label != i.label for i in truth] for d in ordered])] = 0.0
+    free = np.ones(len(truth), dtype=bool)
+    hits = 0
+    for row in overlap:
+        choices = np.where(free, row, 0.0)
+        if choices.max() >= ERROR_T_IOU:
+            free[choices.argmax()] = False
+            hits += 1
+    return len(found) + len(truth) - 2 * hits, float(overlap.max(axis=0).mean())
+
+
+def _mean_ap(
+    runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation], ids: Sequence[str]
+) -> tuple[dict[str, float], ...]:
+    """Per run {"0.50": mAP, ...} over the videos of the page that have ground truth."""
+    known = [truth[video] for video in ids if video in truth]
+    if not any(a.instances for a in known):
+        return ()
+    names = {a.video_id for a in known}
+    scores = [detection_scores({v: d for v, d in run.detections.items() if v in names}, known) for run in runs]
+    return tuple({f"{t:.2f}": float(m) for t, m in zip(s.t_iou, s.mean_ap, strict=True)} for s in scores)

@@ -1,0 +1,159 @@
+"""The interactive page: a static folder that opens from disk, without a server or a network.
+
+    PAGE/index.html             the page; assets/ holds its script and style
+    PAGE/data/index.js          the list of videos
+    PAGE/data/v0001.js          a video: loaded when it is chosen, by a <script> tag (fetch does not work from file://)
+    PAGE/thumbs/v0001.jpg       its thumbnails
+    PAGE/media/                 proxies, and copies when asked for
+
+Untrusted text (names of files, labels) goes into JSON with <, >, &, U+2028 and U+2029 escaped, and from there into the
+page by textContent only. Activations travel as base64 of uint8: p = byte / 255, to within 0.002.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from avloc.report.page.views import ListEntry, PageInfo, RunView, VideoView
+from avloc.system.atomic import make_folder, write_whole
+from avloc.types import ActivationSequence, Instance
+
+__all__ = ["ASSETS", "MAX_COLUMNS", "data_name", "script_json", "write_assets", "write_index", "write_video"]
+
+ASSETS = (
+    "page.css",
+    "core.js",
+    "decode.js",
+    "list.js",
+    "draw.js",
+    "timeline.js",
+    "player.js",
+    "edit.js",
+    "main.js",
+    "LICENSE.txt",
+)
+"""Files of the page in the order in which they load; all are ours (Apache-2.0), nothing comes from elsewhere."""
+
+MAX_COLUMNS = 7200
+"""Longest strip: two hours of one-second snippets. Beyond it, neighbours are drawn as the largest of them."""
+
+MAX_CLASSES = 20
+"""Classes with a strip: those true or found, then those with the highest video scores."""
+
+
+def write_assets(page: Path) -> None:
+    """Make the folder and write what is the same on every page.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    source = resources.files("avloc.report.page") / "assets"
+    for folder in ("assets", "data", "thumbs", "media"):
+        make_folder(page / folder, "the page")
+    (page / "data" / "index.js").unlink(missing_ok=True)  # an earlier list, of data that are about to change
+    for name in ASSETS:
+        write_whole(page / "assets" / name, (source / name).read_bytes())
+    write_whole(page / "index.html", (source / "index.html").read_bytes())
+
+
+def write_index(page: Path, info: PageInfo, entries: Sequence[ListEntry]) -> None:
+    """Write the list of videos; last, so that a page is only listed when it is whole."""
+    content = {**asdict(info), "videos": [asdict(entry) for entry in entries]}
+    write_whole(page / "data" / "index.js", f"avlocPage.receive('index', {script_json(content)});\n".encode())
+
+
+def write_video(page: Path, file: str, video: VideoView) -> None:
+    """Write one video's data and thumbnails."""
+    content: dict[str, Any] = {
+        "video_id": video.video_id,
+        "duration_s": video.duration_s,
+        "media": video.media_url,
+        "note": video.note,
+        "subset": video.subset,
+        "truth": _instances(video.truth),
+        "corrections": _instances(video.corrections),
+        "waveform": None if video.waveform is None else _base64(video.waveform),
+        "thumbs": None,
+        "runs": [_run(run, video) for run in video.runs],
+    }
+    if video.sprite is not None:
+        write_whole(page / "thumbs" / f"{file}.jpg", video.sprite.jpeg)
+        facts = {key: value for key, value in asdict(video.sprite).items() if key != "jpeg"}
+        content["thumbs"] = {"url": f"thumbs/{file}.jpg", **facts}
+    write_whole(page / "data" / f"{file}.js", f"avlocPage.receive({file!r}, {script_json(content)});\n".encode())
+
+
+def data_name(number: int) -> str:
+    """Stem of the files of the video at this place in the list, from 0: never a name that came from outside."""
+    return f"v{number + 1:04d}"
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script, whatever its texts hold: pure ASCII, and no `<`, `>` or `&`."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _instances(instances: Sequence[Instance] | None) -> list[list[Any]] | None:
+    return None if instances is None else [[i.start_s, i.end_s, i.label] for i in instances]
+
+
+def _run(run: RunView, video: VideoView) -> dict[str, Any]:
+    found = [[d.start_s, d.end_s, d.label, d.score] for d in run.detections]
+    result: dict[str, Any] = {"name": run.name, "found": found, "grid": None, "classes": []}
+    a = run.activations
+    if a is None:
+        return result
+    fold = -(-a.grid.count // MAX_COLUMNS)
+    result["grid"] = [float(a.grid.edge_s(0)), float(a.grid.step_s) * fold, -(-a.grid.count // fold)]
+    result["fold"] = fold
+    result["gate"] = float(a.video_scores.mean())
+    result["modalities"] = list(a.modalities)
+    result["reliability"] = _strip(a.reliability, fold)
+    result["classes"] = [_class(name, run, a, fold) for name in _shown_classes(run, video, a)]
+    result["class_count"] = len(a.classes)
+    return result
+
+
+def _shown_classes(run: RunView, video: VideoView, a: ActivationSequence) -> list[str]:
+    by_score = [a.classes[c] for c in np.argsort(-a.video_scores, kind="stable")]
+    wanted = [i.label for i in video.truth or ()] + [d.label for d in run.detections] + by_score
+    known = [label for label in dict.fromkeys(wanted) if label in a.classes]
+    chosen = set(known[:MAX_CLASSES])
+    return [label for label in by_score if label in chosen]
+
+
+def _class(name: str, run: RunView, a: ActivationSequence, fold: int) -> dict[str, Any]:
+    column = a.classes.index(name)
+    strips = {"fused": _strip(a.probs[:, 1 + column], fold)}
+    for key, other in (("audio", run.audio_only), ("visual", run.visual_only)):
+        if other is not None and name in other.classes and other.grid.count == a.grid.count:
+            strips[key] = _strip(other.probs[:, 1 + other.classes.index(name)], fold)
+    return {"name": name, "score": float(a.video_scores[column]), **strips}
+
+
+def _strip(values: Float[np.ndarray, " l"], fold: int = 1) -> str:
+    """Probabilities as base64 of uint8, each `fold` neighbours as the largest of them."""
+    if fold > 1:
+        padded = np.pad(values, (0, -len(values) % fold), constant_values=0.0)
+        values = padded.reshape(-1, fold).max(axis=1)
+    return _base64(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
+
+
+def _base64(values: UInt8[np.ndarray, " n"]) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def known_options(options: Mapping[str, object]) -> dict[str, object]:
+    """Of a run's `localize` settings, those that the page's own decoder follows."""
+    names = ("decode", "class_gate", "threshold_factor", "min_snippets", "score_weight", "smooth_snippets")
+    return {name: options[name] for name in names if name in options}

@@ -1,0 +1,187 @@
+"""`avloc plot`: every figure that a run, its detections and their ground truth allow, as files.
+
+OUT/map.pdf  class_ap.pdf  confusion.pdf  training.pdf  timelines/<video>.pdf  attention/<video>_stage1.pdf
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avloc.errors import AvlocError, InputError, MediaError
+from avloc.evaluate.snippets import evaluate_snippets
+from avloc.figures import (
+    attention_figure,
+    class_ap_figure,
+    confusion_figure,
+    figure_format,
+    mean_ap_figure,
+    save_figure,
+    timeline,
+    training_figure,
+)
+from avloc.formats.features import FeatureStore
+from avloc.formats.results import RunSource, find_run
+from avloc.interchange.convert import read_truth
+from avloc.media.previews import COLUMNS, Preview, make_preview
+from avloc.metrics import detection_scores
+from avloc.pipeline.attention import correlations
+from avloc.report.sources import PlotSources, _run_home, video_files
+from avloc.system.text import file_stems
+from avloc.types import VideoAnnotation
+
+if TYPE_CHECKING:
+    from avloc.pipeline.localizer import Localizer
+
+__all__ = ["plot_all"]
+
+
+def plot_all(
+    sources: PlotSources, out: Path, formats: Sequence[str] = ("pdf", "png"), limit: int = 6
+) -> tuple[list[Path], list[str]]:
+    """Draw what can be drawn.
+
+    Args:
+        formats: of `avloc.figures.FIGURE_FORMATS`; pdf and svg are vectors.
+        limit: how many videos get a timeline, and Λ: those with most true instances, else most detections.
+
+    Returns:
+        The files, and a line for every figure that could not be drawn.
+
+    Raises:
+        InputError: no detections, or an unknown format.
+    """
+    for name in formats:
+        figure_format(name)
+    runs = [find_run(path) for path in (sources.detections, *sources.compare)]
+    named = {run.name if [r.name for r in runs].count(run.name) == 1 else str(run.table): run for run in runs}
+    truth = {a.video_id: a for a in read_truth(sources.truth)[0]} if sources.truth is not None else {}
+    shown = _shown(runs[0], truth, limit)
+    written: list[Path] = []
+    notes: list[str] = []
+
+    def write(name: str, draw: Callable[[], Any]) -> None:
+        try:
+            figure = draw()
+        except AvlocError as error:
+            notes.append(f"{name}: {error}")
+            return
+        written.extend(save_figure(figure, out / f"{name}.{suffix}") for suffix in formats)
+
+    if truth:
+        known = [truth[v] for v in runs[0].videos() if v in truth]
+        scores = {n: detection_scores({a.video_id: r.detections.get(a.video_id, ()) for a in known}, known)
+                  for n, r in named.items()}  # fmt: skip
+        write("map", lambda: mean_ap_figure(scores))
+        write("class_ap", lambda: class_ap_figure(scores))
+        write("confusion", lambda: _confusion(runs[0], known))
+    else:
+        notes.append("map, class_ap, confusion: no ground truth; give --ground-truth")
+    home = _run_home(sources)
+    if home is not None:
+        write("training", lambda: _training(home))
+    for video, stem in file_stems(shown).items():
+        write(f"timelines/{stem}", partial(_timeline, named, truth, video))
+    _attentions(sources, home, runs[0], shown, write, notes)
+    return written, notes
+
+
+def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> list[str]:
+    def weight(video: str) -> tuple[int, int]:
+        return (len(truth[video].instances) if video in truth else 0, len(run.detections.get(video, ())))
+
+    return sorted(run.videos(), key=lambda video: tuple(-n for n in weight(video)))[:limit]
+
+
+def _confusion(run: RunSource, known: Sequence[VideoAnnotation]) -> Any:
+    found = [a for v in known if (a := run.activations(v.video_id)) is not None]
+    result = evaluate_snippets(found, known)
+    if result is None:
+        raise InputError("no activations were kept beside the detections")
+    return confusion_figure(result.snippets.confusion, result.snippets.classes)
+
+
+def _training(home: Path) -> Any:
+    from avloc.train.record import read_record
+
+    return training_figure(read_record(home).history)
+
+
+def _timeline(named: Mapping[str, RunSource], truth: Mapping[str, VideoAnnotation], video: str) -> Any:
+    activations = {name: a for name, run in named.items() if (a := run.activations(video)) is not None}
+    if not activations:
+        raise InputError("no activations were kept beside the detections")
+    found = {name: named[name].detections.get(video, ()) for name in activations}
+    lowest = {name: named[name].likely_from for name in activations}
+    instances = truth[video].instances if video in truth else None
+    if len(activations) == 1:
+        (name,) = activations
+        return timeline(activations[name], found[name], instances, lowest=lowest[name])
+    return timeline(activations, found, instances, lowest=lowest)
+
+
+def _attentions(
+    sources: PlotSources,
+    home: Path | None,
+    run: RunSource,
+    shown: Sequence[str],
+    write: Callable[[str, Callable[[], Any]], None],
+    notes: list[str],
+) -> None:
+    near = [home.resolve().parent / "features", home.resolve().parent.parent / "features"] if home is not None else []
+    folder = sources.features or next((f for f in near if f.is_dir()), None)
+    if home is None or folder is None or not (home / "model.safetensors").is_file():
+        notes.append("attention: needs a run and its features; give --run and --features")
+        return
+    from avloc.pipeline.localizer import load
+
+    localizer, store = load(home), FeatureStore(folder)
+    stages = localizer.card.config.model.num_stages
+    if localizer.card.config.model.modality != "audio-visual" or not stages:
+        notes.append("attention: this model has no stage of cross-attention")
+        return
+    files = {**run.paths, **video_files(sources.videos, run)}
+    for video, stem in file_stems(shown).items():
+        preview = _preview(files.get(video))
+        for stage in range(1, stages + 1):
+            name = f"attention/{stem}_stage{stage}"
+            write(name, partial(_attention, localizer, store, video, stage, preview))
+
+
+def _preview(path: Path | None) -> Preview:
+    from avloc.media.probe import probe
+
+    if path is None:
+        return Preview()
+    try:
+        return make_preview(probe(path))
+    except MediaError:
+        return Preview()
+
+
+def _attention(localizer: Localizer, store: FeatureStore, video: str, stage: int, preview: Preview) -> Any:
+    features = store.load(video)
+    matrix = correlations(localizer, features)[stage - 1]
+    title = f"{features.video_id}, stage {stage}"
+    return attention_figure(matrix, features.duration_s, _thumbnails(preview), preview.waveform, title)
+
+
+def _thumbnails(preview: Preview, count: int = 12) -> list[np.ndarray]:
+    if preview.sheet is None:
+        return []
+    import io
+
+    from PIL import Image
+
+    sheet = preview.sheet
+    picture = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("RGB"))
+    chosen = np.linspace(0, sheet.count - 1, min(count, sheet.count)).round().astype(int)
+    found = []
+    for k in chosen:
+        top, left = k // COLUMNS * sheet.height, k % COLUMNS * sheet.width
+        found.append(picture[top : top + sheet.height, left : left + sheet.width])
+    return found

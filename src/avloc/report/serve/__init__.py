@@ -1,0 +1,9 @@
+"""`avloc view`: the page, served to this machine alone; `server.py` says what is refused."""
+
+from __future__ import annotations
+
+from avloc.report.serve.corrections import save_corrections
+from avloc.report.serve.files import find_file
+from avloc.report.serve.server import HOST, PageServer
+
+__all__ = ["HOST", "PageServer", "find_file", "save_corrections"]

@@ -1,0 +1,32 @@
+"""What people save in the page: ground truth that goes into a file beside the detections."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from avloc.formats.annotations import read_annotations, write_annotations
+from avloc.types import VideoAnnotation
+
+__all__ = ["save_corrections"]
+
+
+def save_corrections(content: bytes, path: Path) -> int:
+    """Write ActivityNet ground truth that came from the page; videos that it does not hold keep what they had.
+
+    Returns:
+        The number of videos that came.
+
+    Raises:
+        FormatError: it is not ActivityNet's schema. InputError: the file cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "posted.json"
+        draft.write_bytes(content)
+        new, _ = read_annotations(draft)
+    known: dict[str, VideoAnnotation] = {}
+    if path.is_file():
+        known = {a.video_id: a for a in read_annotations(path)[0]}
+    known |= {a.video_id: a for a in new}
+    write_annotations(path, known.values(), version="avloc corrections")
+    return len(new)
