@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from avloc.cli.console import Talk
 from avloc.presets import PRESETS, RIVALS
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from quality_models import Answer, Model, config_of, decoder
 from quality_report import text_table
 from quality_run import add_options, compute_missing, overrides_of
@@ -75,7 +75,7 @@ def main() -> None:
     talk.say(text_table(head, [line_of(where, answers) for where, answers in runs.items()]))
     bad = [f"{name}: {reason}" for name, answer in named.items() if (reason := fate(answer))]
     facts = {"collapsed": bad, "scores": {name: a.facts["scores"] for name, a in named.items() if a.facts}}
-    write_whole(given.out / "collapse.json", json.dumps(facts, indent=1) + "\n")
+    atomic_write(given.out / "collapse.json", json.dumps(facts, indent=1) + "\n")
     for sentence in dict.fromkeys([*failed, *bad]):
         talk.err.print(sentence, markup=False, soft_wrap=True)
     sys.exit(1 if bad else 0)

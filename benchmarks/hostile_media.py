@@ -2,7 +2,7 @@
 
     python benchmarks/hostile_media.py --count 400 --seed 0 [--clips FOLDER_OF_REAL_CLIPS]
 
-Each file is extracted (appearance at 2 pictures per second, and logmel) and previewed in a guarded process, with good
+Each file is extracted (appearance at 2 pictures per second, and logmel) and previewed in a isolated process, with good
 files among them. Prints what became of them by kind, the slowest, the largest, and every answer that should not be.
 Exit code 1 when there is any.
 """
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from avloc.config import ExtractConfig
 from avloc.errors import AvlocError
 from avloc.features.task import Job
-from avloc.system.isolate import Limits, guarded
+from avloc.system.isolate import Limits, map_isolated
 from hostile_work import measured
 from mutants import clips, mutants
 
@@ -55,7 +55,7 @@ def main() -> None:
         began = time.monotonic()
         limits = Limits(SILENCE_S, MEMORY_GB)
         answers = {}
-        for path, answer in guarded(partial(measured, job=job), files, options.workers, limits):
+        for path, answer in map_isolated(partial(measured, job=job), files, options.workers, limits):
             answers[path] = answer
             print(path.name, answer, file=sys.stderr)
         report(answers, set(good), time.monotonic() - began)

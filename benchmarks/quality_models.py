@@ -41,7 +41,7 @@ from avloc.paper.cells import DataSet
 from avloc.paper.rows import ROWS
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import RIVALS
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import fingerprint
 from avloc.train.loop import fit
 from avloc.train.state import drop_states, has_state
@@ -212,7 +212,7 @@ def work(model: Model | None, answers: Sequence[Answer]) -> float:
         if not (model.run / "record.json").exists():
             fit(model.data.features, model.data.labels, model.run, model.config, has_state(model.run))
         spent = {"train_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "code": made_by}
-        write_whole(model.done, json.dumps(spent) + "\n")
+        atomic_write(model.done, json.dumps(spent) + "\n")
         drop_states(model.run)
     missing = [answer for answer in answers if answer.facts is None]
     localizer = load(model.run) if model is not None and missing else None
@@ -228,7 +228,7 @@ def _give(answer: Answer, localizer: Localizer | None) -> None:
     scores, draws = _score(answer.folder / "segments.json", activations, tests)
     np.savez(answer.folder / "draws.npz", **draws)
     spent = json.loads(answer.model.done.read_text(encoding="utf-8")) if answer.model else {}
-    write_whole(answer.folder / "facts.json", json.dumps({"scores": scores, **spent}, indent=1) + "\n")
+    atomic_write(answer.folder / "facts.json", json.dumps({"scores": scores, **spent}, indent=1) + "\n")
 
 
 Found = tuple[dict[str, tuple[Detection, ...]], list[ActivationSequence]]

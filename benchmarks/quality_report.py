@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from avloc.metrics import Difference, paired_difference
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from quality_models import Answer
 
 __all__ = [
@@ -218,5 +218,5 @@ def write_all(tables: Mapping[str, Sequence[Row]], out: Path, note: str) -> list
     }
     paths = [out / f"quality{suffix}" for suffix in content]
     for path, text in zip(paths, content.values(), strict=True):
-        write_whole(path, text)
+        atomic_write(path, text)
     return paths

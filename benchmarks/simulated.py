@@ -36,7 +36,7 @@ import numpy as np
 from avloc.datasets.ave import read_ave
 from avloc.formats.annotations import read_annotations, write_annotations
 from avloc.formats.features import save_features
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import FeatureSequence, SnippetGrid, VideoAnnotation
 
 SUBSETS = {
@@ -162,11 +162,11 @@ def make(
         save_features(out / "features" / f"{truth.video_id}.safetensors", features, "float16")
         labels = ";".join(sorted({i.label for i in truth.instances}))
         lines.append(f'{truth.video_id},"{labels}",{SUBSETS[kind][truth.subset]}')
-    write_whole(out / "labels.csv", "\n".join(lines) + "\n")
+    atomic_write(out / "labels.csv", "\n".join(lines) + "\n")
     write_annotations(out / "ground_truth.json", videos)
     facts = {"SIMULATED": kind, "difficulty": asdict(difficulty), "sizes": sizes, "classes": len(names), "seed": seed}
     facts |= {"step_s": str(step_s), "tested": tested}
-    write_whole(out / "simulated.json", json.dumps(facts, indent=1) + "\n")
+    atomic_write(out / "simulated.json", json.dumps(facts, indent=1) + "\n")
     return videos
 
 

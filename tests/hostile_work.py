@@ -1,4 +1,4 @@
-"""What a hostile file can make a process do; functions of a module, so that guarded processes find them."""
+"""What a hostile file can make a process do; functions of a module, so that isolated processes find them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avloc.errors import MediaError
-from avloc.system.isolate_child import alive
+from avloc.system.isolate_child import heartbeat
 
 if TYPE_CHECKING:
     from avloc.features.task import Job
@@ -34,14 +34,14 @@ def act(path: Path) -> str:
     elif kind == "slow":  # longer than the limit, but it says that it lives
         for _ in range(8):
             time.sleep(1.1)
-            alive()
+            heartbeat()
     elif kind == "late":
         time.sleep(0.5)
     elif kind == "eat":
         kept = []
         for _ in range(200):
             kept.append(np.ones(1 << 22))
-            alive()
+            heartbeat()
             time.sleep(0.02)
     elif kind == "broken":
         raise MediaError(f"{path}: broken")

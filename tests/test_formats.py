@@ -21,7 +21,7 @@ from avloc.formats.annotations import read_annotation_columns, read_annotations,
 from avloc.formats.detections import read_detection_columns, read_detections, write_segments_csv, write_segments_json
 from avloc.formats.features import FeatureStore, load_features, save_features
 from avloc.formats.labels import match_videos, read_labels
-from avloc.system.atomic import whole_file, write_whole
+from avloc.system.atomic import atomic_path, atomic_write
 from avloc.types import Detection, FeatureSequence, Instance, SnippetGrid, VideoAnnotation
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -53,10 +53,10 @@ def write(path: Path, content: str | bytes | dict) -> Path:
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "new folder" / "a.txt"
-    write_whole(target, "first")
+    atomic_write(target, "first")
 
     def fail_half_way() -> None:
-        with whole_file(target) as part:
+        with atomic_path(target) as part:
             part.write_text("half")
             raise RuntimeError("power cut")
 
@@ -64,7 +64,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         fail_half_way()
     assert target.read_text() == "first"
     assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
-    write_whole(target, b"second")
+    atomic_write(target, b"second")
     assert target.read_text() == "second"
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from avloc.errors import AvlocError, InputError, MediaError
-from avloc.system.isolate import Limits, guarded
+from avloc.system.isolate import Limits, map_isolated
 from hostile_work import act
 
 
 def run(names: list[str], workers: int = 2, folder: Path = Path(), **limits: float) -> dict[str, str]:
-    answers = guarded(act, [folder / f"{name}.mp4" for name in names], workers, Limits(**limits))
+    answers = map_isolated(act, [folder / f"{name}.mp4" for name in names], workers, Limits(**limits))
     return {path.stem: str(answer) for path, answer in answers}
 
 
@@ -47,7 +47,7 @@ def test_a_death_by_accident_is_tried_again(tmp_path: Path) -> None:
 
 def test_answers_in_order() -> None:
     paths = [Path(f"{name}.mp4") for name in ("late", "a", "abort", "b")]
-    answers = list(guarded(act, paths, 2, in_order=True))
+    answers = list(map_isolated(act, paths, 2, in_order=True))
     assert [path for path, _ in answers] == paths
     assert [isinstance(answer, MediaError) for _, answer in answers] == [False, False, True, False]
 
@@ -59,7 +59,7 @@ def test_our_own_errors_are_not_hidden() -> None:
     assert "hostile_work.py" in caught.value.__notes__[0]
     with pytest.raises(InputError, match="above 0"):
         Limits(silence_s=0)
-    assert not list(guarded(act, []))
+    assert not list(map_isolated(act, []))
 
 
 def _children(parent: int) -> list[int]:
@@ -69,21 +69,21 @@ def _children(parent: int) -> list[int]:
 
 def test_no_process_is_left_when_the_caller_stops_early() -> None:
     before = set(_children(os.getpid()))
-    for _, answer in guarded(act, [Path("a.mp4"), Path("hang.mp4"), Path("hang_2.mp4")], 3):
+    for _, answer in map_isolated(act, [Path("a.mp4"), Path("hang.mp4"), Path("hang_2.mp4")], 3):
         assert not isinstance(answer, AvlocError)
         break
     assert set(_children(os.getpid())) <= before
 
 
 def test_no_process_is_left_when_the_caller_is_killed(tmp_path: Path) -> None:
-    """A script without `if __name__ == "__main__"`, too: it is not run again in the guarded process."""
+    """A script without `if __name__ == "__main__"`, too: it is not run again in the isolated process."""
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
         from pathlib import Path
-        from avloc.system.isolate import guarded
+        from avloc.system.isolate import map_isolated
         from hostile_work import act
-        for path, answer in guarded(act, [Path("a.mp4"), Path("hang.mp4")]):
+        for path, answer in map_isolated(act, [Path("a.mp4"), Path("hang.mp4")]):
             print(answer, flush=True)
         """)
     )

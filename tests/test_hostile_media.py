@@ -25,7 +25,7 @@ from avloc.features.video import extract_features
 from avloc.media.container import CONTAINERS, MAX_PIXELS
 from avloc.media.probe import probe
 from avloc.media.sound import SoundTrack
-from avloc.system.isolate import Limits, guarded
+from avloc.system.isolate import Limits, map_isolated
 from hostile_work import measured
 from mutants import KINDS, clips, mutants
 from odd_media import Brightness, Loudness
@@ -39,7 +39,7 @@ def survey(files: list[Path], good: list[Path], out: Path, workers: int = 1) -> 
     job = Job(out, ExtractConfig(fps=2.0))
     out.mkdir()
     said = {}
-    for path, answer in guarded(partial(measured, job=job), files, workers, Limits(120.0, MEMORY_MB / 1024)):
+    for path, answer in map_isolated(partial(measured, job=job), files, workers, Limits(120.0, MEMORY_MB / 1024)):
         assert not isinstance(answer, AvlocError), f"{path} took its process along: {answer}"
         status, reason, _, peak_mb = answer
         assert "our own error" not in reason, f"{path}: {reason}"

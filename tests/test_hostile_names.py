@@ -28,7 +28,7 @@ from avloc.interchange.segments import VideoSegments, clean
 from avloc.report import clips as reviewing
 from avloc.report.plots import plot_all
 from avloc.report.sources import PlotSources
-from avloc.system.atomic import inside, sweep, write_whole
+from avloc.system.atomic import atomic_write, inside, sweep
 from avloc.system.text import STEM_BYTES, csv_text, file_stem, file_stems, readable, safe_name
 from avloc.types import Detection, VideoAnnotation
 
@@ -60,7 +60,7 @@ def test_a_stem_is_the_name_of_a_file_everywhere(name: str, tmp_path: Path) -> N
     assert not set(stem) & set('<>:"/\\|?*\0\n\r\t\x1b\u2028')
     assert stem.strip(". ") == stem
     assert stem.partition(".")[0].rstrip().upper() not in ("CON", "NUL", "COM1", "LPT9", "CONIN$")
-    write_whole(tmp_path / "out" / f"{stem}.labelstudio.json", "x")
+    atomic_write(tmp_path / "out" / f"{stem}.labelstudio.json", "x")
     assert [p.name for p in (tmp_path / "out").iterdir()] == [f"{stem}.labelstudio.json"]
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
@@ -106,17 +106,17 @@ def test_a_folder_that_is_a_link_leads_nowhere_and_a_link_is_replaced(tmp_path: 
     (tmp_path / "out" / "b").symlink_to(tmp_path / "secret")
     with pytest.raises(InputError, match="leads out of"):
         inside(tmp_path / "out", "a/x")
-    write_whole(inside(tmp_path / "out", "b"), "ours")
+    atomic_write(inside(tmp_path / "out", "b"), "ours")
     assert not (tmp_path / "secret").exists()
 
 
 def test_names_of_250_bytes_and_of_no_characters_are_written_whole(tmp_path: Path) -> None:
     for name in ("n" * 250, "é" * 125, "half \udcff"):
-        write_whole(tmp_path / name, "x")
+        atomic_write(tmp_path / name, "x")
     assert len(list(tmp_path.iterdir())) == 3
     assert sweep(tmp_path) == 0
     with pytest.raises(InputError, match="rename what it is of"):
-        write_whole(tmp_path / ("n" * 256), "x")
+        atomic_write(tmp_path / ("n" * 256), "x")
 
 
 # --- in tables ---
@@ -286,7 +286,7 @@ def test_clips_and_figures_of_hostile_names_stay_in_their_folder(
     film = film.rename(film.with_suffix(".a:b"))
     found = {name: (Detection(0.5, 1.5, label, 0.5),) for name, label in zip(LABELS, LABELS[::-1], strict=True)}
     write_formats(tmp_path, ["json"], [VideoSegments(name, d) for name, d in found.items()])
-    monkeypatch.setattr(reviewing, "guarded", lambda cut, items, in_order: ((item, cut(item)) for item in items))
+    monkeypatch.setattr(reviewing, "map_isolated", lambda cut, items, in_order: ((item, cut(item)) for item in items))
     chosen = dict.fromkeys(LABELS[::6], film)
     run = RunSource("r", tmp_path / "segments.json", None, {name: found[name] for name in chosen})
     clips, failed = reviewing.review(run, chosen, tmp_path / "clips", None, cut="copy")
@@ -317,7 +317,7 @@ def test_no_name_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_bytes_of_a_name_that_are_no_characters_can_be_written_down(tmp_path: Path) -> None:
     assert readable("caf\udce9/x.mp4") == "caf\\xe9/x.mp4"
-    write_whole(tmp_path / "a.json", json.dumps({"name": "caf\udce9"}, ensure_ascii=False))
+    atomic_write(tmp_path / "a.json", json.dumps({"name": "caf\udce9"}, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"name": "caf\udce9"}
     write_failures(tmp_path / "failures.csv", [Failure("v", readable("caf\udce9"), "x")])
     assert "caf\\xe9" in (tmp_path / "failures.csv").read_text(encoding="utf-8")

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from avloc.config import LocalizeConfig, preset
 from avloc.errors import ConfigError
 from avloc.localize import localize, video_scores
-from avloc.localize.contrast import Candidates, calibrated, candidates, contrast, crossings, gated, logistic, soft_nms
+from avloc.localize.contrast import (
+    Candidates,
+    calibrated,
+    candidates,
+    contrast,
+    crossings,
+    logistic,
+    select_classes,
+    soft_nms,
+)
 from avloc.types import ActivationSequence, Detection, SnippetGrid
 
 quick = settings(max_examples=60, deadline=None)
@@ -339,10 +348,10 @@ def test_time_runs_backwards_as_well(seed: int, length: int) -> None:
 
 def test_the_gate_keeps_a_share_of_the_best_and_a_few_in_any_case() -> None:
     scores = np.array([0.05, 0.8, 0.1, 0.02])
-    assert gated(scores, 0.1, 1).tolist() == [1, 2]
-    assert gated(scores, 0.5, 2).tolist() == [1, 2]
-    assert gated(scores, 0.5, 9).tolist() == [0, 1, 2, 3]
-    assert gated(np.zeros(3), 0.1, 1).tolist() == [0, 1, 2]
+    assert select_classes(scores, 0.1, 1).tolist() == [1, 2]
+    assert select_classes(scores, 0.5, 2).tolist() == [1, 2]
+    assert select_classes(scores, 0.5, 9).tolist() == [0, 1, 2, 3]
+    assert select_classes(np.zeros(3), 0.1, 1).tolist() == [0, 1, 2]
 
 
 def test_calibration_is_monotone_and_platt_s() -> None:

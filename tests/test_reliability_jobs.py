@@ -40,8 +40,8 @@ from avloc.pipeline.folder import find_inputs, localize_all
 from avloc.pipeline.localizer import load
 from avloc.report.page.build import build_page
 from avloc.report.sources import PageSources
-from avloc.system.atomic import make_folder, settled, sweep, whole_file, write_whole
-from avloc.system.locks import alone_in
+from avloc.system.atomic import atomic_path, atomic_write, canonical_safetensors, make_folder, sweep
+from avloc.system.locks import folder_lock
 from avloc.train.loop import fit
 from feature_sets import write_split_set
 
@@ -207,14 +207,14 @@ def test_killed_at_ten_random_moments(
 @pytest.mark.parametrize("name", list(JOBS))
 def test_a_second_one_in_the_same_folder_is_turned_away(tmp_path: Path, home: Path, name: str) -> None:
     with (
-        alone_in(tmp_path),
+        folder_lock(tmp_path),
         pytest.raises(InputError, match=rf"{tmp_path}: another avloc is at work there \(process {os.getpid()} on"),
     ):
         JOBS[name](home, tmp_path)
 
 
 def test_shards_of_one_folder_may_work_at_once(tmp_path: Path, home: Path) -> None:
-    with alone_in(tmp_path, part="-1-of-2"):
+    with folder_lock(tmp_path, part="-1-of-2"):
         summary = extract_all(find_media(home / "videos"), tmp_path, ExtractConfig(), shard=(2, 2))
         assert summary.done == ("video_001",)
         with pytest.raises(InputError, match="at work there"):
@@ -224,7 +224,7 @@ def test_shards_of_one_folder_may_work_at_once(tmp_path: Path, home: Path) -> No
 def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
-    with whole_file(tmp_path / "a" / "mine.txt") as part:
+    with atomic_path(tmp_path / "a" / "mine.txt") as part:
         part.write_text("not yet")
         theirs = part.with_name(part.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
         elsewhere = theirs.with_name(re.sub(r"\.[0-9a-f]{6}-", ".0a1b2c-", theirs.name))
@@ -244,15 +244,16 @@ def test_a_file_of_the_same_content_is_the_same_bytes() -> None:
 
     words = {f"key {k}": "ü" * k for k in range(20)}
     tensors = {"b": np.arange(3.0), "a": np.zeros((2, 2), np.float32)}
-    code = "import hashlib, pickle, sys; from safetensors.numpy import save; from avloc.system.atomic import settled;"
-    code += "t, w = pickle.load(sys.stdin.buffer); print(hashlib.sha256(settled(save(t, w))).hexdigest())"
+    code = "import hashlib, pickle, sys; from safetensors.numpy import save; "
+    code += "from avloc.system.atomic import canonical_safetensors; "
+    code += "t, w = pickle.load(sys.stdin.buffer); print(hashlib.sha256(canonical_safetensors(save(t, w))).hexdigest())"
     found = {
         subprocess.run([sys.executable, "-c", code], input=pickle.dumps((tensors, words)), capture_output=True).stdout
         for _ in range(3)
     }
     assert len(found) == 1
     assert len(next(iter(found))) == 65
-    read = dict(deserialize(settled(save(tensors, words))))
+    read = dict(deserialize(canonical_safetensors(save(tensors, words))))
     assert bytes(read["b"]["data"]) == tensors["b"].tobytes()
 
 
@@ -296,7 +297,7 @@ def test_a_read_only_disk_is_said_before_the_work(small_disk: Path, home: Path, 
 
 
 def starved_extraction(home: Path, out: Path) -> None:
-    killing.limit_file_size(2_000)  # the guarded processes inherit it
+    killing.limit_file_size(2_000)  # the isolated processes inherit it
     with pytest.raises(StorageError, match=r"cannot write .*safetensors: File too large"):
         extract(home, out)
 
@@ -385,4 +386,4 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write the page there \(Not a directory\); choose another -o"):
         make_folder(tmp_path / "file" / "page", "the page")
     with pytest.raises(InputError, match=r"cannot write .*name: .*choose a folder"):
-        write_whole(tmp_path / "file" / "name", "text")
+        atomic_write(tmp_path / "file" / "name", "text")

@@ -58,7 +58,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-def alive(pid: int) -> bool:
+def heartbeat(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -132,14 +132,15 @@ def test_workers_end_with_their_parent(tmp_path: Path, start: Start, sign: signa
     process = start(script)
     assert process.stdout is not None
     workers = [int(process.stdout.readline()) for _ in range(2)]
-    assert all(map(alive, workers))
+    assert all(map(heartbeat, workers))
     process.send_signal(sign)
-    wait_for(lambda: not any(map(alive, workers)))
+    wait_for(lambda: not any(map(heartbeat, workers)))
 
 
 def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) -> None:
     script = tmp_path / "script.py"
-    code = "from avloc.system.isolate import guarded\nfrom hostile_work import nap\nlist(guarded(nap, [60, 60], 2))\n"
+    code = "from avloc.system.isolate import map_isolated\nfrom hostile_work import nap\n"
+    code += "list(map_isolated(nap, [60, 60], 2))\n"
     (tmp_path / "hostile_work.py").write_text(
         "import os, time\ndef nap(s):\n    os.write(2, b'%d\\n' % os.getpid())\n    time.sleep(s)\n"  # in one piece
     )
@@ -148,7 +149,7 @@ def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) ->
     assert process.stderr is not None
     workers = [int(process.stderr.readline()) for _ in range(2)]
     process.kill()
-    wait_for(lambda: not any(map(alive, workers)))
+    wait_for(lambda: not any(map(heartbeat, workers)))
 
 
 def test_freed_memory_is_kept_for_the_next_step() -> None:

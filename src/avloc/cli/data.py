@@ -10,7 +10,7 @@ import typer
 
 from avloc.cli.shared import Json, make_talk
 from avloc.errors import ConfigError, first_few
-from avloc.system.text import count_of
+from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -161,9 +161,9 @@ def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
 
 def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
     if out is not None:
-        from avloc.system.atomic import write_whole
+        from avloc.system.atomic import atomic_write
 
-        write_whole(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         talk.say(f"scores are in {out}")
     talk.summary(facts)
 
@@ -210,7 +210,7 @@ def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
         talk.say(f"note: {note}")
     if result.never_found:
         names = first_few(result.never_found, 8)
-        talk.say(f"note: {count_of(len(result.never_found), 'class')} without a single detection, AP 0: {names}")
+        talk.say(f"note: {pluralize(len(result.never_found), 'class')} without a single detection, AP 0: {names}")
 
 
 def _thresholds(text: str) -> list[float]:

@@ -11,7 +11,7 @@ import typer
 
 from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, say_failures
 from avloc.errors import ConfigError, InputError, first_few
-from avloc.system.text import count_of
+from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -75,9 +75,9 @@ def convert(
     step = _seconds("--step-s", step_s)
     with talk.progress("convert") as progress:
         result = import_collection(data, out, step, rule, dtype, overwrite, progress)  # type: ignore[arg-type]
-    written = f"{count_of(len(result.done), 'video')} written"
+    written = f"{pluralize(len(result.done), 'video')} written"
     counts = f"{written}, {len(result.skipped)} were there, {len(result.failures)} failed"
-    talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {count_of(len(data.classes), 'class')}")
+    talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {pluralize(len(data.classes), 'class')}")
     for note in dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes())):
         talk.say(f"note: {note}")
     _say_unmatched(talk, "annotated, without features", result.without_features)
@@ -100,7 +100,7 @@ def convert(
         talk.say(f"labels and ground truth are in {out}; no features were found: say where they are with --features")
         return
     if lacking := {row.video_id for row in data.labels.rows} & set(result.without_features):
-        talk.say(f"it is in {out}, without features of {count_of(len(lacking), 'labelled video')}")
+        talk.say(f"it is in {out}, without features of {pluralize(len(lacking), 'labelled video')}")
         raise typer.Exit(3)
     where = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
     talk.say(f"it is in {out}; next: " + (f"avloc train {where} -o run" if len(data.labels) else f"avloc doctor {out}"))
@@ -177,19 +177,19 @@ def _convert_segments(talk: Talk, source: Path, out: Path, to: str | None, video
     facts = convert_segments(source, out, to, named_media(videos) if videos is not None else None)
     for note in facts["notes"]:
         talk.say(f"note: {note}")
-    what = f"{count_of(facts['segments'], 'segment')} of {count_of(facts['videos'], 'video')}"
+    what = f"{pluralize(facts['segments'], 'segment')} of {pluralize(facts['videos'], 'video')}"
     talk.say(f"{what}: {', '.join(facts['files'])}")
     talk.summary(facts)
 
 
 def _say_unmatched(talk: Talk, words: str, videos: Sequence[str]) -> None:
     if videos:
-        talk.say(f"note: {count_of(len(videos), 'video')} {words}: {first_few(videos, 5)}")
+        talk.say(f"note: {pluralize(len(videos), 'video')} {words}: {first_few(videos, 5)}")
 
 
 def _say_report(talk: Talk, report: DataReport) -> None:
     rows = [[subset, str(count), str(report.instances[subset])] for subset, count in report.videos.items()]
-    talk.say(f"{report.name}: {count_of(report.classes, 'class')}")
+    talk.say(f"{report.name}: {pluralize(report.classes, 'class')}")
     if rows:
         talk.table("", ["subset", "videos", "instances"], rows)
     if report.labelled:
@@ -201,7 +201,7 @@ def _say_report(talk: Talk, report: DataReport) -> None:
     for name, found in report.features.items():
         fewest, middle, most = found.rows
         spread = f"{fewest} to {most} rows (median {middle}), a row every {found.step_s:g} s"
-        talk.say(f"{name} features: {count_of(found.videos, 'video')}, size {found.size}, {spread}")
+        talk.say(f"{name} features: {pluralize(found.videos, 'video')}, size {found.size}, {spread}")
     for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
         talk.say(f"{finding.kind}: {finding.text}")
     talk.say(_verdict(report))

@@ -24,8 +24,8 @@ from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
 from avloc.formats.results import Localized
 from avloc.media.find import find_media
-from avloc.system.atomic import write_whole
-from avloc.system.locks import alone_in
+from avloc.system.atomic import atomic_write
+from avloc.system.locks import folder_lock
 
 __all__ = ["walk"]
 
@@ -47,7 +47,7 @@ def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
     Raises:
         AvlocError: as its steps do; InputError also when another process is at work in the folder.
     """
-    with alone_in(folder, "the demo"):
+    with folder_lock(folder, "the demo"):
         _walk(folder, seed, workers, talk)
 
 
@@ -65,7 +65,7 @@ def _walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
         _said(talk, began, f"trained and localized with {name}")
     _table(talk, rows)
     scores = {row.name: row.evaluation.to_dict() for row in rows}
-    write_whole(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+    atomic_write(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
     pictures = _pictures(folder, data, rows)
     _said(talk, began, "all done")
     talk.say(

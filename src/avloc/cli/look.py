@@ -12,7 +12,7 @@ import typer
 
 from avloc.cli.shared import Json, Out, make_talk
 from avloc.errors import InputError
-from avloc.system.text import count_of
+from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -130,7 +130,7 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
         built = build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
     for note in built.notes()[:20]:
         talk.say(f"note: {note}")
-    videos = count_of(built.count, "video")
+    videos = pluralize(built.count, "video")
     talk.say(f"{videos}, {built.proxies} proxies, {len(built.problems)} without picture or sound")
     return built
 
@@ -188,7 +188,7 @@ def cut_clips(
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]
     for video, reason in list(failed.items())[:20]:
         talk.say(f"failed: {video}: {reason}")
-    talk.say(f"{count_of(len(clips), 'clip')} and clips.csv are in {out}; write yes or no into its last column")
+    talk.say(f"{pluralize(len(clips), 'clip')} and clips.csv are in {out}; write yes or no into its last column")
     talk.summary({"clips": len(clips), "failed": failed})
     if failed and not clips:
         raise InputError(f"no clip could be cut of {len(failed)} videos; the reasons are above")

@@ -10,7 +10,7 @@ import typer
 
 from avloc.cli.shared import DryRun, Json, Out, Overwrite, Workers, exit_partial, make_talk, say_failures
 from avloc.errors import InputError, did_you_mean
-from avloc.system.text import count_of
+from avloc.system.text import pluralize
 
 Weights = Annotated[
     list[str], typer.Option(help="NAME=PATH of a weight file or hub folder, or PATH alone; as often as needed.")
@@ -161,7 +161,7 @@ def extract_videos(
         talk.say(f"note: {video}: {note}")
     seconds = time.monotonic() - began
     talk.say(
-        f"extracted {count_of(len(summary.done), 'video')} in {seconds:.1f} s, {len(summary.skipped)} were done "
+        f"extracted {pluralize(len(summary.done), 'video')} in {seconds:.1f} s, {len(summary.skipped)} were done "
         f"already, {len(summary.failures)} failed"
     )
     say_failures(talk, summary.failures, out)
@@ -178,7 +178,7 @@ def _say_plan(talk: Talk, paths: list[Path], out: Path, options: ExtractConfig, 
     plan = plan_all(paths, out, options, overwrite, spread.get("layout", "safetensors"), spread.get("shard"))
     what = f"visual {options.visual}, audio {options.audio}"
     talk.say(
-        f"would extract {count_of(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} done already, "
+        f"would extract {pluralize(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} done already, "
         f"{len(plan.conflicts)} made otherwise"
     )
     talk.summary({"dry_run": True, "todo": plan.todo, "skipped": plan.skipped, "conflicts": list(plan.conflicts)})

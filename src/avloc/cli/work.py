@@ -26,7 +26,7 @@ from avloc.cli.shared import (
 )
 from avloc.errors import InputError, with_neighbours
 from avloc.system.pool import keep_freed_memory
-from avloc.system.text import count_of
+from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -67,13 +67,13 @@ def run(
 
     avloc run videos/ --labels labels.csv -o out
     """
-    from avloc.system.locks import alone_in
+    from avloc.system.locks import folder_lock
     from avloc.train.state import has_state
 
     talk = make_talk(as_json)
     settings = make_config(preset, config, sets)
     _say_labels(talk, labels, videos)
-    with alone_in(out, "the results"), talk.part():
+    with folder_lock(out, "the results"), talk.part():
         with talk.part("extract"):
             failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
         resume = has_state(out / "run") and not overwrite
@@ -105,16 +105,16 @@ def _say_labels(talk: Talk, labels: Path, videos: list[str]) -> None:
             "files' names into it, with or without extension"
         )
     if missing:
-        talk.say(f"note: {count_of(len(match.missing), 'labelled video')} not found, left out: {missing}")
+        talk.say(f"note: {pluralize(len(match.missing), 'labelled video')} not found, left out: {missing}")
     for note in table.notes:
         talk.say(f"note: {note}")
-    talk.say(f"labels of {count_of(len(match.found), 'video')}: {_classes(table.classes)}")
+    talk.say(f"labels of {pluralize(len(match.found), 'video')}: {_classes(table.classes)}")
 
 
 def _classes(names: Sequence[str]) -> str:
     """How many there are; where few, also which."""
     listed = f" ({', '.join(names)})" if 0 < len(names) <= _LISTED else ""
-    return count_of(len(names), "class") + listed
+    return pluralize(len(names), "class") + listed
 
 
 def train(
@@ -210,7 +210,7 @@ def train_run(
         record = read_record(out)
         videos = round(record.scores["train_videos"])
         talk.say(
-            f"trained {count_of(settings.train.steps, 'step')} on {count_of(videos, 'video')}, "
+            f"trained {pluralize(settings.train.steps, 'step')} on {pluralize(videos, 'video')}, "
             f"{_classes(record.classes)}; kept step {record.scores['selected_step']:.0f}"
         )
         talk.summary(_facts(out, record))
@@ -248,7 +248,7 @@ def localize_inputs(
             f"({bare[0].name}); give --videos FOLDER, or other formats"
         )
     if dry_run:
-        talk.say(f"would localize {count_of(len(paths), 'video')} with {run}, to {out}")
+        talk.say(f"would localize {pluralize(len(paths), 'video')} with {run}, to {out}")
         talk.summary({"dry_run": True, "videos": len(paths), "run": str(run), "out": str(out)})
         return ()
     localizer = with_options(load(run), {**parse_overrides(sets), **overrides})

@@ -22,7 +22,7 @@ from avloc.formats.annotations import write_annotations
 from avloc.formats.failures import Failure, write_failures
 from avloc.formats.features import save_features
 from avloc.formats.labels import write_labels
-from avloc.system.atomic import inside, write_whole
+from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import printable
 
 __all__ = ["Imported", "import_collection"]
@@ -104,7 +104,7 @@ def _write_tables(collection: Collection, out: Path) -> None:
         write_annotations(out / f"ground_truth_{name}.json", part, f"avloc 1, from {collection.name}, {name}")
     if collection.ambiguous:
         lines = [f"{i.video_id} {i.start_s:g} {i.end_s:g}\n" for i in collection.ambiguous]
-        write_whole(out / "ambiguous.txt", "".join(lines))
+        atomic_write(out / "ambiguous.txt", "".join(lines))
 
 
 def _target(folder: Path, video: str) -> Path:

@@ -16,7 +16,7 @@ from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, pl
 from avloc.demo.stage import Stage
 from avloc.errors import InputError
 from avloc.media.encode import write_video
-from avloc.system.atomic import make_folder, write_whole
+from avloc.system.atomic import atomic_write, make_folder
 from avloc.system.pool import pool
 from avloc.system.text import csv_text
 
@@ -80,9 +80,9 @@ def render(
     for done, _ in enumerate(_rendered(todo, workers), start=len(jobs) - len(todo) + 1):
         if progress is not None:
             progress(done, len(jobs))
-    write_whole(found.labels, _labels_csv(script))
-    write_whole(found.ground_truth, json.dumps(_ground_truth(script), indent=1) + "\n")
-    write_whole(found.details, json.dumps(_details(script), indent=1) + "\n")
+    atomic_write(found.labels, _labels_csv(script))
+    atomic_write(found.ground_truth, json.dumps(_ground_truth(script), indent=1) + "\n")
+    atomic_write(found.details, json.dumps(_details(script), indent=1) + "\n")
     return found
 
 

@@ -28,7 +28,7 @@ from avloc.metrics import (
     diagnose,
     whole_video_detections,
 )
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import DetectionScores
 
 __all__ = ["Evaluation", "diagnose_files", "evaluate_files"]
@@ -81,7 +81,7 @@ class Evaluation:
 
     def save(self, path: Path) -> None:
         """Write `to_dict` as JSON."""
-        write_whole(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def evaluate_files(

@@ -18,7 +18,7 @@ from avloc.features.task import Job, check_options, describe, weight_hashes
 from avloc.formats.failures import Failure, write_failures
 from avloc.media.find import name_videos
 from avloc.system.isolate import Limits
-from avloc.system.locks import alone_in
+from avloc.system.locks import folder_lock
 from avloc.types import FeatureSequence, exact
 
 __all__ = ["Plan", "Summary", "extract_all", "parse_shard", "plan_all"]
@@ -93,7 +93,7 @@ def extract_all(
     """
     part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
     mine, job = _share(videos, shard), _job(videos, out, options, layout)
-    with alone_in(out, "the features", part):
+    with folder_lock(out, "the features", part):
         return _extract(mine, job, part, overwrite, lambda todo: _rows(todo, job, workers, ray, limits), progress)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats.features import load_features, save_features
 from avloc.formats.untrusted.arrays import load_array
-from avloc.system.atomic import inside, whole_file, write_whole
+from avloc.system.atomic import atomic_path, atomic_write, inside
 from avloc.types import FeatureSequence, SnippetGrid, exact
 
 __all__ = ["LAYOUTS", "Layout", "load", "load_npy", "save", "size_bytes", "target"]
@@ -67,7 +67,7 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
         "source": dict(features.source),
         "keys": keys,
     }
-    write_whole(target(out, features.video_id, layout), json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(target(out, features.video_id, layout), json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
 
 
 def load(out: Path, video_id: str, layout: Layout) -> FeatureSequence:
@@ -128,7 +128,7 @@ def _parts(backbone: str, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _write_npy(path: Path, array: np.ndarray) -> None:
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_path(path) as part, part.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError
-from avloc.system.atomic import whole_file, write_whole
+from avloc.system.atomic import atomic_path, atomic_write
 from avloc.system.text import csv_text
 
 __all__ = ["Row", "manifest_path", "read_manifest", "write_manifest"]
@@ -62,10 +62,10 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
         kinds = {"str": pyarrow.string(), "float": pyarrow.float64(), "int": pyarrow.int64()}
         schema = pyarrow.schema([(field.name, kinds[str(field.type)]) for field in fields(Row)])
         columns = {name: [getattr(row, name) for row in ordered] for name in names}
-        with whole_file(path) as part:
+        with atomic_path(path) as part:
             parquet.write_table(pyarrow.table(columns, schema=schema), part)
         return
-    write_whole(path, csv_text([names, *(astuple(row) for row in ordered)]))
+    atomic_write(path, csv_text([names, *(astuple(row) for row in ordered)]))
 
 
 def read_manifest(out: Path) -> dict[str, Row]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from avloc.errors import MediaError
 from avloc.features.manifest import Row
 from avloc.features.task import Job, failed, work
-from avloc.system.isolate import Limits, guarded
+from avloc.system.isolate import Limits, map_isolated
 
 __all__ = ["DIED", "spread"]
 
@@ -23,7 +23,7 @@ def spread(videos: Sequence[Path], job: Job, workers: int, limits: Limits | None
         yield from (work(path, job) for path in videos)
         return
     job = replace(job, threads=job.threads if workers <= 1 else 1)
-    for path, answer in guarded(partial(work, job=job), videos, workers, limits):
+    for path, answer in map_isolated(partial(work, job=job), videos, workers, limits):
         if isinstance(answer, MediaError):
             yield failed(path, job, str(answer))
         elif isinstance(answer, Row):

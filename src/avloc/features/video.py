@@ -18,7 +18,7 @@ from avloc.errors import InputError, MediaError
 from avloc.features.backbones import AudioBackbone, VisualBackbone
 from avloc.media.decode import DecodeReport, Picture, decode
 from avloc.media.find import find_media
-from avloc.system.isolate_child import alive
+from avloc.system.isolate_child import heartbeat
 from avloc.types import FeatureSequence, Media, SnippetGrid, exact
 
 __all__ = ["extract_features", "find_media"]
@@ -156,7 +156,7 @@ class _Rows:
         self.count = 0
 
     def add(self, batch: np.ndarray) -> None:
-        alive()
+        heartbeat()
         rows = np.asarray(self._backbone(batch))
         expected = (len(batch), self._backbone.size)
         if rows.shape != expected:

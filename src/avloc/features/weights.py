@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avloc.errors import InputError, did_you_mean
-from avloc.system.atomic import whole_file
+from avloc.system.atomic import atomic_path
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,7 @@ def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
 
 def _fetch(weights: WeightFile, target: Path) -> Path:
     """Download to the cache; the file appears there whole and checked, or not at all."""
-    with whole_file(target) as part:
+    with atomic_path(target) as part:
         try:
             if os.environ.get("AVLOC_OFFLINE"):
                 raise OSError("AVLOC_OFFLINE is set")

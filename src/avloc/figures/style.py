@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from avloc.errors import InputError
-from avloc.system.atomic import whole_file
+from avloc.system.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     facts: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(chosen, {})
     # fonts as text that can be searched and edited; ids that do not change
     style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
-    with whole_file(target) as part, matplotlib.rc_context(style), any_letters():
+    with atomic_path(target) as part, matplotlib.rc_context(style), any_letters():
         try:
             figure.savefig(part, format=chosen, dpi=160, metadata=facts)
         except ValueError as error:  # more pixels than a format can hold

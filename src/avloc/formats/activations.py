@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from avloc.errors import FormatError, InputError
-from avloc.system.atomic import settled, write_whole
+from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
 __all__ = ["activation_files", "load_activations", "save_activations"]
@@ -43,7 +43,7 @@ def save_activations(path: Path | str, activations: ActivationSequence) -> None:
         "probs": np.ascontiguousarray(activations.probs, dtype=np.float32),
         "video_scores": np.ascontiguousarray(activations.video_scores, dtype=np.float32),
     }
-    write_whole(path, settled(save(tensors, metadata=header)))
+    atomic_write(path, canonical_safetensors(save(tensors, metadata=header)))
 
 
 def load_activations(path: Path | str) -> ActivationSequence:

@@ -24,8 +24,8 @@ import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.untrusted.bombs import gunzip
-from avloc.system.atomic import write_whole
-from avloc.system.text import count_of
+from avloc.system.atomic import atomic_write
+from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
 
 __all__ = [
@@ -108,7 +108,7 @@ class AnnotationReport:
             examples = "; ".join(str(issue) for issue in found[:3]) + ("; ..." if len(found) > 3 else "")
             words = kind if len(found) == 1 else re.sub(r"^(start|end)s", r"\1", kind)
             action = "taken as they stand" if as_they_stand else found[0].action
-            lines.append(f"{count_of(len(found), 'instance')} {words}, {action}: {examples}")
+            lines.append(f"{pluralize(len(found), 'instance')} {words}, {action}: {examples}")
         return tuple(lines)
 
 
@@ -161,7 +161,7 @@ def write_annotations(path: Path | str, annotations: Iterable[VideoAnnotation], 
         rows = [{"label": i.label, "segment": [i.start_s, i.end_s]} for i in video.instances]
         database[video.video_id] = {"subset": video.subset, "duration": video.duration_s, "annotations": rows}
     content = {"version": version, "taxonomy": [], "database": database}
-    write_whole(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import SegmentColumns, read_json, segment_columns
 from avloc.formats.labels import TableReader, read_text
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 from avloc.types import Detection
 
@@ -33,7 +33,7 @@ def write_segments_csv(path: Path | str, detections: Mapping[str, Sequence[Detec
     rows: list[tuple[str, ...]] = [COLUMNS]
     for video_id, found in detections.items():
         rows += [(video_id, *_times(d), d.label, repr(float(d.score))) for d in found]
-    write_whole(path, csv_text(rows))
+    atomic_write(path, csv_text(rows))
 
 
 def write_segments_json(
@@ -60,7 +60,7 @@ def write_segments_json(
         "results": results,
         "external_data": dict(external_data or {"used": False, "details": ""}),
     }
-    write_whole(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_detections(path: Path | str, video_ids: Iterable[str] | None = None) -> dict[str, tuple[Detection, ...]]:

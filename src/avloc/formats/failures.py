@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 
 __all__ = ["Failure", "write_failures"]
@@ -27,4 +27,4 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    write_whole(path, csv_text([("video", "path", "reason"), *((f.video_id, f.path, f.reason) for f in rows)]))
+    atomic_write(path, csv_text([("video", "path", "reason"), *((f.video_id, f.path, f.reason) for f in rows)]))

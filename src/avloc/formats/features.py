@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.system.atomic import settled, write_whole
+from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.types import FeatureSequence, SnippetGrid, exact
 
 __all__ = ["FeatureStore", "StoreDescription", "load_features", "save_features"]
@@ -56,7 +56,7 @@ def save_features(
             tensors[name] = np.ascontiguousarray(getattr(features, name), dtype=dtype)
         if not np.isfinite(tensors[name]).all():
             raise InputError(f"{features.video_id}: {name} has values too large for {dtype}; store it as float32")
-    write_whole(target, settled(save(tensors, metadata=_header(features))))
+    atomic_write(target, canonical_safetensors(save(tensors, metadata=_header(features))))
 
 
 def load_features(path: Path | str) -> FeatureSequence:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 
 __all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
@@ -130,7 +130,7 @@ def write_labels(path: Path | str, table: LabelTable) -> None:
         if wrong:
             raise InputError(f"{row.video_id}: the label {wrong[0]!r} cannot stand in {path}; give it another name")
         rows.append((row.video_id, ";".join(row.labels), row.subset))
-    write_whole(path, csv_text(rows))
+    atomic_write(path, csv_text(rows))
 
 
 def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:

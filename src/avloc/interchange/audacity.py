@@ -14,7 +14,7 @@ from avloc.interchange.segments import (
     segment,
     unscored_text,
 )
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 
 __all__ = ["read_audacity", "write_audacity"]
 
@@ -25,7 +25,7 @@ def write_audacity(path: Path | str, video: VideoSegments) -> None:
     for item in sorted(video.segments, key=lambda s: (s.start_s, s.end_s)):
         start, end = milliseconds(item)
         rows.append(f"{start / 1000:.6f}\t{end / 1000:.6f}\t{scored_text(item)}\n")
-    write_whole(path, "".join(rows))
+    atomic_write(path, "".join(rows))
 
 
 def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import gunzip
 from avloc.interchange.segments import Labelled, VideoSegments, frame_at, lanes, milliseconds, segment
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
 __all__ = ["read_boris", "write_boris"]
@@ -53,7 +53,7 @@ def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
         "converters": {},
         "observations": {video.video_id: _observation(video, now) for video in videos},
     }
-    write_whole(path, json.dumps(project, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json.dumps(project, ensure_ascii=False, indent=1) + "\n")
 
 
 def _rows(video: VideoSegments, label: str) -> list[list[Labelled]]:

@@ -19,7 +19,7 @@ from xml.parsers import expat
 
 from avloc.errors import FormatError, InputError
 from avloc.interchange.segments import Labelled, VideoSegments, clean, lanes, milliseconds, segment
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
 __all__ = ["read_eaf", "write_eaf"]
@@ -59,7 +59,7 @@ def write_eaf(path: Path | str, video: VideoSegments) -> None:
     )
     ET.register_namespace("xsi", _XSI)
     ET.indent(root, " ")
-    write_whole(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
+    atomic_write(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
 
 
 def _point_at_media(header: ET.Element, path: Path, video: VideoSegments) -> None:

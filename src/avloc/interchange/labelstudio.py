@@ -16,7 +16,7 @@ from typing import Any
 
 from avloc.errors import InputError
 from avloc.interchange.segments import Labelled, VideoSegments, clean, frame_span
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
 __all__ = ["write_labelstudio", "write_labelstudio_config"]
@@ -34,7 +34,7 @@ def write_labelstudio(path: Path | str, videos: Sequence[VideoSegments], url_pre
         InputError: a video's file is not known, so neither are its frames.
     """
     tasks = [_task(number, video, url_prefix) for number, video in enumerate(videos, start=1)]
-    write_whole(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
 
 
 def write_labelstudio_config(path: Path | str, labels: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ def write_labelstudio_config(path: Path | str, labels: Sequence[str]) -> None:
         view, "Video", {"name": _OBJECT, "value": f"${_OBJECT}", "frameRate": "$fps", "timelineHeight": "120"}
     )
     ET.indent(view, "  ")
-    write_whole(path, ET.tostring(view, encoding="unicode") + "\n")
+    atomic_write(path, ET.tostring(view, encoding="unicode") + "\n")
 
 
 def _task(number: int, video: VideoSegments, url_prefix: str) -> dict[str, Any]:

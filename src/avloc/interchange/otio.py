@@ -16,7 +16,7 @@ import numpy as np
 
 from avloc.errors import InputError
 from avloc.interchange.segments import Labelled, VideoSegments, frame_span, lanes
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
 __all__ = ["write_otio"]
@@ -42,7 +42,7 @@ def write_otio(path: Path | str, video: VideoSegments) -> None:
         "global_start_time": None,
         "tracks": {**_item("Stack.1", "tracks"), "children": tracks},
     }
-    write_whole(path, json.dumps(timeline, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json.dumps(timeline, ensure_ascii=False, indent=1) + "\n")
 
 
 def _item(schema: str, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avloc.errors import InputError
 from avloc.interchange.segments import VideoSegments
-from avloc.system.atomic import whole_file
+from avloc.system.atomic import atomic_path
 from avloc.system.text import printable
 from avloc.types import Detection
 
@@ -36,5 +36,5 @@ def write_parquet(path: Path | str, videos: Sequence[VideoSegments]) -> None:
             "score": pyarrow.array([i.score if isinstance(i, Detection) else None for _, i in rows], number),
         }
     )
-    with whole_file(path) as part:
+    with atomic_path(path) as part:
         pyarrow.parquet.write_table(table, part)

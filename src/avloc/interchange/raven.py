@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avloc.interchange.segments import VideoSegments, clean, milliseconds
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
 __all__ = ["write_raven"]
@@ -34,4 +34,4 @@ def write_raven(path: Path | str, video: VideoSegments) -> None:
         score = f"{item.score:.4f}" if isinstance(item, Detection) else ""
         cells = [str(number), "Spectrogram 1", "1", start, end, "0.0", f"{top_hz:.1f}"]
         rows.append("\t".join([*cells, clean(video.file_name), clean(item.label), score]))
-    write_whole(path, "\n".join(rows) + "\n")
+    atomic_write(path, "\n".join(rows) + "\n")

@@ -22,7 +22,7 @@ from avloc.interchange.segments import (
     segment,
     unscored_text,
 )
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 
 __all__ = ["read_vtt", "write_srt", "write_vtt"]
 
@@ -38,7 +38,7 @@ def write_vtt(path: Path | str, video: VideoSegments) -> None:
         start, end = milliseconds(item)
         text = html.escape(scored_text(item), quote=False)
         cues.append(f"{number}\n{_stamp(start, '.')} --> {_stamp(end, '.')}\n{text}\n")
-    write_whole(path, "\n".join(cues))
+    atomic_write(path, "\n".join(cues))
 
 
 def write_srt(path: Path | str, video: VideoSegments) -> None:
@@ -47,7 +47,7 @@ def write_srt(path: Path | str, video: VideoSegments) -> None:
     for number, item in enumerate(_in_time(video), start=1):
         start, end = milliseconds(item)
         cues.append(f"{number}\n{_stamp(start, ',')} --> {_stamp(end, ',')}\n{_without_arrow(scored_text(item))}\n")
-    write_whole(path, "\n".join(cues))
+    atomic_write(path, "\n".join(cues))
 
 
 def read_vtt(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from avloc.errors import FormatError
 from avloc.formats.labels import TableReader
 from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, read_lines, segment
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 from avloc.types import Detection
 
@@ -36,7 +36,7 @@ def write_via(path: Path | str, videos: Sequence[VideoSegments]) -> None:
             facts = {_LABEL: item.label} | ({_SCORE: repr(item.score)} if isinstance(item, Detection) else {})
             files = json.dumps([video.file_name], ensure_ascii=False)
             rows.append([f"{number}_{k}", files, start, end, json.dumps(facts, ensure_ascii=False)])
-    write_whole(path, head + csv_text(rows, csv.QUOTE_NONNUMERIC))
+    atomic_write(path, head + csv_text(rows, csv.QUOTE_NONNUMERIC))
 
 
 def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:

@@ -33,8 +33,8 @@ __all__ = [
     "contrast",
     "contrasted",
     "crossings",
-    "gated",
     "logistic",
+    "select_classes",
     "soft_nms",
 ]
 
@@ -51,7 +51,7 @@ class Candidates(NamedTuple):
 
 def contrasted(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
     """Detections of the kept classes, scored in [0, 1] by how likely each is right; those of a class may overlap."""
-    kept = gated(activations.video_scores, options.class_share, options.min_classes)
+    kept = select_classes(activations.video_scores, options.class_share, options.min_classes)
     curves = np.asarray(activations.probs[:, 1 + kept].T, dtype=np.float64)
     found = candidates(curves, np.asarray(activations.reliability, dtype=np.float64), options)
     whole = max(options.whole - options.brief / curves.shape[1], -1.0)
@@ -71,7 +71,7 @@ def contrasted(activations: ActivationSequence, options: LocalizeConfig) -> list
     ]
 
 
-def gated(scores: Float[np.ndarray, " c"], share: float, least: int) -> Int[np.ndarray, " k"]:
+def select_classes(scores: Float[np.ndarray, " c"], share: float, least: int) -> Int[np.ndarray, " k"]:
     """Classes whose video score reaches `share` of the best one's, and in any case the best `least`; ascending."""
     best = np.argsort(-scores, kind="stable")[:least]
     return np.union1d(np.flatnonzero(scores >= share * scores.max()), best)

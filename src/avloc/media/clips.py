@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from avloc.errors import InputError, MediaError
-from avloc.system.isolate_child import alive
+from avloc.system.isolate_child import heartbeat
 from avloc.types import Media, exact
 
 __all__ = ["copy_clip", "encode_clip"]
@@ -73,7 +73,7 @@ def _frames(media: Media, start_s: Fraction, end_s: Fraction, rate: Fraction) ->
         origin_s = _open_at(media, container, stream, start_s)
         ignore = lambda error: None  # noqa: E731
         for packet in [*_until(packets(container, [stream], ignore), origin_s + end_s), None]:
-            alive()
+            heartbeat()
             for frame in decoded(stream, packet, ignore):
                 if not isinstance(frame, av.VideoFrame):
                     continue
@@ -142,11 +142,11 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
 
     from avloc.media.clock import stamp
     from avloc.media.container import choose_streams, open_container, packets
-    from avloc.system.atomic import whole_file
+    from avloc.system.atomic import atomic_path
 
     began: Fraction | None = None
     try:
-        with open_container(media.path) as source, whole_file(path) as part:
+        with open_container(media.path) as source, atomic_path(path) as part:
             video, audio = choose_streams(source, media.path)
             origin_s = _open_at(media, source, video, Fraction(start_s))
             streams = [video] if audio is None else [video, audio]

@@ -29,7 +29,7 @@ from avloc.media.clock import Clock, PictureStamps, stamp
 from avloc.media.container import choose_streams, convertible, decoded, first_frame, open_container, packets
 from avloc.media.probe import rotation_ccw_deg
 from avloc.media.sound import Sound, SoundTrack
-from avloc.system.isolate_child import alive
+from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
 
 __all__ = ["MIN_DECODED", "DecodeReport", "Picture", "Sound", "decode", "frames", "sound_blocks"]
@@ -151,7 +151,7 @@ def decode(
 def _lively(items: Iterator[Any]) -> Iterator[Any]:
     """The same items; whoever guards this process is told that they come."""
     for item in items:
-        alive()
+        heartbeat()
         yield item
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from avloc.errors import InputError, MediaError
-from avloc.system.atomic import whole_file
+from avloc.system.atomic import atomic_path
 
 __all__ = ["write_video"]
 
@@ -61,7 +61,7 @@ def write_video(
     sound = None if audio is None else _planar(path, audio, audio_rate_hz)
     if frame_rate <= 0:
         raise InputError(f"{path}: the frame rate must be positive, got {frame_rate}")
-    with whole_file(path) as part:
+    with atomic_path(path) as part:
         try:
             return _encode(part, first, pictures, Fraction(frame_rate), sound, audio_rate_hz, crf, metadata or {})
         except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:

@@ -128,7 +128,7 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
 
     from avloc.media.container import choose_streams, convertible, first_frame, open_container
     from avloc.media.probe import rotation_ccw_deg
-    from avloc.system.isolate_child import alive
+    from avloc.system.isolate_child import heartbeat
 
     pictures: list[np.ndarray] = []
     with open_container(media.path) as container:
@@ -136,7 +136,7 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
         base = Fraction(stream.time_base or 1)
         origin = stream.start_time or 0
         for k in range(count):
-            alive()
+            heartbeat()
             at = origin + int(Fraction(media.duration_s) * (2 * k + 1) / (2 * count) / base)
             try:
                 container.seek(at, stream=stream, backward=True)

@@ -20,7 +20,7 @@ from avloc.errors import FormatError, InputError
 from avloc.model.network import AudioVisualLocalizer, Normalization
 from avloc.model.tian import TianLocalizer
 from avloc.model.wtalc import WTALC
-from avloc.system.atomic import settled, write_whole
+from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.version import __version__
 
 __all__ = ["MODEL_FILE", "Localizing", "ModelCard", "is_whole", "load_model", "save_model"]
@@ -91,7 +91,7 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     metadata["sha256"] = _checksum(tensors, metadata)
-    write_whole(path, settled(save(tensors, metadata)))
+    atomic_write(path, canonical_safetensors(save(tensors, metadata)))
 
 
 def load_model(run: Path) -> tuple[Localizing, ModelCard]:

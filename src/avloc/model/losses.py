@@ -289,7 +289,7 @@ def output_terms(
     output: SnippetOutput,
     labels: Float[Tensor, "b c"],
     mask: Bool[Tensor, "b l"],
-    guide: Float[Tensor, "b l c1"] | None = None,
+    teacher_probs: Float[Tensor, "b l c1"] | None = None,
     *,
     mil_scores: Literal["open-max", "logits"] = "open-max",
     mil_background: Literal["never", "known", "always"] = "known",
@@ -305,12 +305,12 @@ def output_terms(
 ) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
     """The terms of Eq. 10 that need one video each: mil, continuity, pseudo; and the firing rate of the last.
 
-    `guide` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
+    `teacher_probs` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
     (The co-activity term needs pairs, which may lie on different machines; see `coactivity_descriptors`.)
     """
     mil = mil_term(output, labels, mask, mil_scores, mil_background, mil_background_weight, topk_divisor)
-    guide = output.probs if guide is None else guide
-    q = pseudo_targets(guide, mask, neighbors, labels if pseudo_from_labels else None)
+    teacher_probs = output.probs if teacher_probs is None else teacher_probs
+    q = pseudo_targets(teacher_probs, mask, neighbors, labels if pseudo_from_labels else None)
     pseudo, rate = pseudo_localization_loss(output.probs, q, mask, threshold, pseudo_labels)
     continuity = continuity_loss(
         output.reliability, output.probs, labels, mask, smooth_width, smooth_sigma, detach_smooth

@@ -26,7 +26,7 @@ from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import PRESETS
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import fingerprint
 from avloc.types import ActivationSequence, Detection, VideoAnnotation
 
@@ -166,7 +166,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         "resumed": resume,
         "config": cell.config.model_dump(exclude={"extract"}),
     }
-    write_whole(cell.path, json.dumps(facts, indent=1) + "\n")
+    atomic_write(cell.path, json.dumps(facts, indent=1) + "\n")
     drop_states(cell.run)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from avloc.errors import AvlocError, StorageError
 from avloc.paper.cells import Cell, DataSet, Progress, compute
 from avloc.paper.rows import Recipe
-from avloc.system.locks import alone_in
+from avloc.system.locks import folder_lock
 from avloc.system.pool import keep_freed_memory, pool
 
 __all__ = ["cell_of", "compute_all", "needed"]
@@ -66,7 +66,7 @@ def compute_all(
     """
     with ExitStack() as locks:
         for home in sorted({cell.home for cell in cells}):
-            locks.enter_context(alone_in(home, "the tables"))
+            locks.enter_context(folder_lock(home, "the tables"))
         return _compute_missing(cells, workers, ray, progress)
 
 

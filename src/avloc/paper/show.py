@@ -11,7 +11,7 @@ from avloc.paper.cells import Cell, DataSet, read_cell
 from avloc.paper.multiply_adds import multiply_adds
 from avloc.paper.published import ACCURACY, FLOPS, PAPER, PaperTable
 from avloc.paper.rows import ROWS
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 
 __all__ = ["Filled", "fill", "lines_of", "narrow", "title_of", "write_tables"]
@@ -146,6 +146,6 @@ Multiply-adds are per snippet, counted by torch from the modules at the paper's 
 def write_tables(tables: Sequence[Filled], out: Path) -> tuple[Path, Path]:
     """OUT/tables.csv and OUT/tables.md; returns their paths."""
     targets = out / "tables.csv", out / "tables.md"
-    write_whole(targets[0], _csv(tables))
-    write_whole(targets[1], NOTE + "\n" + "\n".join(map(_markdown, tables)))
+    atomic_write(targets[0], _csv(tables))
+    atomic_write(targets[1], NOTE + "\n" + "\n".join(map(_markdown, tables)))
     return targets

@@ -17,10 +17,10 @@ from avloc.formats.results import Localized, _drop_scores_of_others, _videos_tab
 from avloc.interchange.registry import clear_formats, write_detections
 from avloc.media.find import VideoNames, find_media, name_videos
 from avloc.pipeline.localizer import Localizer
-from avloc.system.atomic import inside, write_whole
-from avloc.system.isolate import guarded
-from avloc.system.locks import alone_in
-from avloc.system.text import count_of, readable
+from avloc.system.atomic import atomic_write, inside
+from avloc.system.isolate import map_isolated
+from avloc.system.locks import folder_lock
+from avloc.system.text import pluralize, readable
 from avloc.types import FeatureSequence
 from avloc.version import __version__
 
@@ -34,7 +34,7 @@ def counted(found: Mapping[str, Localized], decode: str) -> str:
     least = likely_from(decode)
     total = sum(len(result.detections) for result in found.values())
     likely = sum(len(result.likely(least)) for result in found.values())
-    said = f"{count_of(total, 'detection')} in {count_of(len(found), 'video')}"
+    said = f"{pluralize(total, 'detection')} in {pluralize(len(found), 'video')}"
     return f"{said}, {likely} scoring at least {least:g}" if least else said
 
 
@@ -76,7 +76,7 @@ def localize_all(
         InputError: another process is at work in that folder, or it cannot be written to.
         StorageError: the disk is full, read-only or gone.
     """
-    with alone_in(out, "the detections"):
+    with folder_lock(out, "the detections"):
         clear_formats(out)
         for name in ("videos.csv", "run.yaml"):
             (out / name).unlink(missing_ok=True)
@@ -114,8 +114,8 @@ def _localize_all(
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
     write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
-    write_whole(out / "videos.csv", _videos_table(found, files, likely_from(localizer.options.decode)))
-    write_whole(out / "run.yaml", _run_card(localizer))
+    atomic_write(out / "videos.csv", _videos_table(found, files, likely_from(localizer.options.decode)))
+    atomic_write(out / "run.yaml", _run_card(localizer))
     write_failures(out / "failures.csv", failures)
     _drop_scores_of_others(out / "scores", found)
     return found, tuple(failures)
@@ -130,7 +130,7 @@ def _extracted(
         yield from ((path, path) for path in inputs)
         return
     extract = partial(extract_one, options=localizer.extraction, names=names)
-    extracted = guarded(extract, videos, in_order=True)
+    extracted = map_isolated(extract, videos, in_order=True)
     for path in inputs:
         yield (path, path) if path.suffix == ".safetensors" else next(extracted)
 

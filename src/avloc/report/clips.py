@@ -16,9 +16,9 @@ from typing import Any, Literal
 from avloc.errors import AvlocError, InputError
 from avloc.formats.results import RunSource
 from avloc.media.clips import copy_clip, encode_clip
-from avloc.system.atomic import write_whole
-from avloc.system.isolate import guarded
-from avloc.system.locks import alone_in
+from avloc.system.atomic import atomic_write
+from avloc.system.isolate import map_isolated
+from avloc.system.locks import folder_lock
 from avloc.system.text import csv_text, safe_name
 from avloc.types import Detection
 
@@ -68,7 +68,7 @@ def review(
         raise InputError(f"{run.table}: there is no detection to review")
     if not any(video in files for video, _ in chosen):
         raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
-    with alone_in(out, "the clips"):
+    with folder_lock(out, "the clips"):
         return _cut_all(chosen, files, out, margin_s, cut, progress)
 
 
@@ -83,7 +83,7 @@ def _cut_all(
     clips: list[Clip] = []
     failed: dict[str, str] = {}
     items = [(number, video, d, files.get(video)) for number, (video, d) in enumerate(chosen, start=1)]
-    for (number, video, *_), answer in guarded(
+    for (number, video, *_), answer in map_isolated(
         partial(_cut, out=out, margin_s=margin_s, cut=cut), items, in_order=True
     ):
         if isinstance(answer, AvlocError):
@@ -92,7 +92,7 @@ def _cut_all(
             clips.append(answer)
         if progress is not None:
             progress(number, len(chosen), video)
-    write_whole(out / "clips.csv", _table(clips))
+    atomic_write(out / "clips.csv", _table(clips))
     return clips, failed
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from avloc.errors import InputError, StorageError
 
-__all__ = ["inside", "make_folder", "settled", "storing", "sweep", "whole_file", "write_whole"]
+__all__ = ["atomic_path", "atomic_write", "canonical_safetensors", "inside", "make_folder", "storing", "sweep"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
@@ -50,7 +50,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
+def atomic_path(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it becomes `path` when the block ends well, and is removed when it does not.
 
     The temporary file is hidden, ends in `.part`, and lies in the target's folder, so that renaming never copies
@@ -79,12 +79,12 @@ def whole_file(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path | str, content: bytes | str, keep: Path | None = None) -> None:
-    """Write all of a file at once; text as UTF-8 with the line ends it has. Otherwise as `whole_file`.
+def atomic_write(path: Path | str, content: bytes | str, keep: Path | None = None) -> None:
+    """Write all of a file at once; text as UTF-8 with the line ends it has. Otherwise as `atomic_path`.
 
     Bytes of a file's name that are no characters, which Python holds as halves of such, are spelt out: "\\udcff".
     """
-    with whole_file(path, keep) as part:
+    with atomic_path(path, keep) as part:
         part.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
@@ -138,7 +138,7 @@ def sweep(folder: Path) -> int:
     return removed
 
 
-def settled(content: bytes) -> bytes:
+def canonical_safetensors(content: bytes) -> bytes:
     """A safetensors file with its header in alphabetical order: the same tensors and words are then the same bytes.
 
     The library writes metadata in an order that changes from process to process.

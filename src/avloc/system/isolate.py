@@ -1,6 +1,6 @@
 """Work on files in processes of their own: a decoder that crashes, hangs or takes all memory costs one file.
 
-    for path, answer in guarded(look, paths, workers=2):
+    for path, answer in map_isolated(look, paths, workers=2):
         ...            # answer is what look(path) returned, or the AvlocError that says why not
 
 Each process has one item in hand, so that a death names its file. Processes are started by their own command line
@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from avloc.errors import AvlocError, InputError, MediaError, StorageError
 from avloc.system.isolate_child import item_name, receive, send
 
-__all__ = ["Limits", "alone", "guarded"]
+__all__ = ["Limits", "isolated", "map_isolated"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -59,7 +59,7 @@ class Limits:
         return self.memory_gb * 2**30 if self.memory_gb is not None else _SHARE * _memory_bytes() / workers
 
 
-def guarded(
+def map_isolated(
     function: Callable[[Item], Answer],
     items: Iterable[Item],
     workers: int = 1,
@@ -70,7 +70,7 @@ def guarded(
 
     Args:
         function: of a module (or a partial of one); it, the items and the answers travel by pickle. Where it takes
-            long it calls `alive` now and then.
+            long it calls `heartbeat` now and then.
         in_order: answers come in the order of the items; else as they are ready.
     Yields:
         (item, what the function returned), or (item, error): an AvlocError that the function raised, or a MediaError
@@ -85,9 +85,9 @@ def guarded(
         crew.close()
 
 
-def alone(function: Callable[[Item], Answer], item: Item, limits: Limits | None = None) -> Answer:
-    """`function(item)` in a process of its own. Raises what `guarded` would give in its place."""
-    ((_, answer),) = guarded(function, [item], limits=limits)
+def isolated(function: Callable[[Item], Answer], item: Item, limits: Limits | None = None) -> Answer:
+    """`function(item)` in a process of its own. Raises what `map_isolated` would give in its place."""
+    ((_, answer),) = map_isolated(function, [item], limits=limits)
     if isinstance(answer, AvlocError):
         raise answer
     return answer

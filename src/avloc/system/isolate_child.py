@@ -20,19 +20,19 @@ from typing import Any
 
 from avloc.errors import AvlocError
 
-__all__ = ["alive", "item_name", "receive", "send", "serve"]
+__all__ = ["heartbeat", "item_name", "receive", "send", "serve"]
 
 _HEAD = struct.Struct("<Q")
 
 
-def alive() -> None:
-    """Say that work goes on; cheap, and of no effect outside a guarded process."""
+def heartbeat() -> None:
+    """Say that work goes on; cheap, and of no effect outside a isolated process."""
     if _Child.current is not None:
         _Child.current.beat()
 
 
 class _Child:
-    """The other end, in a guarded process."""
+    """The other end, in a isolated process."""
 
     current: _Child | None = None
 
@@ -71,7 +71,7 @@ class _Child:
 
 
 def serve() -> None:
-    """What a guarded process does: call what comes in, send what comes out, until the pipe closes."""
+    """What a isolated process does: call what comes in, send what comes out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
     _Child.current = _Child()
     threading.Thread(target=_Child.current.listen, daemon=True).start()

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.errors import InputError
-from avloc.system.atomic import make_folder, sweep, write_whole
+from avloc.system.atomic import atomic_write, make_folder, sweep
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["LOCK_FILE", "alone_in"]
+__all__ = ["LOCK_FILE", "folder_lock"]
 
 LOCK_FILE = ".avloc.lock"
 _OWNER_FILE = ".avloc.owner"
@@ -27,7 +27,7 @@ _log = logging.getLogger("avloc")
 
 
 @contextmanager
-def alone_in(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
+def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
     """Make a folder for results, be the only one at work in it, and clear away what killed processes left half-written.
 
     The lock is the system's own (flock): it ends with the process, however that ends. On a file system that knows no
@@ -45,7 +45,7 @@ def alone_in(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
     lock = _taken(folder, folder / f"{LOCK_FILE}{part}", owner)
     try:
         sweep(folder)
-        write_whole(owner, _who())
+        atomic_write(owner, _who())
         yield
     finally:
         with suppress(OSError):

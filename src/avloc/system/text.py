@@ -17,11 +17,11 @@ from typing import Any
 
 __all__ = [
     "STEM_BYTES",
-    "count_of",
     "csv_text",
     "file_stem",
     "file_stems",
     "fingerprint",
+    "pluralize",
     "printable",
     "readable",
     "safe_name",
@@ -106,7 +106,7 @@ def readable(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def count_of(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """ "1 video", "2 videos", "3 classes"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
 

@@ -13,15 +13,15 @@ from lightning_fabric import Fabric
 from avloc.errors import TrainingError
 from avloc.model.batch import SnippetOutput
 from avloc.model.checkpoint import MODEL_FILE
-from avloc.system.locks import alone_in
+from avloc.system.locks import folder_lock
 from avloc.train.record import RECORD_FILE
 from avloc.train.state import drop_states, has_state
 
-__all__ = ["alone", "clear", "require_finite", "require_finite_weights", "silent_rows"]
+__all__ = ["clear", "require_finite", "require_finite_weights", "run_lock", "silent_rows"]
 
 
 @contextmanager
-def alone(fabric: Fabric, out: Path) -> Iterator[None]:
+def run_lock(fabric: Fabric, out: Path) -> Iterator[None]:
     """The run folder, made, and locked by the first process for all of them.
 
     Raises:
@@ -31,7 +31,7 @@ def alone(fabric: Fabric, out: Path) -> Iterator[None]:
         fabric.barrier()
         yield
         return
-    with alone_in(out, "the run folder"):
+    with folder_lock(out, "the run folder"):
         fabric.barrier()
         yield
 

@@ -21,8 +21,8 @@ from avloc.model import losses
 from avloc.model.batch import Batch, SnippetOutput
 from avloc.model.checkpoint import MODEL_FILE, Localizing, ModelCard, save_model
 from avloc.model.network import InputNorm
-from avloc.system.atomic import write_whole
-from avloc.train.checks import alone, clear, require_finite, require_finite_weights, silent_rows
+from avloc.system.atomic import atomic_write
+from avloc.train.checks import clear, require_finite, require_finite_weights, run_lock, silent_rows
 from avloc.train.dataset import PairSampler, WeakDataset
 from avloc.train.distributed import gather_rows
 from avloc.train.frozen import take_stages
@@ -67,7 +67,7 @@ def fit(
     fabric = _fabric(config, len(data.train))
     config = _as_extracted(config, data)
     card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
-    with alone(fabric, out):
+    with run_lock(fabric, out):
         trainer = _Trainer(fabric, data, card, out)
         if resume:
             trainer.restore()
@@ -76,7 +76,7 @@ def fit(
         if fabric.is_global_zero:
             for note in data.notes:
                 _log.warning("%s", note)
-            write_whole(out / "config.yaml", config.to_yaml())
+            atomic_write(out / "config.yaml", config.to_yaml())
         return trainer.run(progress)
 
 
@@ -147,7 +147,7 @@ class _Trainer:
         return self.model.module
 
     @property
-    def judged(self) -> Localizing:
+    def eval_model(self) -> Localizing:
         """The network that is validated and kept: the teacher, where there is one."""
         return self.module if self.teacher is None else cast(Localizing, self.teacher.module)
 
@@ -181,8 +181,8 @@ class _Trainer:
         self._seed(step)
         self.model.train()
         output = self.model(batch)
-        guide = guidance(self.teacher, batch)
-        terms, rate = losses.output_terms(output, batch.labels, batch.mask, guide, **_per_video(self.loss))
+        teacher_probs = guidance(self.teacher, batch)
+        terms, rate = losses.output_terms(output, batch.labels, batch.mask, teacher_probs, **_per_video(self.loss))
         terms["coactivity"] = self._coactivity(output, batch)
         total = losses.total_loss(terms, self._weights(step))
         self.optimizer.zero_grad(set_to_none=True)
@@ -246,10 +246,10 @@ class _Trainer:
 
     def _pause(self, log: MetricsLog | None, terms: dict[str, float], seconds_per_step: float) -> None:
         """Validate, keep the best, save the state. Only the first process works; the others wait."""
-        for network in dict.fromkeys((self.module, self.judged)):  # without a teacher they are one
+        for network in dict.fromkeys((self.module, self.eval_model)):  # without a teacher they are one
             require_finite_weights(network, self.out)
         if log is not None:
-            found = validate(self.judged, self.data, self.loss, self.fabric.device)
+            found = validate(self.eval_model, self.data, self.loss, self.fabric.device)
             log.write(self.step, {**terms, **found.values, "train/step_s": seconds_per_step})
             if self.step >= self.config.steps / 4:
                 for sentence in warnings_of(found.values):
@@ -266,7 +266,7 @@ class _Trainer:
         score = found.score(self.config.selection)
         if score is None or score >= self.best:
             self.best, self.best_step = (-np.inf if score is None else score), self.step
-            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.judged.state_dict().items()}
+            self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.eval_model.state_dict().items()}
             self._save_kept()
 
     def _save_kept(self) -> None:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from avloc.system.atomic import storing, write_whole
+from avloc.system.atomic import atomic_write, storing
 
 __all__ = ["MetricsLog", "health", "warnings_of"]
 
@@ -31,7 +31,7 @@ class MetricsLog:
     def __init__(self, folder: Path, after_step: int = 0) -> None:
         self.path = folder / "metrics.jsonl"
         self.rows = [row for row in read_metrics(self.path) if row["step"] <= after_step]
-        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder / "tensorboard", after_step)
 

@@ -16,7 +16,7 @@ from avloc.config import TrainConfig
 from avloc.errors import InputError, with_neighbours
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import match_videos, read_labels
-from avloc.system.text import count_of, fingerprint
+from avloc.system.text import fingerprint, pluralize
 from avloc.train.dataset import WeakDataset
 from avloc.types import exact
 
@@ -129,7 +129,7 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
 
 
 def _absent(names: Sequence[str], why: str, known: Sequence[str] = ()) -> list[str]:
-    return [f"{count_of(len(names), 'video')} {why}, left out: {with_neighbours(names, known)}"] if names else []
+    return [f"{pluralize(len(names), 'video')} {why}, left out: {with_neighbours(names, known)}"] if names else []
 
 
 def _unseen(videos: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.model.checkpoint import ModelCard
-from avloc.system.atomic import write_whole
+from avloc.system.atomic import atomic_write
 from avloc.train.prepare import TrainingData
 from avloc.version import __version__
 
@@ -47,7 +47,7 @@ def write_record(
         data=data.facts,
     )
     if history:
-        write_whole(out / RECORD_FILE, json.dumps(asdict(record), indent=1))
+        atomic_write(out / RECORD_FILE, json.dumps(asdict(record), indent=1))
     return record
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from avloc.errors import FormatError, InputError
-from avloc.system.atomic import whole_file
+from avloc.system.atomic import atomic_path
 
 __all__ = ["PREVIOUS_FILE", "STATE_FILE", "drop_states", "has_state", "latest_state", "load_state", "save_state"]
 
@@ -30,7 +30,7 @@ def save_state(run: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     content = buffer.getbuffer()
-    with whole_file(run / STATE_FILE, keep=run / PREVIOUS_FILE) as part, part.open("wb") as file:
+    with atomic_path(run / STATE_FILE, keep=run / PREVIOUS_FILE) as part, part.open("wb") as file:
         file.write(_STATE_LINE + hashlib.sha256(content).hexdigest().encode() + b"\n")
         file.write(content)
 

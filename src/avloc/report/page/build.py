@@ -26,9 +26,9 @@ from avloc.report.page.modalities import Modalities
 from avloc.report.page.views import ListEntry, PageInfo, RunView, Sprite, VideoView
 from avloc.report.page.write import data_name, known_options, write_assets, write_index, write_video
 from avloc.report.sources import PageSources, _names, _truth, video_files
-from avloc.system.atomic import whole_file
-from avloc.system.isolate import alone, guarded
-from avloc.system.locks import alone_in
+from avloc.system.atomic import atomic_path
+from avloc.system.isolate import isolated, map_isolated
+from avloc.system.locks import folder_lock
 from avloc.types import Detection, Instance, Media, VideoAnnotation
 
 __all__ = ["BuiltPage", "build_page"]
@@ -90,7 +90,7 @@ def build_page(
     ids = runs[0].videos()
     if not ids:
         raise InputError(f"{runs[0].table}: there is no video in it, so there is nothing to show")
-    with alone_in(out, "the page"):
+    with folder_lock(out, "the page"):
         write_assets(out)
         shelf = _Shelf(out, proxy, media)
         files = {**runs[0].paths, **video_files(sources.videos, runs[0])}
@@ -143,7 +143,7 @@ def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterat
     if sum(path is not None for _, path in videos) < 2:
         yield from ((video, *_look((video, path))) for video, path in videos)
         return
-    for (video, _), answer in guarded(_look, videos, workers, in_order=True):
+    for (video, _), answer in map_isolated(_look, videos, workers, in_order=True):
         yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
 
 
@@ -161,7 +161,7 @@ class _Shelf:
         needed = self.proxy == "always" or (self.proxy == "auto" and not plays_in_browsers(media))
         if needed:
             try:
-                alone(partial(make_proxy, path=self.page / "media" / f"{name}.mp4"), media)
+                isolated(partial(make_proxy, path=self.page / "media" / f"{name}.mp4"), media)
                 self.proxies += 1
                 return f"media/{name}.mp4", f"shown as a proxy of {media.path.name} ({media.codec})"
             except AvlocError as error:
@@ -172,7 +172,7 @@ class _Shelf:
             self.served[f"media/{name}{suffix}"] = media.path.resolve()
             return f"media/{name}{suffix}", ""
         if self.mode == "copy":
-            with whole_file(self.page / "media" / f"{name}{suffix}") as part:
+            with atomic_path(self.page / "media" / f"{name}{suffix}") as part:
                 shutil.copyfile(media.path, part)
             return f"media/{name}{suffix}", ""
         try:

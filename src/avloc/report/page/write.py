@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from avloc.report.page.views import ListEntry, PageInfo, RunView, VideoView
-from avloc.system.atomic import make_folder, write_whole
+from avloc.system.atomic import atomic_write, make_folder
 from avloc.types import ActivationSequence, Instance
 
 __all__ = ["ASSETS", "MAX_COLUMNS", "data_name", "script_json", "write_assets", "write_index", "write_video"]
@@ -61,14 +61,14 @@ def write_assets(page: Path) -> None:
         make_folder(page / folder, "the page")
     (page / "data" / "index.js").unlink(missing_ok=True)  # an earlier list, of data that are about to change
     for name in ASSETS:
-        write_whole(page / "assets" / name, (source / name).read_bytes())
-    write_whole(page / "index.html", (source / "index.html").read_bytes())
+        atomic_write(page / "assets" / name, (source / name).read_bytes())
+    atomic_write(page / "index.html", (source / "index.html").read_bytes())
 
 
 def write_index(page: Path, info: PageInfo, entries: Sequence[ListEntry]) -> None:
     """Write the list of videos; last, so that a page is only listed when it is whole."""
     content = {**asdict(info), "videos": [asdict(entry) for entry in entries]}
-    write_whole(page / "data" / "index.js", f"avlocPage.receive('index', {script_json(content)});\n".encode())
+    atomic_write(page / "data" / "index.js", f"avlocPage.receive('index', {script_json(content)});\n".encode())
 
 
 def write_video(page: Path, file: str, video: VideoView) -> None:
@@ -86,10 +86,10 @@ def write_video(page: Path, file: str, video: VideoView) -> None:
         "runs": [_run(run, video) for run in video.runs],
     }
     if video.sprite is not None:
-        write_whole(page / "thumbs" / f"{file}.jpg", video.sprite.jpeg)
+        atomic_write(page / "thumbs" / f"{file}.jpg", video.sprite.jpeg)
         facts = {key: value for key, value in asdict(video.sprite).items() if key != "jpeg"}
         content["thumbs"] = {"url": f"thumbs/{file}.jpg", **facts}
-    write_whole(page / "data" / f"{file}.js", f"avlocPage.receive({file!r}, {script_json(content)});\n".encode())
+    atomic_write(page / "data" / f"{file}.js", f"avlocPage.receive({file!r}, {script_json(content)});\n".encode())
 
 
 def data_name(number: int) -> str:
