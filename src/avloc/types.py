@@ -9,7 +9,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,11 +24,16 @@ __all__ = [
     "FeatureSequence",
     "Instance",
     "Media",
+    "Progress",
     "Segment",
     "SnippetGrid",
     "VideoAnnotation",
     "WeakVideo",
 ]
+
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what is being worked on)."""
 
 
 @dataclass(frozen=True)

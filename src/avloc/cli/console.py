@@ -7,20 +7,20 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from avloc.errors import one_line
+from avloc.types import Progress
 
 __all__ = ["Talk", "percent"]
-
-Report = Callable[[int, int, str], None]
 
 
 def percent(value: float) -> str:
@@ -89,7 +89,7 @@ class Talk:
                 self.summary({name: facts} if name else facts)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Report]:
+    def progress(self, what: str) -> Iterator[Progress]:
         """A bar with rate and time left on a terminal; elsewhere a plain line every ten seconds."""
         if self.quiet:
             yield lambda done, total, text: None
@@ -100,8 +100,8 @@ class Talk:
         else:
             yield self._lines(what)
 
-    def _bar(self) -> Progress:
-        return Progress(
+    def _bar(self) -> Bar:
+        return Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -113,7 +113,7 @@ class Talk:
             transient=True,
         )
 
-    def _lines(self, what: str) -> Report:
+    def _lines(self, what: str) -> Progress:
         began = last = time.monotonic()
 
         def report(done: int, total: int, text: str) -> None:

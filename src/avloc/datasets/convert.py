@@ -9,7 +9,6 @@ OUT/failures.csv                    videos whose features could not be read, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -24,10 +23,9 @@ from avloc.formats.features import save_features
 from avloc.formats.labels import write_labels
 from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import printable
+from avloc.types import Progress
 
 __all__ = ["Imported", "import_collection"]
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from avloc.datasets.collection import Collection, Features
 from avloc.errors import AvlocError, first_few
 from avloc.formats.annotations import AnnotationReport
-from avloc.types import FeatureSequence, VideoAnnotation
+from avloc.types import FeatureSequence, Progress, VideoAnnotation
 
 __all__ = ["DataReport", "FeatureReport", "Finding", "examine"]
 
@@ -89,7 +89,7 @@ class DataReport:
 def examine(
     collection: Collection,
     limit: int | None = None,
-    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+    progress: Progress = lambda done, total, text: None,
 ) -> DataReport:
     """Count what is there, read the features, and list what is odd.
 

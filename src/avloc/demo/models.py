@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from avloc.pipeline.folder import localize_all
 from avloc.pipeline.localizer import load
 from avloc.train.loop import fit
 from avloc.train.state import has_state
+from avloc.types import Progress
 
 __all__ = ["MODELS", "train_and_score"]
 
@@ -29,7 +29,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def train_and_score(
-    demo: Path, home: Path, config: RunConfig, progress: Callable[[int, int, str], None] | None = None
+    demo: Path, home: Path, config: RunConfig, progress: Progress | None = None
 ) -> tuple[Evaluation, dict[str, Localized]]:
     """Train on a demo folder's features into `home`, or take up the run there, and score it on the test videos.
 

@@ -19,13 +19,12 @@ from avloc.formats.failures import Failure, write_failures
 from avloc.media.find import name_videos
 from avloc.system.isolate import Limits
 from avloc.system.locks import folder_lock
-from avloc.types import FeatureSequence, exact
+from avloc.types import FeatureSequence, Progress, exact
 
 __all__ = ["Plan", "Summary", "extract_all", "parse_shard", "plan_all"]
 
 _log = logging.getLogger("avloc.extract")
 
-Progress = Callable[[int, int, str], None]
 _MANIFEST_EVERY_S = 60.0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import fingerprint
-from avloc.types import ActivationSequence, Detection, VideoAnnotation
+from avloc.types import ActivationSequence, Detection, Progress, VideoAnnotation
 
 __all__ = ["Cell", "DataSet", "compute", "open_data", "read_cell", "score"]
 
 _SCHEMA = 1
 _FILES = ("features", "labels.csv", "ground_truth.json")
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

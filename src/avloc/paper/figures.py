@@ -22,9 +22,9 @@ from avloc.localize import localize
 from avloc.paper.cells import DataSet
 from avloc.paper.drawing import Panel, activation_figure, comparison_figure
 from avloc.paper.rows import ROWS
-from avloc.paper.runner import Progress, cell_of, compute_all
+from avloc.paper.runner import cell_of, compute_all
 from avloc.pipeline.localizer import load
-from avloc.types import SnippetGrid
+from avloc.types import Progress, SnippetGrid
 
 __all__ = ["FIGURES", "coverage", "draw_figures"]
 

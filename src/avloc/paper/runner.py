@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import AvlocError, StorageError
-from avloc.paper.cells import Cell, DataSet, Progress, compute
+from avloc.paper.cells import Cell, DataSet, compute
 from avloc.paper.rows import Recipe
 from avloc.system.locks import folder_lock
 from avloc.system.pool import keep_freed_memory, pool
+from avloc.types import Progress
 
 __all__ = ["cell_of", "compute_all", "needed"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +21,10 @@ from avloc.system.atomic import atomic_write, inside
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize, readable
-from avloc.types import FeatureSequence
+from avloc.types import FeatureSequence, Progress
 from avloc.version import __version__
 
 __all__ = ["counted", "find_inputs", "localize_all"]
-
-Progress = Callable[[int, int, str], None]
 
 
 def counted(found: Mapping[str, Localized], decode: str) -> str:

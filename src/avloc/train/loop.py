@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,12 +32,11 @@ from avloc.train.record import RunRecord, write_record
 from avloc.train.state import latest_state, save_state
 from avloc.train.teacher import guidance, teacher_of
 from avloc.train.validate import Validation, validate
+from avloc.types import Progress
 
 __all__ = ["fit"]
 
 _log = logging.getLogger("avloc.train")
-
-Progress = Callable[[int, int, str], None]
 
 
 def fit(

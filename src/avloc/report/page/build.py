@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,11 +29,10 @@ from avloc.report.sources import PageSources, _names, _truth, video_files
 from avloc.system.atomic import atomic_path
 from avloc.system.isolate import isolated, map_isolated
 from avloc.system.locks import folder_lock
-from avloc.types import Detection, Instance, Media, VideoAnnotation
+from avloc.types import Detection, Instance, Media, Progress, VideoAnnotation
 
 __all__ = ["BuiltPage", "build_page"]
 
-Progress = Callable[[int, int, str], None]
 ERROR_T_IOU = 0.5
 """t-IoU from which a detection counts as right in the list and the page."""
 
