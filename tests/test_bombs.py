@@ -86,12 +86,15 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: torch.save({"feats": torch.zeros(1).expand(10**6, 10**6)}, p),
         "from avloc.datasets.tracks import ArrayFile; read = lambda p: ArrayFile(p).read().copy()",
     ),
-    "nested.json": (lambda p: p.write_text("[" * 10**6), "from avloc.formats import read_annotations as read"),
+    "nested.json": (
+        lambda p: p.write_text("[" * 10**6),
+        "from avloc.formats.annotations import read_annotations as read",
+    ),
     "nested_object.json": (
         lambda p: p.write_text('{"database":' * 10**5),
-        "from avloc.formats import read_annotations as read",
+        "from avloc.formats.annotations import read_annotations as read",
     ),
-    "packed.json.gz": (zeros_gz, "from avloc.formats import read_annotations as read"),
+    "packed.json.gz": (zeros_gz, "from avloc.formats.annotations import read_annotations as read"),
     "packed.boris.gz": (zeros_gz, "from avloc.interchange.convert import read_segments as read"),
     "bomb.eaf": (xml_bomb, "from avloc.interchange.convert import read_segments as read"),
     "utf16.eaf": (lambda p: xml_bomb(p, "utf-16"), "from avloc.interchange.convert import read_segments as read"),
