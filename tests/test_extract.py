@@ -37,7 +37,7 @@ def test_silence_keeps_its_features_and_no_sound_has_none(tmp_path: Path) -> Non
     features = extract_features(probe(mute), Brightness(), Loudness())
     assert features.audio is None
     assert features.source["audio"] == "none: no sound stream"
-    with pytest.raises(MediaError, match=r"mute\.mkv: expected sound, there is no sound stream"):
+    with pytest.raises(MediaError, match=r"mute\.mkv: expected audio, the file has no audio stream"):
         extract_features(probe(mute), None, Loudness())
     with pytest.raises(InputError, match="nothing to extract"):
         extract_features(probe(mute), None, None)
@@ -56,7 +56,7 @@ def test_sound_that_cannot_be_decoded_is_said(tmp_path: Path) -> None:
     assert features.visual is not None
     assert features.source["audio"].startswith("none: the sound stream cannot be decoded (")
     assert "damaged sound packets" in features.source["damage"]
-    with pytest.raises(MediaError, match=r"spoilt\.mkv: expected sound"):
+    with pytest.raises(MediaError, match=r"spoilt\.mkv: expected audio"):
         extract_features(probe(path), None, Loudness())
 
 

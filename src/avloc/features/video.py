@@ -1,9 +1,9 @@
-"""A video file -> its FeatureSequence, in one decoding pass and with flat memory.
+"""Features of one video file, in one decoding pass and constant memory.
 
-Snippets are the cells of SnippetGrid.cover(duration, step_s). A visual snippet is the pictures at regular times from
-the start of its cell (a cell that lies partly after the last picture repeats it); an audio snippet is a window centred
-on its cell (what reaches outside the sound is zeros). A silent sound track keeps its features: silence is what was
-heard. Only a video without a sound stream, or with one that cannot be decoded, has audio None.
+Snippets are the cells of SnippetGrid.cover(duration, step_s). A visual snippet is the frames at regular times from the
+start of its cell (past the last frame, that frame is repeated). An audio snippet is a window centred on its cell,
+padded with zeros. Silent audio still gives features; `audio` is None only if the file has no audio stream or it cannot
+be decoded.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from avloc.types import FeatureSequence, Media, SnippetGrid, exact
 
 __all__ = ["extract_features", "find_media"]
 
-MAX_PICTURES = 512
-"""Held at once, whatever the snippets' length: about 150 MB at 256 pixels."""
+MAX_FRAMES = 512
+"""Frames buffered at once, for any snippet length: about 150 MB at 256 pixels."""
 
 
 def extract_features(
@@ -38,71 +38,53 @@ def extract_features(
     threads: int = 0,
     on_progress: Callable[[float], None] | None = None,
 ) -> FeatureSequence:
-    """Features of a whole video, both modalities on one grid.
+    """Extract the features of a video, both modalities on one grid.
 
     Args:
         media: from probe.
         visual, audio: from load_backbone; None leaves that modality out.
         step_s: seconds per snippet.
-        frame_rate: pictures per second for a visual backbone that takes any number; None is its own choice. One whose
-            snippets have a fixed number of pictures must agree with it.
-        batch_snippets: snippets given to a backbone at once.
-        threads: of the picture decoder; 0 lets ffmpeg choose, 1 is right for one process per core.
-        on_progress: called with the decoded seconds, now and then.
+        frame_rate: fps for a visual backbone that accepts any; None uses the backbone's own. Must agree with a backbone
+            that takes a fixed number of frames per snippet.
+        batch_snippets: snippets per backbone call.
+        threads: of the video decoder; 0 lets ffmpeg choose, 1 suits one process per core.
+        on_progress: called with the decoded seconds as decoding proceeds.
     Returns:
-        FeatureSequence. If the file breaks off early, its duration and grid are of what could be decoded. source has
-        "path", "visual", "audio" (backbone names, or "none" and why), "damage" ("none", or what was wrong),
-        "visual_weights" and "audio_weights" (file and hash, when there are weights), and "visual_rate_hz" when
-        `frame_rate` was given.
+        FeatureSequence. If the file is truncated, duration and grid cover what could be decoded. `source` has "path",
+        "visual" and "audio" (backbone names, or "none" and the reason), "damage" ("none", or a description),
+        "visual_weights" and "audio_weights" (file and SHA-256, if the backbone has weights), and "visual_rate_hz" (if
+        `frame_rate` was given).
     Raises:
-        InputError: no backbone at all, one of the wrong kind, or a frame rate that does not suit it.
-        MediaError: too little of the file could be decoded, or nothing is left: only sound was asked for and there
-            is none.
+        InputError: no backbone, a backbone of the wrong modality, or a frame rate that it cannot take.
+        MediaError: too little of the file could be decoded, or only audio was requested and there is none.
     """
     _check_backbones(visual, audio)
     if visual is None and not media.has_audio:
-        raise MediaError(f"{media.path}: expected sound, there is no sound stream; use a visual backbone for it")
+        raise MediaError(f"{media.path}: expected audio, the file has no audio stream; use a visual backbone")
     grid = SnippetGrid.cover(media.duration_s, step_s)
-    report = DecodeReport()
-    pictures = _VisualRows(visual, grid, batch_snippets, frame_rate) if visual is not None else None
-    sounds = _AudioRows(audio, grid, batch_snippets) if audio is not None and media.has_audio else None
-    stream = decode(
-        media,
-        frame_rate=pictures.rate if pictures is not None else None,
-        frame_size=visual.frame_size if visual is not None else None,
-        audio_rate_hz=audio.rate_hz if audio is not None and sounds is not None else None,
-        report=report,
-        threads=threads,
-    )
-    for item in stream:
-        if isinstance(item, Picture):
-            assert pictures is not None
-            pictures.push(item.rgb)
-        else:
-            assert sounds is not None
-            sounds.push(item.samples)
-        if on_progress is not None:
-            on_progress(float(item.time_s))
-
+    visual_rows = _VisualRows(visual, grid, batch_snippets, frame_rate) if visual is not None else None
+    audio_rows = _AudioRows(audio, grid, batch_snippets) if audio is not None and media.has_audio else None
+    report = _decode_into(media, visual_rows, audio_rows, threads, on_progress)
+    if report.audio_samples == 0:
+        audio_rows = None
+    if visual_rows is None and audio_rows is None:
+        raise MediaError(
+            f"{media.path}: expected audio, the audio stream cannot be decoded ({report.reason or 'empty'})"
+        )
     duration_s = float(report.video_end_s) if report.truncated else media.duration_s
     grid = SnippetGrid.cover(duration_s, step_s)
-    heard = sounds is not None and report.audio_samples > 0
-    if visual is None and not heard:
-        raise MediaError(
-            f"{media.path}: expected sound, its sound stream cannot be decoded ({report.reason or 'empty'})"
-        )
     return FeatureSequence(
         video_id=media.video_id,
         duration_s=duration_s,
         grid=grid,
-        visual=pictures.finish(grid.count) if pictures is not None else None,
-        audio=sounds.finish(grid.count) if sounds is not None and heard else None,
+        visual=visual_rows.finish(grid.count) if visual_rows is not None else None,
+        audio=audio_rows.finish(grid.count) if audio_rows is not None else None,
         source={
             "path": media.path.name,
             "visual": visual.name if visual is not None else "none",
-            "audio": _audio_source(media, audio, heard, report),
+            "audio": _audio_source(media, audio, report),
             "damage": report.describe(),
-            **_more_source(visual, audio if heard else None, frame_rate),
+            **_weights_and_rate(visual, audio if audio_rows is not None else None, frame_rate),
         },
     )
 
@@ -115,23 +97,54 @@ def _check_backbones(visual: VisualBackbone | None, audio: AudioBackbone | None)
             raise InputError(f"expected a backbone for {wanted}, {backbone.name!r} is for {backbone.modality}")
 
 
-def _audio_source(media: Media, audio: AudioBackbone | None, heard: bool, report: DecodeReport) -> str:
+def _decode_into(
+    media: Media,
+    visual: _VisualRows | None,
+    audio: _AudioRows | None,
+    threads: int,
+    on_progress: Callable[[float], None] | None,
+) -> DecodeReport:
+    """Decode the file once, as a stream, and feed frames and audio samples to the backbones."""
+    report = DecodeReport()
+    stream = decode(
+        media,
+        frame_rate=visual.frame_rate if visual is not None else None,
+        frame_size=visual.frame_size if visual is not None else None,
+        audio_rate_hz=audio.rate_hz if audio is not None else None,
+        report=report,
+        threads=threads,
+    )
+    for item in stream:
+        if isinstance(item, Picture):
+            assert visual is not None
+            visual.push(item.rgb)
+        else:
+            assert audio is not None
+            audio.push(item.samples)
+        if on_progress is not None:
+            on_progress(float(item.time_s))
+    return report
+
+
+def _audio_source(media: Media, audio: AudioBackbone | None, report: DecodeReport) -> str:
     if audio is None:
         return "none"
-    if heard:
-        return audio.name
     if not media.has_audio:
         return "none: no sound stream"
-    return f"none: the sound stream cannot be decoded ({report.reason or 'empty'})"
+    if report.audio_samples == 0:
+        return f"none: the sound stream cannot be decoded ({report.reason or 'empty'})"
+    return audio.name
 
 
-def _more_source(
+def _weights_and_rate(
     visual: VisualBackbone | None, audio: AudioBackbone | None, frame_rate: float | Fraction | None
 ) -> dict[str, str]:
-    """Weights, and a frame rate that is not the backbone's own."""
-    kinds = (("visual", visual), ("audio", audio))
-    more = {f"{kind}_weights": b.weights for kind, b in kinds if b is not None and b.weights is not None}
-    return more | ({"visual_rate_hz": str(exact(frame_rate))} if visual is not None and frame_rate is not None else {})
+    """Optional keys of a source: weight files, and the frame rate if it is not the backbone's own."""
+    backbones = (("visual", visual), ("audio", audio))
+    source = {f"{kind}_weights": b.weights for kind, b in backbones if b is not None and b.weights is not None}
+    if visual is not None and frame_rate is not None:
+        source["visual_rate_hz"] = str(exact(frame_rate))
+    return source
 
 
 def _frames_per_snippet(backbone: VisualBackbone, step_s: Fraction, frame_rate: float | Fraction | None) -> int:
@@ -141,14 +154,14 @@ def _frames_per_snippet(backbone: VisualBackbone, step_s: Fraction, frame_rate: 
         return wanted or max(1, round(step_s * (backbone.frame_rate or 1)))
     if wanted is not None and wanted != fixed:
         raise InputError(
-            f"backbone {backbone.name!r} takes {fixed} pictures a snippet, {float(exact(frame_rate or 0)):g} per "
-            f"second make {wanted} in {float(step_s):g} s; leave --fps out, or give --frames-per-snippet {fixed}"
+            f"backbone {backbone.name!r} takes {fixed} frames per snippet; {float(exact(frame_rate or 0)):g} fps gives "
+            f"{wanted} in {float(step_s):g} s; leave --fps out, or give --frames-per-snippet {fixed}"
         )
     return fixed
 
 
 class _Rows:
-    """Collects a backbone's answers, batch by batch, and holds it to its promise."""
+    """Collects a backbone's feature rows, batch by batch, and checks their shape."""
 
     def __init__(self, backbone: VisualBackbone | AudioBackbone) -> None:
         self._backbone = backbone
@@ -160,8 +173,8 @@ class _Rows:
         rows = np.asarray(self._backbone(batch))
         expected = (len(batch), self._backbone.size)
         if rows.shape != expected:
-            raise ValueError(f"backbone {self._backbone.name!r} gave shape {rows.shape}, promised {expected}")
-        self._batches.append(rows.astype(np.float32))  # a copy: the batch's buffer is used again
+            raise ValueError(f"backbone {self._backbone.name!r} returned shape {rows.shape}, expected {expected}")
+        self._batches.append(rows.astype(np.float32))  # a copy: the batch's buffer is reused
         self.count += len(rows)
 
     def all(self, count: int) -> Float[np.ndarray, "l d"]:
@@ -169,7 +182,7 @@ class _Rows:
 
 
 class _VisualRows:
-    """Pictures in order -> rows. A snippet is `frames` of them, and `after` more that it shares with the next one."""
+    """Frames in order -> feature rows. A snippet is `frames` of them, plus `after` shared with the next snippet."""
 
     def __init__(
         self,
@@ -180,16 +193,16 @@ class _VisualRows:
     ) -> None:
         self._frames = _frames_per_snippet(backbone, grid.step_s, frame_rate)
         self._after: int = getattr(backbone, "frames_after", 0)
-        self.rate = self._frames / grid.step_s
-        few = max(1, MAX_PICTURES // self._frames)
-        self._grid, self._batch = grid, min(batch, few, grid.count)
+        self.frame_rate = self._frames / grid.step_s
+        self.frame_size = backbone.frame_size
+        self._grid, self._batch = grid, min(batch, max(1, MAX_FRAMES // self._frames), grid.count)
         self._rows = _Rows(backbone)
         self._buffer: np.ndarray | None = None
         self._last: np.ndarray | None = None
         self._filled = 0
 
     def push(self, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Take the next picture; those after the last snippet (less than half a cell) are left out."""
+        """Add the next frame; frames after the last snippet (less than half a cell) are dropped."""
         if self._rows.count >= self._grid.count:
             return
         if self._buffer is None:
@@ -200,9 +213,9 @@ class _VisualRows:
             self._flush()
 
     def finish(self, count: int) -> Float[np.ndarray, "l d"]:
-        """Rows of the first `count` snippets; missing pictures repeat the last one."""
+        """Rows of the first `count` snippets; missing frames repeat the last one."""
         while self._rows.count < count:
-            assert self._buffer is not None, "decode raises when no picture comes"
+            assert self._buffer is not None, "decode raises if there is no frame"
             stop = self._needed(count)
             self._buffer[self._filled : stop] = self._last
             self._filled = max(self._filled, stop)
@@ -210,14 +223,14 @@ class _VisualRows:
         return self._rows.all(count)
 
     def _needed(self, count: int) -> int:
-        """Pictures that the next batch needs when `count` snippets are wanted in all."""
+        """Frames to buffer for the next batch, if `count` snippets are wanted in total."""
         return min(self._batch, count - self._rows.count) * self._frames + self._after
 
     def _flush(self) -> None:
         assert self._buffer is not None
         snippets = (self._filled - self._after) // self._frames
-        pictures = self._buffer[: snippets * self._frames + self._after]
-        windows = np.lib.stride_tricks.sliding_window_view(pictures, self._frames + self._after, axis=0)
+        frames = self._buffer[: snippets * self._frames + self._after]
+        windows = np.lib.stride_tricks.sliding_window_view(frames, self._frames + self._after, axis=0)
         self._rows.add(np.moveaxis(windows[:: self._frames], -1, 1))
         kept = self._filled - snippets * self._frames
         self._buffer[:kept] = self._buffer[snippets * self._frames : self._filled].copy()
@@ -225,19 +238,19 @@ class _VisualRows:
 
 
 class _AudioRows:
-    """Consecutive blocks of sound -> windows centred on the snippets -> rows."""
+    """Consecutive audio blocks -> windows centred on the snippets -> feature rows."""
 
     def __init__(self, backbone: AudioBackbone, grid: SnippetGrid, batch: int) -> None:
         window_s = grid.step_s if backbone.window_s is None else exact(backbone.window_s)
         self._length = max(1, round(window_s * backbone.rate_hz))
-        self._rate_hz, self._grid, self._batch = backbone.rate_hz, grid, batch
+        self.rate_hz, self._grid, self._batch = backbone.rate_hz, grid, batch
         self._rows = _Rows(backbone)
         self._start = min(0, self._first_sample(0))  # of the buffer, in samples from t = 0
         self._parts: list[np.ndarray] = [np.zeros(-self._start, np.float32)]
         self._end = 0
 
     def push(self, samples: Float[np.ndarray, " n"]) -> None:
-        """Take the next block."""
+        """Add the next block."""
         self._parts.append(samples)
         self._end += len(samples)
         last = min(self._rows.count + self._batch, self._grid.count)
@@ -245,7 +258,7 @@ class _AudioRows:
             self._flush(last)
 
     def finish(self, count: int) -> Float[np.ndarray, "l d"]:
-        """Rows of the first `count` snippets; zeros stand for sound that is not there."""
+        """Rows of the first `count` snippets; missing audio is zeros."""
         while self._rows.count < count:
             last = min(self._rows.count + self._batch, count)
             missing = self._first_sample(last - 1) + self._length - self._end
@@ -256,16 +269,15 @@ class _AudioRows:
         return self._rows.all(count)
 
     def _first_sample(self, index: int) -> int:
-        """Where window `index` starts, in samples from t = 0; may be negative."""
-        return round(self._grid.edge_s(index + Fraction(1, 2)) * self._rate_hz - Fraction(self._length, 2))
+        """First sample of window `index`, counted from t = 0; may be negative."""
+        return round(self._grid.edge_s(index + Fraction(1, 2)) * self.rate_hz - Fraction(self._length, 2))
 
     def _flush(self, stop: int) -> None:
-        """Windows up to `stop` (exclusive) through the backbone; keeps what the next ones need."""
-        sound = np.concatenate(self._parts)
+        """Run the windows before `stop` through the backbone; keep the samples that later windows need."""
+        samples = np.concatenate(self._parts)
         starts = [self._first_sample(index) - self._start for index in range(self._rows.count, stop)]
-        self._rows.add(np.stack([sound[start : start + self._length] for start in starts]))
-        keep = self._first_sample(stop) - self._start
-        # windows shorter than the step leave a gap that has not come yet: then nothing is kept, and nothing skipped
-        keep = min(keep, len(sound))
-        self._parts = [sound[keep:].copy()]
+        self._rows.add(np.stack([samples[start : start + self._length] for start in starts]))
+        # windows shorter than the step leave gaps: the next window may start after the buffered samples
+        keep = min(self._first_sample(stop) - self._start, len(samples))
+        self._parts = [samples[keep:].copy()]
         self._start += keep
