@@ -54,14 +54,14 @@ def act(path: Path) -> str:
 
 def measured(path: Path, job: Job) -> tuple[str, str, float, float]:
     """(status, reason or note, seconds, peak memory of the process in MB) of one file, its previews included."""
-    from avloc.features.task import work
+    from avloc.features.task import extract_to_file
     from avloc.media.previews import make_preview
     from avloc.media.probe import probe
 
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     began = time.monotonic()
-    row = work(path, job)
+    row = extract_to_file(path, job)
     said = row.reason
     if row.status == "done":
         said = "; ".join(filter(None, (row.note, make_preview(probe(path)).problem)))

@@ -177,7 +177,7 @@ def test_nothing_starts_when_nothing_can_work(videos: Path, tmp_path: Path, monk
         ({"audio": "vggish"}, r"vggish-10086976\.pth are not here"),
         ({"visual": "vggish"}, "expected a backbone for visual, 'vggish' is for audio"),
         ({"visual": None, "audio": None}, "both none"),
-        ({"weights": {"vgish": "x"}}, "--weights vgish: no backbone asked for has weights of that name"),
+        ({"weights": {"vgish": "x"}}, "--weights vgish: no selected backbone has weights of that name"),
         ({"visual": "nothing"}, "no backbone 'nothing'"),
     ):
         with pytest.raises(InputError, match=words):
@@ -249,7 +249,7 @@ def test_features_of_other_weights_are_not_mixed(tmp_path: Path, monkeypatch: py
     options = ExtractConfig(visual=None, audio="vggish", weights={"vggish": str(tmp_path / "a.pth")})
     assert extract_all([tmp_path / "v0.mp4"], out, options).skipped == ("v0",)
     other = options.model_copy(update={"weights": {"vggish": str(tmp_path / "b.pth")}})
-    with pytest.raises(InputError, match=r"was extracted with the weights a\.pth.*now others are asked for"):
+    with pytest.raises(InputError, match=r"extracted with the weights a\.pth.*requested other weights"):
         extract_all([tmp_path / "v0.mp4"], out, other)
     away = options.model_copy(update={"weights": {}})
     assert extract_all([tmp_path / "v0.mp4"], out, away).skipped == ("v0",)  # nothing to compare with, nothing to do

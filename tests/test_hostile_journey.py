@@ -229,7 +229,7 @@ def test_every_command_did_its_work(journey: Journey) -> None:
     expected = {"extract": 3, "localize": 3} | dict.fromkeys(("train", "evaluate", "report"), 0)
     assert journey.codes == expected, journey.said
     assert "Traceback" not in "".join(journey.said.values())
-    assert "our own error" not in "".join(journey.said.values())
+    assert "internal error" not in "".join(journey.said.values())
 
 
 def rows(path: Path) -> list[dict[str, str]]:

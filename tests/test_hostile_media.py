@@ -42,7 +42,7 @@ def survey(files: list[Path], good: list[Path], out: Path, workers: int = 1) -> 
     for path, answer in map_isolated(partial(measured, job=job), files, workers, Limits(120.0, MEMORY_MB / 1024)):
         assert not isinstance(answer, AvlocError), f"{path} took its process along: {answer}"
         status, reason, _, peak_mb = answer
-        assert "our own error" not in reason, f"{path}: {reason}"
+        assert "internal error" not in reason, f"{path}: {reason}"
         assert "\n" not in reason
         assert status == "done" or (path.name in reason and len(reason) < 400)
         assert peak_mb < MEMORY_MB

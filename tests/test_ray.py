@@ -1,4 +1,4 @@
-"""A local Ray cluster of two workers, one of which is killed in the middle of a video."""
+"""Extraction on a local Ray cluster of two workers, one of which is killed during a video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import odd_media as odd
 from avloc.errors import InputError
 from avloc.features.manifest import read_manifest
-from avloc.features.ray_cluster import spread_over_ray
+from avloc.features.ray_cluster import extract_on_ray
 from avloc.features.task import Job
 from test_backbones_foreign import install, search_path
 
@@ -31,7 +31,7 @@ class Sleeper:
     frame_rate, frames_per_snippet, frame_size = Fraction(2), None, (8, 8)
     def __call__(self, batch):
         (HERE / f"{os.getpid()}.pid").touch()
-        if batch.mean() > 200:  # white: it waits to be killed, every time
+        if batch.mean() > 200:  # a white video: wait to be killed
             (HERE / f"{os.getpid()}-{time.monotonic_ns()}.white").touch()
             time.sleep(60)
         time.sleep(0.3)
@@ -44,7 +44,7 @@ def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch:
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"--ray needs Ray.*pip install 'avloc\[ray\]'.*--shard"):
-        list(spread_over_ray([tmp_path / "a.mkv"], Job(tmp_path, ExtractConfig()), "local", 2))
+        list(extract_on_ray([tmp_path / "a.mkv"], Job(tmp_path, ExtractConfig()), "local", 2))
 
 
 @pytest.mark.slow
@@ -73,13 +73,13 @@ def test_a_killed_worker_costs_only_its_video(tmp_path: Path) -> None:
         time.sleep(0.1)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 3, errors
-    assert killed == 2  # once, and once more when Ray tried it again
+    assert killed == 2  # the second time when Ray retries
     pids = {path.stem for path in site.glob("*.pid")}
-    assert len(pids) >= 3  # two workers, and those that replaced the killed one
+    assert len(pids) >= 3  # two workers and the replacements of the killed one
     rows = read_manifest(out)
     assert len(rows) == 12
     assert sorted(row.video for row in rows.values() if row.status != "done") == ["v3white", "v4broken"]
-    assert "died, twice" in rows["v3white"].reason
+    assert "died twice" in rows["v3white"].reason
 
     (videos / "v3white.mkv").unlink()
     shutil.copy(first, videos / "v3white.mkv")

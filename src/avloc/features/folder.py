@@ -1,10 +1,10 @@
-"""A folder of videos to a folder of features: what is done is skipped, what failed is named."""
+"""Extract many videos to a folder: skip finished videos, record failures, write the manifest."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from avloc.errors import FormatError, InputError
 from avloc.features import layout as layouts
 from avloc.features.layout import LAYOUTS
 from avloc.features.manifest import Row, manifest_path, read_manifest, write_manifest
-from avloc.features.processes import spread
-from avloc.features.task import Job, check_options, describe, weight_hashes
+from avloc.features.processes import extract_in_processes
+from avloc.features.task import Job, check_options, done_row, weight_hashes
 from avloc.formats.failures import Failure, write_failures
 from avloc.media.find import name_videos
 from avloc.system.isolate import Limits
@@ -26,11 +26,12 @@ __all__ = ["Plan", "Summary", "extract_all", "parse_shard", "plan_all"]
 _log = logging.getLogger("avloc.extract")
 
 _MANIFEST_EVERY_S = 60.0
+_REMEDY = "Use another -o, or --overwrite to extract it again"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of each video. `notes` are remarks on videos that were done all the same."""
+    """Result for each video. `notes`: {video: remark} on videos that were extracted nevertheless."""
 
     done: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -40,7 +41,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would become of each video. `conflicts`: {video: why}, done with other options."""
+    """What would be done with each video. `conflicts`: {video: reason}, extracted with other options."""
 
     todo: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -48,7 +49,7 @@ class Plan:
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """ "3/16" as (3, 16): the third of sixteen parts. InputError for anything else."""
+    """Parse "3/16" to (3, 16), the third of sixteen parts. Raises InputError for anything else."""
     if text is None:
         return None
     first, sign, second = text.partition("/")
@@ -56,7 +57,7 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
         raise InputError(f"--shard takes part/parts such as 3/16, got {text!r}")
     part, parts = int(first), int(second)
     if not 1 <= part <= parts:
-        raise InputError(f"--shard {text}: the part counts from 1 to {parts}")
+        raise InputError(f"--shard {text}: the part must be 1 to {parts}")
     return part, parts
 
 
@@ -73,27 +74,40 @@ def extract_all(
     ray: str | None = None,
     limits: Limits | None = None,
 ) -> Summary:
-    """Extract every video to `out/<video_id>.safetensors`, and list them all in the manifest.
+    """Extract every video to `out/<video_id>.safetensors`, and list all of them in the manifest.
 
     Args:
-        videos: files as `find_media` gives them; they are called as `name_videos` says.
-        options: backbones, grid, dtype, weights. A video already done with the same options is skipped; one done with
-            others is an error, unless `overwrite`.
-        workers: processes that decode; a video that crashes one, hangs it or fills its memory costs itself only.
-        progress: called with (videos done, videos, name of the last).
-        layout: "npy" writes the field's .npy files instead; see layout.py.
-        shard: (part, parts): only every parts-th video, for machines that share a disk and nothing else.
+        videos: files as `find_media` returns them; `name_videos` gives their names.
+        options: backbones, grid, dtype, weights. A video already extracted with the same options is skipped; one
+            extracted with others is an error, unless `overwrite`.
+        workers: processes; a video that crashes, hangs or exhausts the memory of its process fails alone.
+        progress: called with (videos done, total, name of the last one).
+        layout: "npy" writes .npy files instead; see layout.py.
+        shard: (part, parts): only every parts-th video, for machines that share nothing but a disk.
         ray: address of a Ray cluster, or "local".
-        limits: of time without progress and of memory, for one video; not on a cluster.
+        limits: per video, on memory and on time without progress; not applied on a cluster.
 
     Raises:
-        InputError: `out` cannot be written, holds features made with other options, or another process is at work
-            there; weights are missing. StorageError: the disk is full, read-only or gone.
+        InputError: `out` is not writable, holds features made with other options, or is in use by another process;
+            weights are missing.
+        StorageError: the disk is full, read-only or gone.
     """
-    part = f"-{shard[0]}-of-{shard[1]}" if shard else ""
-    mine, job = _share(videos, shard), _job(videos, out, options, layout)
-    with folder_lock(out, "the features", part):
-        return _extract(mine, job, part, overwrite, lambda todo: _rows(todo, job, workers, ray, limits), progress)
+    suffix = f"-{shard[0]}-of-{shard[1]}" if shard else ""
+    job = _make_job(videos, out, options, layout)
+    with folder_lock(out, "the features", suffix):
+        todo, skipped = _unfinished(_shard(videos, shard), job, overwrite)
+        rows = _extract_rows(todo, job, workers, ray, limits)
+        made = _collect(rows, len(todo), manifest_path(out, suffix), skipped, progress)
+        failures = sorted(
+            (Failure(row.video, row.path, row.reason) for row in made if row.status != "done"), key=lambda f: f.video_id
+        )
+        write_failures(out / f"failures{suffix}.csv", failures)
+    return Summary(
+        done=tuple(sorted(row.video for row in made if row.status == "done")),
+        skipped=tuple(skipped),
+        failures=tuple(failures),
+        notes={row.video: row.note for row in made if row.note},
+    )
 
 
 def plan_all(
@@ -104,16 +118,16 @@ def plan_all(
     layout: str = "safetensors",
     shard: tuple[int, int] | None = None,
 ) -> Plan:
-    """What `extract_all` would do with the same arguments. Raises InputError: no such layout."""
-    job = _job(videos, out, options, layout)
+    """What `extract_all` would do with the same arguments. Raises InputError for an unknown layout."""
+    job = _make_job(videos, out, options, layout)
     known = {} if overwrite else read_manifest(out)
     todo: list[str] = []
     skipped: list[str] = []
     conflicts: dict[str, str] = {}
-    for path in _share(videos, shard):
+    for path in _shard(videos, shard):
         name = job.names(path)
         try:
-            row = None if overwrite else _finished(path, job, known)
+            row = None if overwrite else _finished_row(path, job, known)
         except InputError as error:
             conflicts[name] = str(error)
         else:
@@ -121,58 +135,46 @@ def plan_all(
     return Plan(tuple(todo), tuple(skipped), conflicts)
 
 
-def _share(videos: Sequence[Path], shard: tuple[int, int] | None) -> Sequence[Path]:
+def _shard(videos: Sequence[Path], shard: tuple[int, int] | None) -> Sequence[Path]:
     return videos if shard is None else videos[shard[0] - 1 :: shard[1]]
 
 
-def _job(videos: Sequence[Path], out: Path, options: ExtractConfig, layout: str) -> Job:
+def _make_job(videos: Sequence[Path], out: Path, options: ExtractConfig, layout: str) -> Job:
     if layout not in LAYOUTS:
         raise InputError(f"--layout takes {' or '.join(LAYOUTS)}, got {layout!r}")
     return Job(out, options, layout, names=name_videos(videos))
 
 
-def _extract(
-    videos: Sequence[Path],
-    job: Job,
-    part: str,
-    overwrite: bool,
-    rows: Callable[[Sequence[Path]], Iterator[Row]],
-    progress: Progress | None,
-) -> Summary:
+def _unfinished(videos: Sequence[Path], job: Job, overwrite: bool) -> tuple[list[Path], dict[str, Row]]:
+    """Videos to extract, and {video: row} of those already extracted."""
     known = read_manifest(job.out)
     todo: list[Path] = []
     skipped: dict[str, Row] = {}
     for path in videos:
-        row = None if overwrite else _finished(path, job, known)
+        row = None if overwrite else _finished_row(path, job, known)
         if row is None:
             todo.append(path)
         else:
             skipped[row.video] = row
-    made = _collect(rows(todo), len(todo), manifest_path(job.out, part), skipped, progress)
-    failures = tuple(Failure(row.video, row.path, row.reason) for row in made if row.status != "done")
-    write_failures(job.out / f"failures{part}.csv", failures)
-    return Summary(
-        done=tuple(sorted(row.video for row in made if row.status == "done")),
-        skipped=tuple(skipped),
-        failures=tuple(sorted(failures, key=lambda f: f.video_id)),
-        notes={row.video: row.note for row in made if row.note},
-    )
+    return todo, skipped
 
 
-def _rows(todo: Sequence[Path], job: Job, workers: int, ray: str | None, limits: Limits | None) -> Iterator[Row]:
+def _extract_rows(
+    todo: Sequence[Path], job: Job, workers: int, ray: str | None, limits: Limits | None
+) -> Iterator[Row]:
     if todo:
         check_options(job.options, load=ray is None)
     if ray is None or not todo:
-        return spread(todo, job, workers, limits)
-    from avloc.features.ray_cluster import spread_over_ray
+        return extract_in_processes(todo, job, workers, limits)
+    from avloc.features.ray_cluster import extract_on_ray
 
-    return spread_over_ray(todo, job, ray, workers)
+    return extract_on_ray(todo, job, ray, workers)
 
 
 def _collect(
     rows: Iterator[Row], total: int, manifest: Path, skipped: Mapping[str, Row], progress: Progress | None
 ) -> list[Row]:
-    """Take the rows as they come; the manifest is written now and then, and at the end."""
+    """Collect the rows as they complete; write the manifest regularly and at the end."""
     made: list[Row] = []
     written = time.monotonic()
     for row in rows:
@@ -187,12 +189,12 @@ def _collect(
     return made
 
 
-def _finished(path: Path, job: Job, known: Mapping[str, Row]) -> Row | None:
-    """The row of a video that is done with these options, else None; a damaged file counts as not there."""
+def _finished_row(path: Path, job: Job, known: Mapping[str, Row]) -> Row | None:
+    """Row of a video already extracted with these options, else None; a damaged file counts as missing."""
     name = job.names(path)
     try:
         target = layouts.target(job.out, name, job.layout)
-    except InputError:  # its name says why; the work on it will say so
+    except InputError:  # an unusable name; extraction will report it
         return None
     if not target.exists():
         return None
@@ -202,11 +204,11 @@ def _finished(path: Path, job: Job, known: Mapping[str, Row]) -> Row | None:
         return None
     _check_same(target, features, job.options)
     row = known.get(name)
-    return row if row is not None and row.status == "done" else describe(path, features, job, 0.0)
+    return row if row is not None and row.status == "done" else done_row(path, features, job, 0.0)
 
 
 def _check_same(target: Path, features: FeatureSequence, options: ExtractConfig) -> None:
-    """InputError when a finished file was made with other options."""
+    """Raise InputError if a finished file was made with other options."""
     made = {name: features.source.get(name, "none") for name in ("visual", "audio")}
     rate = features.source.get("visual_rate_hz")
     wanted_rate = None if options.fps is None or options.visual is None else str(exact(options.fps))
@@ -216,15 +218,14 @@ def _check_same(target: Path, features: FeatureSequence, options: ExtractConfig)
         return
     wanted = {name: getattr(options, name) or "none" for name in made}
     raise InputError(
-        f"{target}: was extracted with visual={made['visual']}, audio={made['audio']}, "
-        f"step_s={float(features.grid.step_s):g}, fps={rate or 'own'}; now visual={wanted['visual']}, "
-        f"audio={wanted['audio']}, step_s={float(options.step):g}, fps={wanted_rate or 'own'} are asked for. "
-        "Use another -o, or --overwrite to redo it"
+        f"{target}: extracted with visual={made['visual']}, audio={made['audio']}, "
+        f"step_s={float(features.grid.step_s):g}, fps={rate or 'own'}; requested visual={wanted['visual']}, "
+        f"audio={wanted['audio']}, step_s={float(options.step):g}, fps={wanted_rate or 'own'}. {_REMEDY}"
     )
 
 
 def _same_backbone(made: str, wanted: str | None) -> bool:
-    """Whether a source agrees with a name; "none: no sound stream" agrees with every one."""
+    """Whether a source matches a backbone; "none: no sound stream" matches every one."""
     return made.startswith("none") if wanted is None else made == wanted or made.startswith("none")
 
 
@@ -233,6 +234,5 @@ def _check_weights(target: Path, features: FeatureSequence, options: ExtractConf
         made = features.source.get(f"{modality}_weights", "")
         if made and not all(each in made for each in hashes):
             raise InputError(
-                f"{target}: was extracted with the weights {made}; now others are asked for ({', '.join(hashes)}). "
-                "Use another -o, or --overwrite to redo it"
+                f"{target}: extracted with the weights {made}; requested other weights ({', '.join(hashes)}). {_REMEDY}"
             )

@@ -1,4 +1,4 @@
-"""Many videos over the processes of one machine. A process that dies, hangs or grows too large costs its video."""
+"""Extraction over the processes of one machine. A process that crashes, hangs or runs out of memory loses its video."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from pathlib import Path
 
 from avloc.errors import MediaError
 from avloc.features.manifest import Row
-from avloc.features.task import Job, failed, work
+from avloc.features.task import Job, extract_to_file, failed_row
 from avloc.system.isolate import Limits, map_isolated
 
-__all__ = ["DIED", "spread"]
-
-DIED = "the process that decoded it died, twice; the file crashes the decoder, or memory ran out"
+__all__ = ["extract_in_processes"]
 
 
-def spread(videos: Sequence[Path], job: Job, workers: int, limits: Limits | None = None) -> Iterator[Row]:
-    """Work on all videos, `workers` at a time; rows come as they are ready. A single video is done in this process."""
+def extract_in_processes(videos: Sequence[Path], job: Job, workers: int, limits: Limits | None = None) -> Iterator[Row]:
+    """Extract all videos in `workers` processes; yields rows as they complete. A single video runs in this process."""
     if len(videos) <= 1:
-        yield from (work(path, job) for path in videos)
+        yield from (extract_to_file(path, job) for path in videos)
         return
     job = replace(job, threads=job.threads if workers <= 1 else 1)
-    for path, answer in map_isolated(partial(work, job=job), videos, workers, limits):
-        if isinstance(answer, MediaError):
-            yield failed(path, job, str(answer))
-        elif isinstance(answer, Row):
-            yield answer
-        else:  # what would stop the next video as well
-            raise answer
+    for path, result in map_isolated(partial(extract_to_file, job=job), videos, workers, limits):
+        if isinstance(result, MediaError):
+            yield failed_row(path, job, str(result))
+        elif isinstance(result, Row):
+            yield result
+        else:  # an error that would fail every other video too
+            raise result

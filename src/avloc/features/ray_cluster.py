@@ -1,7 +1,7 @@
-"""Many videos over a Ray cluster: one actor a worker, which keeps its models; Ray places, restarts and retries them.
+"""Extraction over a Ray cluster: one actor per worker, which keeps its backbones; Ray places and restarts the actors.
 
-Every machine needs avloc installed, the same paths to videos, weights and output (a shared disk), and Ray of the same
-version. A worker that dies costs the video it was at a second try; one that dies again at the same video loses it.
+Every machine needs avloc installed, the same paths to videos, weights and output (a shared disk), and the same version
+of Ray. If a worker dies, its video is retried once; if it dies again, that video fails.
 """
 
 from __future__ import annotations
@@ -15,57 +15,58 @@ from typing import Any
 
 from avloc.errors import InputError
 from avloc.features.manifest import Row
-from avloc.features.processes import DIED
-from avloc.features.task import Job, failed, work
+from avloc.features.task import Job, extract_to_file, failed_row
 
-__all__ = ["LOCAL", "cluster", "spread_over_ray"]
+__all__ = ["LOCAL", "cluster", "extract_on_ray"]
 
 LOCAL = "local"
 
+_DIED = "the worker process died twice; the file crashes the decoder, or memory ran out"
+
 
 class _Worker:
-    """What runs on the cluster: a process whose backbones stay loaded from video to video."""
+    """A process on the cluster, whose backbones stay loaded from video to video."""
 
-    def work(self, path: Path, job: Job) -> Row:
-        return work(path, job)
+    def extract(self, path: Path, job: Job) -> Row:
+        return extract_to_file(path, job)
 
 
-def spread_over_ray(videos: Sequence[Path], job: Job, address: str, workers: int) -> Iterator[Row]:
-    """Work on all videos; rows come as they are ready.
+def extract_on_ray(videos: Sequence[Path], job: Job, address: str, workers: int) -> Iterator[Row]:
+    """Extract all videos; yields rows as they complete.
 
     Args:
-        address: of the cluster ("auto", "ray://host:10001", "host:6379"), or "local" for one on this machine.
-        workers: actors, one core each (and one GPU each, when the cluster has any); 1 asks for one a core (a GPU).
+        address: of the cluster ("auto", "ray://host:10001", "host:6379"), or "local" to start one on this machine.
+        workers: actors, with one core each (and one GPU each, if the cluster has any); 1 means one per core (or GPU).
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster at the address.
+        InputError: Ray is not installed, or no cluster answers at the address.
     """
     with cluster(address, workers) as ray:
-        yield from _drive(ray, videos, replace(job, threads=1, out=job.out.resolve()), workers)
+        yield from _run_actors(ray, videos, replace(job, threads=1, out=job.out.resolve()), workers)
 
 
 @contextmanager
 def cluster(address: str, workers: int) -> Iterator[Any]:
-    """Ray, connected; it stays so when it was already, and is let go at the end when it was not.
+    """Connect to Ray; an existing connection is reused and left open.
 
     Args:
-        address, workers: as for `spread_over_ray`.
+        address, workers: as for `extract_on_ray`.
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster at the address.
+        InputError: Ray is not installed, or no cluster answers at the address.
     """
-    ray = _ray()
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address, workers)
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    _connect(ray, address, workers)
     try:
         yield ray
     finally:
-        if ours:
-            ray.shutdown()
+        ray.shutdown()
 
 
-def _drive(ray: Any, videos: Sequence[Path], job: Job, workers: int) -> Iterator[Row]:
+def _run_actors(ray: Any, videos: Sequence[Path], job: Job, workers: int) -> Iterator[Row]:
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     count = workers if workers > 1 else max(1, gpus or int(resources.get("CPU", 1)))
@@ -73,20 +74,20 @@ def _drive(ray: Any, videos: Sequence[Path], job: Job, workers: int) -> Iterator
     actor = ray.remote(**options)(_Worker)
     idle = deque(actor.remote() for _ in range(min(count, len(videos))))
     queue = deque(videos)
-    flying: dict[Any, tuple[Any, Path]] = {}
-    while queue or flying:
-        while queue and idle:  # one video an actor: when it dies, that one alone is in hand
+    running: dict[Any, tuple[Any, Path]] = {}
+    while queue or running:
+        while queue and idle:  # one video per actor, so that a death names its video
             worker, path = idle.popleft(), queue.popleft()
-            flying[worker.work.remote(path.absolute(), job)] = (worker, path)
-        ready, _ = ray.wait(list(flying), num_returns=1)
+            running[worker.extract.remote(path.absolute(), job)] = (worker, path)
+        ready, _ = ray.wait(list(running), num_returns=1)
         for reference in ready:
-            worker, path = flying.pop(reference)
+            worker, path = running.pop(reference)
             try:
                 yield replace(ray.get(reference), path=str(path))
             except ray.exceptions.RayActorError:
-                yield failed(path, job, DIED)
+                yield failed_row(path, job, _DIED)
             except ray.exceptions.RayTaskError as error:
-                yield failed(path, job, f"the worker failed: {error.cause!r}")
+                yield failed_row(path, job, f"the worker failed: {error.cause!r}")
             idle.append(worker)
 
 
@@ -104,7 +105,7 @@ def _connect(ray: Any, address: str, workers: int) -> None:
         ) from error
 
 
-def _ray() -> Any:
+def _import_ray() -> Any:
     try:
         import ray
         import ray.exceptions

@@ -1,4 +1,4 @@
-"""One video: extract, save, and say how it went."""
+"""Extract one video to a file; the result is a manifest row."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from avloc.media.probe import probe
 from avloc.system.text import printable, readable
 from avloc.types import FeatureSequence
 
-__all__ = ["Job", "check_options", "describe", "extract_one", "failed", "weight_hashes", "work"]
+__all__ = ["Job", "check_options", "done_row", "extract_one", "extract_to_file", "failed_row", "weight_hashes"]
 
 _log = logging.getLogger("avloc.extract")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done with each video; travels to processes and machines.
+    """Settings shared by all videos of an extraction; pickled to processes and machines.
 
     Args:
-        threads: of the picture decoder; 0 lets ffmpeg choose.
-        names: what the videos are called.
+        threads: of the video decoder; 0 lets ffmpeg choose.
+        names: gives each file its video name.
     """
 
     out: Path
@@ -44,37 +44,37 @@ class Job:
 
 
 def extract_one(path: Path, options: ExtractConfig, threads: int = 0, names: VideoNames = BY_FILE) -> FeatureSequence:
-    """Features of one video with the backbones that `options` name.
+    """Extract the features of one video with the backbones named in `options`.
 
     Raises:
-        MediaError: it cannot be opened, or too little of it decoded.
-        InputError: no such backbone, its weights are missing, or both are none; or its name is not UTF-8.
+        MediaError: the file cannot be opened, or too little of it decoded.
+        InputError: unknown backbone, missing weights, no backbone at all, or a video name that is not UTF-8.
     """
-    _need_one(options)
+    _check_any_backbone(options)
     _check_name(path, names(path))
-    visual = cast(VisualBackbone, _backbone(options.visual, _key(options))) if options.visual else None
-    audio = cast(AudioBackbone, _backbone(options.audio, _key(options))) if options.audio else None
+    visual = cast(VisualBackbone, _backbone(options.visual, options)) if options.visual else None
+    audio = cast(AudioBackbone, _backbone(options.audio, options)) if options.audio else None
     media = probe(path, names(path))
     return extract_features(media, visual, audio, options.step, frame_rate=options.fps, threads=threads)
 
 
 def _check_name(path: Path, name: str) -> None:
-    """A name that is no text cannot be that of a video: no table could hold it."""
+    """Video names must be valid text, because they go into tables."""
     if printable(name) != name:
-        raise InputError(f"{readable(path)}: its name is not UTF-8, so it cannot name a video; rename the file")
+        raise InputError(f"{readable(path)}: the file name is not UTF-8; rename the file")
 
 
 def check_options(options: ExtractConfig, load: bool = True) -> None:
-    """Find out before the first video what would fail at each: names, modules, weights (fetched once, here).
+    """Check, before the first video, what every video needs: names, modules, weights (downloaded here, once).
 
     Args:
-        load: whether the backbones are also made here; not where other machines do the work, and have the GPUs.
+        load: also load the backbones here; False if other machines, which have the GPUs, do the extraction.
 
     Raises:
-        InputError: says what is missing and where to put it.
+        InputError: what is missing and where to put it.
     """
-    _need_one(options)
-    if load and options.device not in ("auto", "cpu"):  # also said where no backbone asks for it
+    _check_any_backbone(options)
+    if load and options.device not in ("auto", "cpu"):  # weight-free backbones would never check the device
         from avloc.features.backbones.network import find_device
 
         find_device(options.device)
@@ -93,14 +93,14 @@ def check_options(options: ExtractConfig, load: bool = True) -> None:
     unused = sorted(options.weights.keys() - known - {"*"})
     if unused:
         names = ", ".join(sorted(known)) or "none"
-        raise InputError(f"--weights {unused[0]}: no backbone asked for has weights of that name; they have: {names}")
+        raise InputError(f"--weights {unused[0]}: no selected backbone has weights of that name; they have: {names}")
     for name in (options.visual, options.audio):
-        if load and name is not None:  # loaded once here: the only way to know that its modules and files are good
-            _backbone(name, _key(options))
+        if load and name is not None:  # the only full check of its modules and files
+            _backbone(name, options)
 
 
 def weight_hashes(options: ExtractConfig) -> dict[str, list[str]]:
-    """{modality: hashes of the weight files that would be loaded}; a file that is not here has none."""
+    """{modality: hashes of the weight files that would be loaded}; files not yet downloaded are left out."""
     hashes: dict[str, list[str]] = {}
     for modality in ("visual", "audio"):
         name = getattr(options, modality)
@@ -109,52 +109,54 @@ def weight_hashes(options: ExtractConfig) -> dict[str, list[str]]:
     return hashes
 
 
-def _need_one(options: ExtractConfig) -> None:
+def _check_any_backbone(options: ExtractConfig) -> None:
     if options.visual is None and options.audio is None:
-        raise InputError("extract.visual and extract.audio are both none; name at least one backbone")
+        raise InputError("extract.visual and extract.audio are both none; select at least one backbone")
 
 
-def _key(options: ExtractConfig) -> tuple[tuple[tuple[str, str], ...], str, str, bool]:
-    return tuple(sorted(options.weights.items())), options.device, options.precision, options.compile
+def _backbone(name: str, options: ExtractConfig) -> Backbone:
+    weights = tuple(sorted(options.weights.items()))
+    return _cached_backbone(name, weights, options.device, options.precision, options.compile)
 
 
 @lru_cache(maxsize=4)
-def _backbone(name: str, key: tuple[tuple[tuple[str, str], ...], str, str, bool]) -> Backbone:
-    """Made once a process: its weights may be large."""
-    weights, device, precision, compiled = key
+def _cached_backbone(
+    name: str, weights: tuple[tuple[str, str], ...], device: str, precision: str, compiled: bool
+) -> Backbone:
+    """Load a backbone once per process."""
     return load_backbone(name, Setup(dict(weights), device, precision, compiled))
 
 
-def work(path: Path, job: Job) -> Row:
-    """Extract and save one video. Never raises for what is wrong with the video: the row says so.
+def extract_to_file(path: Path, job: Job) -> Row:
+    """Extract and save one video. A failure of the video is returned as its row, not raised.
 
     Raises:
-        StorageError: nothing can be written.
+        StorageError: the output cannot be written.
     """
     began = time.perf_counter()
     try:
         layouts.target(job.out, job.names(path), job.layout)
         features = extract_one(path, job.options, job.threads, job.names)
         layouts.save(job.out, features, job.layout, job.options.dtype)
-    except StorageError:  # the next video could not be written either
+    except StorageError:  # would fail every other video too
         raise
     except AvlocError as error:
         reason = str(error)
-    except Exception as error:  # ours to mend, and yet no reason to lose the other videos
+    except Exception as error:  # a bug of avloc must not stop the other videos
         _log.exception("%s", path)
-        reason = f"{path}: our own error, please report it: {type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{path}: internal error, please report it: {type(error).__name__}: {error}".splitlines()[0]
     else:
-        return describe(path, features, job, round(time.perf_counter() - began, 3))
-    return failed(path, job, reason, round(time.perf_counter() - began, 3))
+        return done_row(path, features, job, round(time.perf_counter() - began, 3))
+    return failed_row(path, job, reason, round(time.perf_counter() - began, 3))
 
 
-def failed(path: Path, job: Job, reason: str, seconds: float = 0.0) -> Row:
-    """The manifest's row of a video that could not be done."""
+def failed_row(path: Path, job: Job, reason: str, seconds: float = 0.0) -> Row:
+    """Manifest row of a video that failed."""
     return Row(readable(job.names(path)), readable(path), "failed", reason, seconds=seconds)
 
 
-def describe(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:
-    """The manifest's row of a video that is done."""
+def done_row(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:
+    """Manifest row of a video that was extracted."""
     name = job.names(path)
     return Row(
         name,
