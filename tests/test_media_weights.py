@@ -193,5 +193,5 @@ def test_no_gradients_and_the_device_that_was_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"extract\.device: expected auto, cpu, cuda or cuda:N, got 'gpuu'"):
         Network(Spy(), Setup(device="gpuu"))
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="PyTorch sees no GPU here"):
+        with pytest.raises(ConfigError, match="PyTorch sees no GPU on this machine"):
             Network(Spy(), Setup(device="cuda"))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from avloc.errors import InputError
 from avloc.features.backbones.families import FAMILIES, Family
-from avloc.features.backbones.network import Network, centre_crop, describe_weights, pictures_to
+from avloc.features.backbones.network import Network, describe_weights, normalized
 from avloc.features.backbones.protocol import Setup
 
 __all__ = ["HubAudio", "HubVisual", "load_hub"]
@@ -77,22 +77,18 @@ class HubVisual:
         self.size = int(
             getattr(config, "projection_dim", 0) if family.output.endswith("embeds") else config.hidden_size
         )
-        self._mean, self._deviation = _normalization(folder, family)
+        self._normalization = _normalization(folder, family)
         reading = _Reading(model, family.output, more)
         self._network = Network(reading, setup, prefers_bfloat16=True, at_once=4 if self._clips else 32)
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames h w 3"]) -> Float32[np.ndarray, "n size"]:
-        """One row per snippet: of its clip, or the mean over its pictures."""
+        """One row per snippet: of the whole clip, or the mean over its frames."""
+        inputs = normalized(batch, self._normalization, self._crop, self._network.device)
         if self._clips:
-            return self._network(self._prepare(batch))
+            return self._network(inputs)
         count, frames = batch.shape[:2]
-        rows = self._network(self._prepare(batch).flatten(0, 1))
+        rows = self._network(inputs.flatten(0, 1))
         return rows.reshape(count, frames, self.size).mean(axis=1)
-
-    def _prepare(self, batch: UInt8[np.ndarray, "n f h w 3"]) -> Float[Tensor, "n f 3 s s"]:
-        pictures = pictures_to(centre_crop(batch, self._crop), self._network.device).float() / 255
-        mean, deviation = (torch.tensor(v, device=pictures.device) for v in (self._mean, self._deviation))
-        return ((pictures - mean) / deviation).permute(0, 1, 4, 2, 3)
 
 
 class HubAudio:

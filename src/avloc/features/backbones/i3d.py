@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from avloc.features.backbones.network import Network, centre_crop, load_network, pictures_to
+from avloc.features.backbones.network import Network, centre_crop, frames_to, load_network
 from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import I3D_FLOW, I3D_RGB
 from avloc.features.flow import FlowMethod, flow_fields, grey, need_opencv
@@ -177,8 +177,8 @@ class I3d:
         frames = batch.shape[1] - self.frames_after
         parts = []
         if self._rgb_net is not None:
-            pictures = pictures_to(centre_crop(batch[:, :frames], CROP), self._rgb_net.device)
-            parts.append(self._rgb_net(channels_first(pictures.float() * (2 / 255) - 1)))
+            clips = frames_to(centre_crop(batch[:, :frames], CROP), self._rgb_net.device)
+            parts.append(self._rgb_net(channels_first(clips.float() * (2 / 255) - 1)))
         if self._flow_net is not None:
             fields = np.stack([self._motion(snippet) for snippet in batch])
             parts.append(self._flow_net(channels_first(torch.from_numpy(fields))))

@@ -1,4 +1,4 @@
-"""How the torch networks run: device, precision, compilation, and no gradients."""
+"""Run torch networks on numpy batches: device, precision, compilation, normalisation, no gradients."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from avloc.errors import ConfigError
 from avloc.features.backbones.protocol import Setup
 from avloc.features.weights import WeightFile, digest, load_into, read_state, resolve
 
-__all__ = ["Network", "centre_crop", "describe_weights", "find_device", "load_network", "pictures_to"]
+__all__ = ["Network", "centre_crop", "describe_weights", "find_device", "frames_to", "load_network", "normalized"]
 
 
 class Network:
-    """A module ready to run on numpy batches.
+    """A module that maps batches to numpy rows.
 
     Args:
         module: with its weights loaded.
         setup: device, precision and compilation.
-        prefers_bfloat16: what "auto" means on a GPU that has bfloat16.
-        at_once: rows given to the module at a time; bounds the memory.
+        prefers_bfloat16: whether precision "auto" means bfloat16 on a GPU that supports it.
+        at_once: rows per call of the module; bounds the memory.
     """
 
     def __init__(self, module: nn.Module, setup: Setup, *, prefers_bfloat16: bool = False, at_once: int = 16) -> None:
@@ -35,7 +35,7 @@ class Network:
         self._at_once = at_once
 
     def __call__(self, inputs: Tensor, **more: Any) -> Float32[np.ndarray, "n size"]:
-        """(n, ...) -> (n, size); inputs may lie anywhere."""
+        """(n, ...) on any device -> (n, size)."""
         rows = []
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             for part in inputs.split(self._at_once):
@@ -44,10 +44,10 @@ class Network:
 
 
 def load_network(module: nn.Module, weights: WeightFile, setup: Setup, rename: Any = None) -> str:
-    """Load a published file into a module, and say which it was.
+    """Load a published weight file into a module, and return its description.
 
     Args:
-        rename: a function on the state dict, for files that name things otherwise.
+        rename: a function on the state dict, for files with other parameter names.
 
     Raises:
         InputError: see `resolve`, `read_state` and `load_into`.
@@ -59,24 +59,36 @@ def load_network(module: nn.Module, weights: WeightFile, setup: Setup, rename: A
 
 
 def describe_weights(path: Path) -> str:
-    """File name and SHA-256, for a feature file's source."""
+    """File name and SHA-256, for the source of a feature file."""
     return f"{path.name} sha256:{digest(path)}"
 
 
 def centre_crop(batch: UInt8[np.ndarray, "*lead h w 3"], side: int) -> UInt8[np.ndarray, "*lead s s 3"]:
-    """The middle square of each picture; a view."""
+    """The central square of each frame; a view."""
     height, width = batch.shape[-3:-1]
     top, left = (height - side) // 2, (width - side) // 2
     return batch[..., top : top + side, left : left + side, :]
 
 
-def pictures_to(batch: UInt8[np.ndarray, "*lead h w 3"], device: torch.device) -> Tensor:
-    """The pictures as a tensor on `device`, still bytes: four times less to carry than floats."""
+def frames_to(batch: UInt8[np.ndarray, "*lead h w 3"], device: torch.device) -> Tensor:
+    """The frames as a tensor on `device`, still uint8: a quarter of the transfer of floats."""
     return torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(device)
 
 
+def normalized(
+    batch: UInt8[np.ndarray, "*lead h w 3"],
+    normalization: tuple[tuple[float, ...], tuple[float, ...]],
+    side: int,
+    device: torch.device,
+) -> Float[Tensor, "*lead 3 s s"]:
+    """Centre crops in [0, 1], normalised with (mean, standard deviation) per channel, channels first."""
+    frames = frames_to(centre_crop(batch, side), device).float() / 255
+    mean, deviation = (torch.tensor(values, device=device) for values in normalization)
+    return ((frames - mean) / deviation).movedim(-1, -3)
+
+
 def find_device(name: str) -> torch.device:
-    """The device that a name of `extract.device` means. Raises ConfigError: it is not here."""
+    """The device named by `extract.device`. Raises ConfigError if it is unknown or unavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -84,11 +96,11 @@ def find_device(name: str) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"extract.device: expected auto, cpu, cuda or cuda:N, got {name!r}") from None
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("extract.device=mps: PyTorch sees no such GPU here; use auto or cpu")
+        raise ConfigError("extract.device=mps: PyTorch sees no such GPU on this machine; use auto or cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"extract.device={name}: PyTorch sees no GPU here; use auto or cpu")
+        raise ConfigError(f"extract.device={name}: PyTorch sees no GPU on this machine; use auto or cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"extract.device={name}: PyTorch sees GPUs 0 to {torch.cuda.device_count() - 1} here")
+        raise ConfigError(f"extract.device={name}: PyTorch sees GPUs 0 to {torch.cuda.device_count() - 1}")
     return device
 
 

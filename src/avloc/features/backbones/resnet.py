@@ -14,19 +14,18 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from avloc.features.backbones.network import Network, centre_crop, load_network, pictures_to
+from avloc.features.backbones.families import IMAGENET
+from avloc.features.backbones.network import Network, load_network, normalized
 from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import RESNET152
 
 __all__ = ["Bottleneck", "ResNet", "ResNet152", "with_torchvision_names"]
 
 CROP = 224
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEPTHS = (3, 8, 36, 3)
 
 
@@ -95,14 +94,9 @@ class ResNet152:
         self._network = Network(module, setup, at_once=32)
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames h w 3"]) -> Float32[np.ndarray, "n size"]:
-        """One row per snippet; one snippet at a time, so that the pictures as floats stay few."""
-        rows = [self._network(self._prepare(snippet)).mean(axis=0) for snippet in batch]
-        return np.stack(rows)
-
-    def _prepare(self, snippet: UInt8[np.ndarray, "frames h w 3"]) -> Float[Tensor, "frames 3 s s"]:
-        pictures = pictures_to(centre_crop(snippet, CROP), self._network.device).float() / 255
-        mean, deviation = (torch.tensor(values, device=pictures.device) for values in (MEAN, DEVIATION))
-        return ((pictures - mean) / deviation).permute(0, 3, 1, 2)
+        """One row per snippet; one snippet at a time, to keep few frames in memory as floats."""
+        inputs = (normalized(snippet, IMAGENET, CROP, self._network.device) for snippet in batch)
+        return np.stack([self._network(frames).mean(axis=0) for frames in inputs])
 
 
 _TRANSLATE = [
