@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from avloc import demo
-from avloc.demo import script
-from avloc.demo.beds import sound_track
-from avloc.demo.sounds import action_sound, noise_sound
-from avloc.demo.stage import Stage
+from avloc.demo import plans
+from avloc.demo.frames import FrameRenderer
+from avloc.demo.sounds import action_sound, distractor_sound
+from avloc.demo.soundtrack import sound_track
 from avloc.errors import InputError
 
 PLANS = {seed: demo.plan(seed) for seed in (0, 1)}
@@ -76,7 +76,7 @@ def test_conditions(made):
     for subset in ("train", "test"):
         heard = happenings(video for video in made.of(subset) if video.has_audio)
         share = {name: count / len(heard) for name, count in Counter(h.condition for h in heard).items()}
-        assert set(share) == set(script.CONDITIONS)
+        assert set(share) == set(plans.CONDITIONS)
         assert 0.12 <= share["silent"] <= 0.24
         assert 0.12 <= share["hidden"] <= 0.24
         assert share["normal"] > 0.4
@@ -107,7 +107,7 @@ def test_some_kinds_are_only_in_test(made):
             yield from ((noise.kind for noise in video.noises), (video.bed.kind,))
 
     train, test = ({kind for some in kinds(subset) for kind in some} for subset in ("train", "test"))
-    only_test = {*script.TEST_SCENES, *script.TEST_BEDS, *script.TEST_MOVERS, *script.TEST_NOISES}
+    only_test = {*plans.TEST_SCENES, *plans.TEST_BEDS, *plans.TEST_MOVERS, *plans.TEST_NOISES}
     assert not train & only_test
     assert only_test <= test
     assert test & train
@@ -118,7 +118,7 @@ def test_idle_objects_and_context(made):
     assert any(actor.always_there and actor.label in v.labels for v in videos for actor in v.actors)
     assert any(actor.label not in v.labels for v in videos for actor in v.actors)
     sizes = [actor.size_px for v in videos for actor in v.actors]
-    assert np.mean(np.array(sizes) > script.WIDTH / 8) == 1
+    assert np.mean(np.array(sizes) > plans.WIDTH / 8) == 1
 
 
 def test_no_two_instances_share_a_seed(made):
@@ -157,7 +157,7 @@ def test_a_hidden_instance_is_not_seen_and_the_others_are():
         happening = next(h for h in video.happenings if h.condition == condition)
         gone = replace(video, actors=(), happenings=tuple(h for h in video.happenings if h is not happening))
         frames = range(int(happening.start_s * 12) + 1, int(happening.end_s * 12), 9)
-        stage, empty = Stage(video), Stage(gone)
+        stage, empty = FrameRenderer(video), FrameRenderer(gone)
         changed = [np.abs(stage.frame(k).astype(int) - empty.frame(k)).max() > 12 for k in frames]
         assert (not any(changed)) if condition == "hidden" else all(changed)
 
@@ -165,11 +165,11 @@ def test_a_hidden_instance_is_not_seen_and_the_others_are():
 def test_an_object_moves_in_its_instance_and_idles_outside():
     moving, still = [], []
     for label in demo.CLASSES:
-        actor = script.Actor(label, 96.0, 80.0, 70, True, 3)
-        happening = script.Happening(4.0, 8.0, label, "normal", 0.0, 5)
+        actor = plans.Actor(label, 96.0, 80.0, 70, True, 3)
+        happening = plans.Happening(4.0, 8.0, label, "normal", 0.0, 5)
         base = PLANS[0].videos[0]
         video = replace(base, actors=(actor,), happenings=(happening,), cards=(), movers=(), frame_count=120)
-        motion = Stage(video).players[0].motion
+        motion = FrameRenderer(video).actors[0].motion
         travel = np.abs(np.diff(np.stack([motion.pose, motion.x_px, motion.y_px]), axis=1)).sum(axis=0)
         moving.append((travel[49:94] > 0).mean())
         still.append(travel[:46].max() + travel[97:].max())
@@ -177,10 +177,10 @@ def test_an_object_moves_in_its_instance_and_idles_outside():
     assert max(still) == 0
 
 
-@pytest.mark.parametrize("label", script.CLASSES)
+@pytest.mark.parametrize("label", plans.CLASSES)
 def test_action_sounds(label):
     one, same, other = (
-        action_sound(script.Happening(1.0, 5.3, label, "normal", 0.0, seed), 16_000) for seed in (1, 1, 2)
+        action_sound(plans.Happening(1.0, 5.3, label, "normal", 0.0, seed), 16_000) for seed in (1, 1, 2)
     )
     assert len(one) == round(4.3 * 16_000)
     assert np.isfinite(one).all()
@@ -191,47 +191,49 @@ def test_action_sounds(label):
     assert (quarters > 0.1).all(), "it is heard all through its instance"
 
 
-@pytest.mark.parametrize("kind", [*script.NOISES, *script.TEST_NOISES])
+@pytest.mark.parametrize("kind", [*plans.NOISES, *plans.TEST_NOISES])
 def test_distractor_sounds(kind):
-    sound = noise_sound(script.Extra(kind, 0.0, 1.5, 0.0, 4), 22_050)
+    sound = distractor_sound(plans.Extra(kind, 0.0, 1.5, 0.0, 4), 22_050)
     assert len(sound) == round(1.5 * 22_050)
     assert np.isfinite(sound).all()
     assert sound.std() > 0.05
 
 
-@pytest.mark.parametrize("kind", [*script.BEDS, *script.TEST_BEDS])
+@pytest.mark.parametrize("kind", [*plans.BEDS, *plans.TEST_BEDS])
 def test_beds_fill_a_track(kind):
-    video = replace(PLANS[0].videos[0], happenings=(), noises=(), bed=script.Bed(kind, 0.0, 6), frame_count=60)
+    video = replace(PLANS[0].videos[0], happenings=(), noises=(), bed=plans.Bed(kind, 0.0, 6), frame_count=60)
     track = sound_track(video)
     assert track.shape == (80_000,)
     assert 0.01 < track.std() < 0.5
     assert np.abs(track).max() < 1
 
 
-@pytest.mark.parametrize("kind", [*script.SCENES, *script.TEST_SCENES])
+@pytest.mark.parametrize("kind", [*plans.SCENES, *plans.TEST_SCENES])
 def test_scenes_are_textured_and_move(kind):
     moved = 0
     for seed in (1, 2):
         video = replace(
             PLANS[0].videos[0],
-            shots=(script.Shot(0.0, kind, seed),),
+            shots=(plans.Shot(0.0, kind, seed),),
             actors=(),
             happenings=(),
             cards=(),
             movers=(),
             frame_count=60,
         )
-        stage = Stage(video)
+        stage = FrameRenderer(video)
         first, last = stage.frame(0).astype(int), stage.frame(59).astype(int)
         assert first.std() > 10
         moved = max(moved, np.abs(first - last).mean())
     assert moved > 5
 
 
-@pytest.mark.parametrize("kind", [*script.MOVERS, *script.TEST_MOVERS])
+@pytest.mark.parametrize("kind", [*plans.MOVERS, *plans.TEST_MOVERS])
 def test_movers_are_seen_only_while_they_are_there(kind):
     base = replace(PLANS[0].videos[0], actors=(), happenings=(), cards=(), frame_count=120)
-    stage, empty = (Stage(replace(base, movers=movers)) for movers in ((script.Extra(kind, 1.0, 8.0, 0.0, 9),), ()))
+    stage, empty = (
+        FrameRenderer(replace(base, movers=movers)) for movers in ((plans.Extra(kind, 1.0, 8.0, 0.0, 9),), ())
+    )
     seen = [np.abs(stage.frame(k).astype(int) - empty.frame(k)).max() > 12 for k in range(0, 120, 4)]
     assert not any(seen[:3])
     assert not any(seen[24:])
@@ -320,9 +322,9 @@ def test_arguments_that_cannot_work(tmp_path):
 
 def test_same_plan_same_pixels_and_samples():
     video = shortened(PLANS[0].videos[0], 24)
-    one, two = Stage(video), Stage(video)
+    one, two = FrameRenderer(video), FrameRenderer(video)
     for index in (0, 7, 23):
         np.testing.assert_array_equal(one.frame(index), two.frame(index))
     np.testing.assert_array_equal(sound_track(video), sound_track(video))
     other = shortened(PLANS[1].videos[0], 24)
-    assert np.abs(Stage(other).frame(0).astype(int) - one.frame(0)).mean() > 5
+    assert np.abs(FrameRenderer(other).frame(0).astype(int) - one.frame(0)).mean() > 5

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from avloc.demo.rhythm import rev_hz, strike_times_s, syllables
+from avloc.demo.plans import Actor, Happening
 from avloc.demo.scenes import value_noise
-from avloc.demo.script import Actor, Happening
+from avloc.demo.timing import rev_hz, strike_times_s, syllables
 
 __all__ = ["Canvas", "Motion", "Sprites", "actor_motion", "actor_sprites"]
 
@@ -87,7 +87,7 @@ class Canvas:
 Drawer = Callable[[Canvas, float, np.ndarray, np.ndarray], None]
 
 
-def table(draw: Drawer, size_px: int, seed: int, poses: int = POSES) -> Sprites:
+def draw_poses(draw: Drawer, size_px: int, seed: int, poses: int = POSES) -> Sprites:
     """All poses of an object. `draw(canvas, pose, colours (6, 3), shape (6,) in [0, 1])` paints one."""
     rng = np.random.default_rng([seed, 50])
     colours, shape, mirrored = rng.uniform(0.05, 1, (6, 3)), rng.random(6), bool(rng.random() < 0.5)
@@ -104,7 +104,7 @@ def table(draw: Drawer, size_px: int, seed: int, poses: int = POSES) -> Sprites:
 
 def actor_sprites(actor: Actor) -> Sprites:
     """The poses of a class's object."""
-    return table(_DRAWERS[actor.label], actor.size_px, actor.seed)
+    return draw_poses(_DRAWERS[actor.label], actor.size_px, actor.seed)
 
 
 def _arm(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) -> tuple[float, float]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8
 
-from avloc.demo.script import HEIGHT, WIDTH, Card, Shot
+from avloc.demo.plans import HEIGHT, WIDTH, Card, Shot
 
-__all__ = ["Camera", "Painted", "paint_card", "paint_scene", "value_noise"]
+__all__ = ["Background", "Camera", "paint_card", "paint_scene", "value_noise"]
 
 FINE = 2
 MARGIN = 1.3
@@ -52,7 +52,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Painted:
+class Background:
     """A shot's background: one 32-bit number a point, so that one lookup moves a whole colour."""
 
     points: Shaped[np.ndarray, " n"]
@@ -92,7 +92,7 @@ def value_noise(
     return across[iy] * (1 - fy[:, None]) + across[iy + 1] * fy[:, None]
 
 
-def paint_scene(shot: Shot) -> Painted:
+def paint_scene(shot: Shot) -> Background:
     """Paints a shot's background; about 20 ms."""
     rng = np.random.default_rng([shot.seed, 40])
     picture, sway_px = _SCENES[shot.kind](rng)
@@ -102,7 +102,7 @@ def paint_scene(shot: Shot) -> Painted:
     light = np.zeros((2, 4))
     light[0] = rng.uniform(0.01, 0.14), rng.uniform(0.15, 0.9), rng.uniform(0, 6.28), rng.uniform(0, 0.05)
     light[1] = rng.uniform(0, 6.28, 4)
-    return Painted(points.view(np.uint32).ravel(), sway_px, Camera.random(rng), light)
+    return Background(points.view(np.uint32).ravel(), sway_px, Camera.random(rng), light)
 
 
 def _rgb(rng: np.random.Generator, low: float = 0.15, high: float = 0.9) -> Float[np.ndarray, " 3"]:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from avloc.demo.rhythm import Syllable, rev_hz, strike_times_s, syllables
-from avloc.demo.script import Extra, Happening
+from avloc.demo.plans import Extra, Happening
+from avloc.demo.timing import Syllable, rev_hz, strike_times_s, syllables
 
-__all__ = ["action_sound", "add_at", "filtered", "noise_sound", "normalized", "pluck", "speech"]
+__all__ = ["action_sound", "add_at", "distractor_sound", "filtered", "normalized", "pluck", "speech"]
 
 Sound = Float[np.ndarray, " n"]
 Ratios = tuple[float, ...]
@@ -44,7 +44,7 @@ def action_sound(happening: Happening, rate_hz: int) -> Sound:
         sound = _engine(happening, rate_hz)
     else:
         sound = _struck(happening, rate_hz)
-    return _faded(normalized(_fitted(sound, count)), rate_hz)
+    return _faded(normalized(_padded(sound, count)), rate_hz)
 
 
 def normalized(sound: Sound) -> Sound:
@@ -66,7 +66,7 @@ def _fast_length(count: int) -> int:
     return power * 3 // 4 if power * 3 // 4 >= count else power
 
 
-def _fitted(sound: Sound, count: int) -> Float[np.ndarray, " count"]:
+def _padded(sound: Sound, count: int) -> Float[np.ndarray, " count"]:
     return np.pad(sound[:count], (0, max(0, count - len(sound))))
 
 
@@ -193,12 +193,12 @@ def pluck(rng: np.random.Generator, rate_hz: int, pitch_hz: float, length_s: flo
     return string.ravel()
 
 
-def noise_sound(extra: Extra, rate_hz: int) -> Sound:
+def distractor_sound(extra: Extra, rate_hz: int) -> Sound:
     """A distractor's sound, (n,) for its length."""
     rng = np.random.default_rng([extra.seed, 23])
     count = round((extra.end_s - extra.start_s) * rate_hz)
-    sound = _NOISES[extra.kind](rng, count, rate_hz)
-    return _faded(normalized(_fitted(sound, count)), rate_hz)
+    sound = _DISTRACTORS[extra.kind](rng, count, rate_hz)
+    return _faded(normalized(_padded(sound, count)), rate_hz)
 
 
 def _repeated(
@@ -258,7 +258,7 @@ def _siren(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
     return np.tanh(2 * np.sin(2 * np.pi * np.cumsum(pitch_hz) / rate_hz))
 
 
-_NOISES: dict[str, Callable[[np.random.Generator, int, int], Sound]] = {
+_DISTRACTORS: dict[str, Callable[[np.random.Generator, int, int], Sound]] = {
     "pluck": _plucks,
     "beeps": _beeps,
     "chirps": _chirps,

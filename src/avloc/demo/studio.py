@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from avloc.demo.beds import sound_track
-from avloc.demo.script import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, plan
-from avloc.demo.stage import Stage
+from avloc.demo.frames import FrameRenderer
+from avloc.demo.plans import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, plan
+from avloc.demo.soundtrack import sound_track
 from avloc.errors import InputError
 from avloc.media.encode import write_video
 from avloc.system.atomic import atomic_write, make_folder
@@ -55,7 +55,7 @@ def render(
     """Renders the demo set; videos that are there, complete and of the same plan are kept.
 
     Takes about 50 s of processor time, spread over the workers, and 37 MB. Processes are started afresh ("spawn"),
-    so a script that calls this with more than one worker needs the usual `if __name__ == "__main__":`.
+    so a demo_plan that calls this with more than one worker needs the usual `if __name__ == "__main__":`.
 
     Args:
         folder: where to; made if it is not there.
@@ -72,17 +72,17 @@ def render(
         raise InputError(
             f"counts cannot be negative and workers not below 1, got {workers=}, {train=}, {background=}, {test=}"
         )
-    script = plan(seed, train, background, test)
+    demo_plan = plan(seed, train, background, test)
     found = DemoSet(folder / "videos", folder / "labels.csv", folder / "ground_truth.json", folder / "details.json")
-    _prepare(found.videos, script)
-    jobs = [(video, found.videos / f"{video.video_id}.mp4") for video in script.videos]
+    _prepare(found.videos, demo_plan)
+    jobs = [(video, found.videos / f"{video.video_id}.mp4") for video in demo_plan.videos]
     todo = [(video, path) for video, path in jobs if not _is_done(video, path)]
     for done, _ in enumerate(_rendered(todo, workers), start=len(jobs) - len(todo) + 1):
         if progress is not None:
             progress(done, len(jobs))
-    atomic_write(found.labels, _labels_csv(script))
-    atomic_write(found.ground_truth, json.dumps(_ground_truth(script), indent=1) + "\n")
-    atomic_write(found.details, json.dumps(_details(script), indent=1) + "\n")
+    atomic_write(found.labels, _labels_csv(demo_plan))
+    atomic_write(found.ground_truth, json.dumps(_ground_truth(demo_plan), indent=1) + "\n")
+    atomic_write(found.details, json.dumps(_details(demo_plan), indent=1) + "\n")
     return found
 
 
@@ -92,7 +92,7 @@ def render_video(video: VideoPlan, path: Path) -> None:
     Raises:
         InputError, MediaError: as `write_video`.
     """
-    stage = Stage(video)
+    stage = FrameRenderer(video)
     frames = (stage.frame(index) for index in range(video.frame_count))
     audio = sound_track(video) if video.has_audio else None
     write_video(path, frames, FRAME_RATE, audio, AUDIO_RATE_HZ, crf=25, metadata={"comment": _fingerprint(video)})
@@ -114,10 +114,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _prepare(videos: Path, script: DemoPlan) -> None:
+def _prepare(videos: Path, demo_plan: DemoPlan) -> None:
     """Makes the folder. Videos of someone else in it would be taken for the demo's, so they are an error."""
     make_folder(videos, "the videos")
-    expected = {f"{video.video_id}.mp4" for video in script.videos}
+    expected = {f"{video.video_id}.mp4" for video in demo_plan.videos}
     others = sorted(p.name for p in videos.glob("[!.]*") if p.name not in expected)
     if others:
         raise InputError(
@@ -143,12 +143,12 @@ def _is_done(video: VideoPlan, path: Path) -> bool:
         return False
 
 
-def _labels_csv(script: DemoPlan) -> str:
-    rows = [[video.video_id, ";".join(video.labels), video.subset] for video in script.videos]
+def _labels_csv(demo_plan: DemoPlan) -> str:
+    rows = [[video.video_id, ";".join(video.labels), video.subset] for video in demo_plan.videos]
     return csv_text([["video", "labels", "subset"], *rows])
 
 
-def _ground_truth(script: DemoPlan) -> dict[str, Any]:
+def _ground_truth(demo_plan: DemoPlan) -> dict[str, Any]:
     subsets = {"train": "training", "test": "validation"}  # as in the field, the tested subset is called validation
     database = {
         video.video_id: {
@@ -156,14 +156,14 @@ def _ground_truth(script: DemoPlan) -> dict[str, Any]:
             "duration": float(video.duration_s),
             "annotations": [{"segment": [h.start_s, h.end_s], "label": h.label} for h in video.happenings],
         }
-        for video in script.videos
+        for video in demo_plan.videos
     }
-    return {"version": f"avloc demo, seed {script.seed}", "taxonomy": [], "database": database}
+    return {"version": f"avloc demo, seed {demo_plan.seed}", "taxonomy": [], "database": database}
 
 
-def _details(script: DemoPlan) -> dict[str, Any]:
+def _details(demo_plan: DemoPlan) -> dict[str, Any]:
     videos = {
         video.video_id: {**asdict(video), "duration_s": float(video.duration_s), "labels": video.labels}
-        for video in script.videos
+        for video in demo_plan.videos
     }
-    return {"seed": script.seed, "classes": script.classes, "videos": videos}
+    return {"seed": demo_plan.seed, "classes": demo_plan.classes, "videos": videos}

@@ -29,7 +29,7 @@ AUDIO_RATE_HZ = 16_000
 # drumming and hammering look alike; hammering and bell ringing sound alike, and so do the two engines
 CLASSES = ("bell ringing", "drumming", "engine revving", "hammering", "lawn mowing", "talking")
 CONDITIONS = ("normal", "silent", "hidden", "faint")
-CONDITION_DECK = ("normal",) * 9 + ("silent",) * 3 + ("hidden",) * 3 + ("faint",) * 2
+CONDITION_MIX = ("normal",) * 9 + ("silent",) * 3 + ("hidden",) * 3 + ("faint",) * 2
 
 SCENES = ("meadow", "street", "room", "workshop", "seaside", "stage")
 BEDS = ("quiet", "music", "pad", "wind", "traffic", "crowd")
@@ -168,56 +168,56 @@ def plan(seed: int = 0, train: int = 52, background: int = 5, test: int = 24) ->
 
 def _subset(rng: np.random.Generator, subset: str, labelled: int, background: int) -> list[VideoPlan]:
     """Videos with balanced classes, a third of them with two; one in each subset of 4 or more has no sound."""
-    casts = _casts(rng, labelled) + [()] * background
+    class_sets = _class_sets(rng, labelled) + [()] * background
     mute = int(rng.integers(labelled)) if labelled >= 4 else -1
-    conditions = _dealt(rng, CONDITION_DECK)
+    conditions = _shuffled_draws(rng, CONDITION_MIX)
     return [
-        _video(rng, f"{subset}_{index:03d}", subset, casts[k], has_audio=bool(k != mute), conditions=conditions)
-        for index, k in enumerate(rng.permutation(len(casts)))
+        _video(rng, f"{subset}_{index:03d}", subset, class_sets[k], has_audio=bool(k != mute), conditions=conditions)
+        for index, k in enumerate(rng.permutation(len(class_sets)))
     ]
 
 
-def _dealt(rng: np.random.Generator, deck: Sequence[str]) -> Iterator[str]:
+def _shuffled_draws(rng: np.random.Generator, deck: Sequence[str]) -> Iterator[str]:
     """Cards from a deck that is shuffled anew when it is used up, so that none is rare."""
     while True:
         yield from (str(card) for card in rng.permutation(np.array(deck)))
 
 
-def _casts(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
+def _class_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
     """Classes of each labelled video."""
-    dealt = _dealt(rng, CLASSES)
-    casts: list[tuple[str, ...]] = [(next(dealt),) for _ in range(count)]
+    dealt = _shuffled_draws(rng, CLASSES)
+    class_sets: list[tuple[str, ...]] = [(next(dealt),) for _ in range(count)]
     seconds = [next(dealt) for _ in range(round(count / 3))]
     for index in range(len(seconds)):
-        first = casts[index][0]
+        first = class_sets[index][0]
         second = next((label for label in seconds if label != first), None)
         if second is not None:
             seconds.remove(second)
-            casts[index] = (first, second)
-    return casts
+            class_sets[index] = (first, second)
+    return class_sets
 
 
 def _video(
     rng: np.random.Generator,
     video_id: str,
     subset: str,
-    cast: tuple[str, ...],
+    classes: tuple[str, ...],
     has_audio: bool,
     conditions: Iterator[str],
 ) -> VideoPlan:
     frame_count = int(rng.integers(20 * int(FRAME_RATE), 40 * int(FRAME_RATE) + 1))
     duration_s = float(frame_count / FRAME_RATE)
     open_set = subset == "test"
-    spans = _spans(rng, duration_s, len(cast)) if cast else []
+    spans = _spans(rng, duration_s, len(classes)) if classes else []
     bed = _bed(rng, open_set)
-    happenings = _happenings(rng, spans, cast, bed, has_audio, conditions)
+    happenings = _happenings(rng, spans, classes, bed, has_audio, conditions)
     return VideoPlan(
         video_id=video_id,
         subset=subset,
         frame_count=frame_count,
         has_audio=has_audio,
         happenings=happenings,
-        actors=_actors(rng, cast),
+        actors=_actors(rng, classes),
         shots=_shots(rng, duration_s, open_set),
         bed=bed,
         cards=_cards(rng, happenings, duration_s),
@@ -247,13 +247,13 @@ def _spans(rng: np.random.Generator, duration_s: float, at_least: int) -> list[t
 def _happenings(
     rng: np.random.Generator,
     spans: list[tuple[float, float]],
-    cast: tuple[str, ...],
+    classes: tuple[str, ...],
     bed: Bed,
     has_audio: bool,
     conditions: Iterator[str],
 ) -> tuple[Happening, ...]:
-    """Gives each interval a class (every class of the cast at least once) and a condition."""
-    labels = [*cast, *(str(rng.choice(cast)) for _ in range(len(spans) - len(cast)))]
+    """Gives each interval a class (every class of `classes` at least once) and a condition."""
+    labels = [*classes, *(str(rng.choice(classes)) for _ in range(len(spans) - len(classes)))]
     found = []
     for label, (start_s, end_s) in zip(rng.permutation(labels), spans, strict=True):
         condition = next(conditions) if has_audio else "silent"
@@ -264,11 +264,11 @@ def _happenings(
     return tuple(found)
 
 
-def _actors(rng: np.random.Generator, cast: tuple[str, ...]) -> tuple[Actor, ...]:
+def _actors(rng: np.random.Generator, classes: tuple[str, ...]) -> tuple[Actor, ...]:
     """One object a class, side by side; in some videos also one of another class that never does anything."""
-    names = list(cast)
-    if rng.random() < (0.12 if cast else 0.4):
-        names.append(str(rng.choice([label for label in CLASSES if label not in cast])))
+    names = list(classes)
+    if rng.random() < (0.12 if classes else 0.4):
+        names.append(str(rng.choice([label for label in CLASSES if label not in classes])))
     names = [str(name) for name in rng.permutation(names)] if names else []
     column_px = WIDTH / max(1, len(names))
     actors = []
@@ -276,7 +276,7 @@ def _actors(rng: np.random.Generator, cast: tuple[str, ...]) -> tuple[Actor, ...
         size_px = int(rng.integers(48, 97) if len(names) == 1 else rng.integers(44, 73))
         x_px = (index + 0.5) * column_px + rng.uniform(-0.2, 0.2) * column_px
         y_px = rng.uniform(0.5, 0.72) * HEIGHT
-        there = label not in cast or bool(rng.random() < 0.45)
+        there = label not in classes or bool(rng.random() < 0.45)
         actors.append(Actor(label, round(x_px, 1), round(float(y_px), 1), size_px, there, _seed(rng)))
     return tuple(actors)
 

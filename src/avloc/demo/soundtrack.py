@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from avloc.demo.script import AUDIO_RATE_HZ, Bed, VideoPlan
-from avloc.demo.sounds import action_sound, add_at, filtered, noise_sound, normalized, pluck, speech
+from avloc.demo.plans import AUDIO_RATE_HZ, Bed, VideoPlan
+from avloc.demo.sounds import action_sound, add_at, distractor_sound, filtered, normalized, pluck, speech
 
-__all__ = ["bed_sound", "sound_track"]
+__all__ = ["background_sound", "sound_track"]
 
 Sound = Float[np.ndarray, " n"]
 USUAL_LEVEL = 0.1
@@ -28,12 +28,12 @@ def sound_track(video: VideoPlan, rate_hz: int = AUDIO_RATE_HZ) -> Float32[np.nd
     """
     count = round(video.duration_s * rate_hz)
     rng = np.random.default_rng([video.seed, 30])
-    total = _gain(video.bed.level_db) * bed_sound(video.bed, count, rate_hz)
+    total = _gain(video.bed.level_db) * background_sound(video.bed, count, rate_hz)
     for happening in video.happenings:
         if happening.condition != "silent":
             add_at(total, happening.start_s, _gain(happening.level_db) * action_sound(happening, rate_hz), rate_hz)
     for extra in video.noises:
-        add_at(total, extra.start_s, _gain(extra.level_db) * noise_sound(extra, rate_hz), rate_hz)
+        add_at(total, extra.start_s, _gain(extra.level_db) * distractor_sound(extra, rate_hz), rate_hz)
     hiss = _gain(rng.uniform(-48, -34)) * rng.normal(0, 1, count)  # every microphone has some
     return np.tanh(_gain(rng.uniform(-5, 4)) * USUAL_LEVEL * (total + hiss)).astype(np.float32)
 
@@ -42,25 +42,25 @@ def _gain(level_db: float) -> float:
     return float(10 ** (level_db / 20))
 
 
-def bed_sound(bed: Bed, count: int, rate_hz: int) -> Sound:
+def background_sound(bed: Bed, count: int, rate_hz: int) -> Sound:
     """`count` samples of a background, never the same twice."""
     rng = np.random.default_rng([bed.seed, 31])
-    return normalized(_BEDS[bed.kind](rng, count, rate_hz))
+    return normalized(_BACKGROUNDS[bed.kind](rng, count, rate_hz))
 
 
-def _slow(rng: np.random.Generator, count: int, rate_hz: int, every_s: float, low: float, high: float) -> Sound:
+def _random_level(rng: np.random.Generator, count: int, rate_hz: int, every_s: float, low: float, high: float) -> Sound:
     """A wandering level between `low` and `high`, with a new aim every few seconds."""
     knots = int(count / rate_hz / every_s) + 2
     return np.interp(np.arange(count) / rate_hz, np.arange(knots) * every_s, rng.uniform(low, high, knots))
 
 
-def _coloured(rng: np.random.Generator, count: int, rate_hz: int, slope: float, low_hz: float) -> Sound:
+def _coloured_noise(rng: np.random.Generator, count: int, rate_hz: int, slope: float, low_hz: float) -> Sound:
     """Noise that falls off as f^-slope above `low_hz`."""
     return filtered(rng.normal(0, 1, count), rate_hz, lambda f: 1 / (1 + (f / low_hz) ** 2) ** (slope / 2))
 
 
 def _quiet(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    return _coloured(rng, count, rate_hz, 0.5, 500)
+    return _coloured_noise(rng, count, rate_hz, 0.5, 500)
 
 
 def _music(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
@@ -98,15 +98,15 @@ def _pad(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 
 
 def _wind(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    low, high = _coloured(rng, count, rate_hz, 2, 150), _coloured(rng, count, rate_hz, 2, 700)
-    gusts, hisses = _slow(rng, count, rate_hz, 1.5, 0.3, 1), _slow(rng, count, rate_hz, 0.8, 0, 0.7)
+    low, high = _coloured_noise(rng, count, rate_hz, 2, 150), _coloured_noise(rng, count, rate_hz, 2, 700)
+    gusts, hisses = _random_level(rng, count, rate_hz, 1.5, 0.3, 1), _random_level(rng, count, rate_hz, 0.8, 0, 0.7)
     return gusts * normalized(low) + hisses * normalized(high)
 
 
 def _traffic(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
     """A rumble, and now and then something that drives past."""
-    sound = normalized(_coloured(rng, count, rate_hz, 2.5, 120))
-    near = normalized(_coloured(rng, count, rate_hz, 1.5, 900))
+    sound = normalized(_coloured_noise(rng, count, rate_hz, 2.5, 120))
+    near = normalized(_coloured_noise(rng, count, rate_hz, 1.5, 900))
     times_s = np.arange(count) / rate_hz
     for _ in range(int(rng.integers(2, 6))):
         middle_s, width_s = rng.uniform(0, count / rate_hz), rng.uniform(0.6, 1.8)
@@ -136,13 +136,13 @@ def _rain(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 def _hum(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
     """A fan or a refrigerator: steady harmonics of the mains, a little noise."""
     times_s, mains_hz = np.arange(count) / rate_hz, rng.choice([50.0, 60.0])
-    sound = 0.3 * normalized(_coloured(rng, count, rate_hz, 1.5, 300))
+    sound = 0.3 * normalized(_coloured_noise(rng, count, rate_hz, 1.5, 300))
     for order in (1, 2, 3, 4, 6, 8, 12):
         sound += rng.uniform(0.2, 1) / order**0.7 * np.sin(2 * np.pi * order * mains_hz * times_s + order)
-    return sound * _slow(rng, count, rate_hz, 3, 0.7, 1)
+    return sound * _random_level(rng, count, rate_hz, 3, 0.7, 1)
 
 
-_BEDS: dict[str, Callable[[np.random.Generator, int, int], Sound]] = {
+_BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], Sound]] = {
     "quiet": _quiet,
     "music": _music,
     "pad": _pad,

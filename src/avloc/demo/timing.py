@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from avloc.demo.script import Happening
+from avloc.demo.plans import Happening
 
 __all__ = ["Syllable", "rev_hz", "strike_times_s", "syllables"]
 

@@ -11,15 +11,15 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from avloc.demo.actors import Canvas, Drawer, Sprites, table
-from avloc.demo.script import HEIGHT, WIDTH, Extra
+from avloc.demo.actors import Canvas, Drawer, Sprites, draw_poses
+from avloc.demo.plans import HEIGHT, WIDTH, Extra
 
-__all__ = ["Mover"]
+__all__ = ["Distractor"]
 
 Path = Callable[[np.random.Generator, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-class Mover:
+class Distractor:
     """One distractor, with its whole way laid out when it is made.
 
     Args:
@@ -35,8 +35,8 @@ class Mover:
             self.specks = rng.random((int(rng.integers(25, 90)), 4))
             self.tint = rng.uniform(120, 255, 3).astype(np.float32)
         else:
-            draw, path = _MOVERS[extra.kind]
-            self.sprites = table(draw, int(rng.integers(18, 44)), extra.seed)
+            draw, path = _DISTRACTORS[extra.kind]
+            self.sprites = draw_poses(draw, int(rng.integers(18, 44)), extra.seed)
             local_s = np.clip(times_s - extra.start_s, 0, extra.end_s - extra.start_s)
             self.x_px, self.y_px, self.pose = path(rng, local_s)
             share = local_s / (extra.end_s - extra.start_s)
@@ -58,7 +58,7 @@ class Mover:
         if self.sprites is None:
             self._scatter(frame, time_s)
             return
-        x_px, y_px = on_screen(float(self.x_px[index]), float(self.y_px[index]), camera)
+        x_px, y_px = to_screen(float(self.x_px[index]), float(self.y_px[index]), camera)
         self.sprites.paste(frame, float(self.pose[index]) % 1, x_px, y_px, light)
 
     def _scatter(self, frame: Float32[np.ndarray, "h w 3"], time_s: float) -> None:
@@ -70,7 +70,7 @@ class Mover:
             frame[rows + down, columns + right] = 0.35 * frame[rows + down, columns + right] + 0.65 * self.tint
 
 
-def on_screen(x_px: float, y_px: float, camera: tuple[float, float, float]) -> tuple[float, float]:
+def to_screen(x_px: float, y_px: float, camera: tuple[float, float, float]) -> tuple[float, float]:
     """Where the camera shows a place."""
     shift_x, shift_y, zoom = camera
     return (x_px - WIDTH / 2 - shift_x) * zoom + WIDTH / 2, (y_px - HEIGHT / 2 - shift_y) * zoom + HEIGHT / 2
@@ -147,7 +147,7 @@ def _hover(rng: np.random.Generator, times_s: np.ndarray) -> tuple[np.ndarray, n
 
 
 _CROSSING = ("ball", "bird", "walker")
-_MOVERS: dict[str, tuple[Drawer, Path]] = {
+_DISTRACTORS: dict[str, tuple[Drawer, Path]] = {
     "ball": (_draw_ball, _bounce),
     "bird": (_draw_bird, _fly),
     "balloon": (_draw_balloon, _rise),
