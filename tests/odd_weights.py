@@ -1,5 +1,5 @@
-"""Weights made on the spot: deterministic ones for golden values, random files of the published names and shapes, and
-tiny models of the hub's families."""
+"""Weights for tests: deterministic ones for golden values, random files with the published names and shapes, and tiny
+models of the Hugging Face families."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 
 def det_weights(keys: Iterable[tuple[str, tuple[int, ...]]], seed: int) -> dict[str, torch.Tensor]:
-    """The recipe of golden/README.md."""
+    """Deterministic weights, as specified in golden/README.md."""
     state = {}
     for i, (key, shape) in enumerate(keys):
         state[key] = torch.from_numpy(
@@ -40,7 +40,7 @@ def shapes(module: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def quick_state(module: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights of the right names and shapes, quickly, such that activations stay in range."""
+    """Random weights with the right names and shapes, generated fast, scaled so that activations stay in range."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for key, shape in shapes(module):
@@ -49,13 +49,13 @@ def quick_state(module: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
         values = torch.empty(shape).uniform_(-1, 1, generator=generator)
         if len(shape) > 1:
             state[key] = values * (6 / float(np.prod(shape[1:]))) ** 0.5
-        else:  # near 1 where it multiplies: numbers that shrink from layer to layer become denormal, and slow
+        else:  # scales near 1: values that shrink from layer to layer become denormal, which is slow
             state[key] = values * 0.1 + float(key.endswith((".weight", "running_var")))
     return state
 
 
 def tiny_hub_folder(family: str, folder: Path) -> Any:
-    """A model of a family, small and random, saved as the hub's repositories are; returns the model."""
+    """Save a small random model of a family in the hub's format; returns the model."""
     import transformers as hf
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The weight-free backbones: what their channels say, and what they do not react to."""
+"""The weight-free backbones: what their channels measure, and their invariances."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tone(frequency_hz: float, length_s: float = 1.0, level: float = 0.5) -> np.n
 
 
 def texture(seed: int = 0, grain: int = 8, margin: int = 32) -> np.ndarray:
-    """A smooth random grey picture, larger than a frame by `margin` on each side."""
+    """A smooth random grey image, larger than a frame by `margin` on each side."""
     rng = np.random.default_rng(seed)
     shape = ((HEIGHT + 2 * margin) // grain + 2, (WIDTH + 2 * margin) // grain + 2)
     coarse = rng.uniform(30, 220, shape)
@@ -41,14 +41,14 @@ def texture(seed: int = 0, grain: int = 8, margin: int = 32) -> np.ndarray:
     return top * (1 - fr) + low * fr
 
 
-def snippet(pictures: list[np.ndarray]) -> np.ndarray:
-    """Grey pictures -> a batch of one snippet."""
-    grey = np.clip(np.stack(pictures), 0, 255).astype(np.uint8)
+def snippet(frames: list[np.ndarray]) -> np.ndarray:
+    """Grey frames -> a batch of one snippet."""
+    grey = np.clip(np.stack(frames), 0, 255).astype(np.uint8)
     return np.repeat(grey[None, ..., None], 3, axis=-1)
 
 
 def panned(steps: list[tuple[int, int]]) -> np.ndarray:
-    """A camera that looks at a texture; (x, y) is how far the picture has moved right and down."""
+    """A camera panning over a texture; (x, y) is the shift of the image, right and down."""
     world = texture()
     return snippet([world[32 - y : 32 - y + HEIGHT, 32 - x : 32 - x + WIDTH] for x, y in steps])
 
@@ -158,11 +158,11 @@ def test_appearance_of_a_picture_at_rest_is_nothing() -> None:
 
 def test_appearance_has_the_colours_of_what_moves_alone() -> None:
     batch = np.zeros((1, 12, HEIGHT, WIDTH, 3), np.uint8)
-    batch[:, :, 64:, :32] = (0, 0, 255)  # rests
+    batch[:, :, 64:, :32] = (0, 0, 255)  # static
     for k in range(12):
         batch[:, k, 10:30, 10 + 6 * k : 20 + 6 * k] = (255, 0, 0)
     histogram = Appearance()(batch)[0][520:] ** 2
-    assert histogram[3 * 16] > 0.3  # red, where it arrives; black where it left
+    assert histogram[3 * 16] > 0.3  # red where it arrives, black where it leaves
     assert histogram[3] == 0  # blue
     assert 0.9 < histogram.sum() <= 1
 
@@ -172,7 +172,7 @@ def test_appearance_takes_out_the_camera_and_the_light() -> None:
     pan = Appearance()(panned([(3 * k, -2 * k) for k in range(6)]))[0]
     light = Appearance()(snippet([texture()[32:-32, 32:-32] * 0.6 + 8 * k for k in range(6)]))[0]
     assert np.abs(still[:520]).max() < 1e-4
-    assert pan[512] == pytest.approx(3 / 4, abs=0.1)  # whole pixels, and profiles blur: one in five may be one off
+    assert pan[512] == pytest.approx(3 / 4, abs=0.1)  # whole pixels: blurred profiles may put one in five off by one
     assert pan[513] == pytest.approx(-2 / 4, abs=0.1)
     assert pan[514] == pytest.approx(np.hypot(3, 2) / 4, abs=0.1)
     too_fast = Appearance()(panned([(9 * k - 20, 0) for k in range(6)]))[0]
@@ -183,7 +183,7 @@ def test_appearance_takes_out_the_camera_and_the_light() -> None:
 
 
 def moving(x: int, y: int, shape: str, frames: int = 8) -> np.ndarray:
-    """A striped box or a disc that swings 6 pixels to and fro at (x, y)."""
+    """A striped box or a disc at (x, y) that oscillates by 6 pixels."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     pictures = []
     for k in range(frames):
@@ -201,7 +201,7 @@ def test_appearance_knows_a_thing_by_its_looks_and_not_by_its_place() -> None:
         return float(np.linalg.norm(rows[a] - rows[b]))
 
     assert rows["box", 32].max() > 0.5
-    for shape in ("box", "disc"):  # 48 pixels are whole cells, so the place changes nothing at all
+    for shape in ("box", "disc"):  # a shift of 48 pixels is a whole number of cells, so it changes nothing
         assert gap((shape, 32), (shape, 80)) < 0.05 * gap(("box", 32), ("disc", 32))
 
 
@@ -212,7 +212,7 @@ def test_appearance_of_one_picture_is_nothing() -> None:
 def test_drift_needs_most_of_the_picture_to_move() -> None:
     rng = np.random.default_rng(0)
     scene = np.cumsum(rng.normal(0, 0.05, 140)).astype(np.float32)
-    moved = np.stack([scene[6:134], scene[4:132]])[None]  # what was at i is at i + 2
+    moved = np.stack([scene[6:134], scene[4:132]])[None]  # shifted by 2
     assert drift_px(moved).tolist() == [[2]]
     alone = np.zeros((1, 2, 128), np.float32)
     alone[0, 0, 20:40], alone[0, 1, 24:44] = 1, 1
@@ -234,7 +234,7 @@ def test_a_clip_of_half_a_minute_takes_well_under_a_second(tmp_path: Path) -> No
     assert features.audio is not None
     assert features.visual.shape == (30, 584)
     assert features.audio.shape == (30, 256)
-    assert seconds < 2.0  # 0.3 on the machine it was written on; shape checks are on here, and machines differ
+    assert seconds < 2.0  # 0.3 on the reference machine; shape checks are on here, and machines differ
     half = extract_features(media, visual, audio, Fraction(1, 2))
     assert half.visual is not None
     assert half.visual.shape == (60, 584)

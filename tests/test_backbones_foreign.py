@@ -1,4 +1,4 @@
-"""Backbones of other packages: the example of docs/backbones.md, and packages that are broken."""
+"""Backbones from other packages: the example of docs/backbones.md, and broken packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "backbones.md"
 
 
 def install(folder: Path, module: str, code: str, entry: str) -> None:
-    """What `pip install` of a one-file package leaves behind."""
+    """Write the files that `pip install` of a one-file package writes."""
     (folder / f"{module}.py").write_text(code, encoding="utf-8")
     info = folder / f"{module}-1.0.dist-info"
     info.mkdir()
@@ -29,7 +29,7 @@ def install(folder: Path, module: str, code: str, entry: str) -> None:
 
 
 def search_path(site: Path) -> str:
-    """PYTHONPATH for a subprocess that sees the packages in `site` besides what this process was given."""
+    """PYTHONPATH for a subprocess: the packages in `site`, then this process's own path."""
     return os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
 
 
@@ -65,10 +65,10 @@ def _avloc(arguments: list[str], environment: dict[str, str]) -> str:
     ("code", "entry", "message"),
     [
         ("import nowhere", "odd = {m}:Odd", "does not import: ModuleNotFoundError"),
-        ("class Odd: name = 'even'", "odd = {m}:Odd", "backbone 'odd': its own name is 'even'"),
-        ("class Odd: name, modality = 'odd', 'audio'", "odd = {m}:Odd", "does not keep the protocol"),
-        ("class Odd: name, modality = 'odd', 'smell'", "odd = {m}:Odd", "does not keep the protocol"),
-        ("", "logmel = {m}:Odd", "'logmel' takes the name of another backbone"),
+        ("class Odd: name = 'even'", "odd = {m}:Odd", "backbone 'odd': its `name` is 'even'"),
+        ("class Odd: name, modality = 'odd', 'audio'", "odd = {m}:Odd", "does not implement the protocol"),
+        ("class Odd: name, modality = 'odd', 'smell'", "odd = {m}:Odd", "does not implement the protocol"),
+        ("", "logmel = {m}:Odd", "'logmel' has the name of another backbone"),
     ],
 )
 def test_broken_packages_are_named(
@@ -80,5 +80,5 @@ def test_broken_packages_are_named(
     with pytest.raises(InputError, match=message):
         load_backbone("odd")
     if "logmel" not in entry:
-        assert "odd" in all_backbones()  # listed, and the others still work
+        assert "odd" in all_backbones()  # listed, and the other backbones still load
         assert load_backbone("logmel").name == "logmel"

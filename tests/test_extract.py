@@ -1,4 +1,4 @@
-"""Whole files to features: grid, windows, missing sound, broken files, memory, and the real clips."""
+"""Features of whole files: grid, windows, missing audio, damaged files, memory, and real clips."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_third_of_a_second_is_one_snippet(tmp_path: Path) -> None:
     features = extract_features(probe(path), Brightness(10), Loudness())
     assert features.grid.count == 1
     assert features.visual is not None
-    assert (features.visual[0] > 150).tolist() == [False, False] + [True] * 8  # the last picture is repeated
+    assert (features.visual[0] > 150).tolist() == [False, False] + [True] * 8  # the last frame is repeated
     assert features.audio is not None
     assert features.audio[0, 1] == pytest.approx(0.2, abs=0.001)
 
@@ -133,7 +133,7 @@ print(features.grid.count, int(peak_kib) // 1024)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's count of the process's memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the process's memory from Linux's /proc")
 def test_twenty_minutes_need_no_more_memory_than_one(tmp_path: Path) -> None:
     peaks = {}
     for length_s in (60, 1200):
@@ -149,7 +149,7 @@ def test_twenty_minutes_need_no_more_memory_than_one(tmp_path: Path) -> None:
         printed = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
         count, peaks[length_s] = map(int, printed.split())
         assert count == length_s
-    assert peaks[1200] - peaks[60] < 12, peaks  # in MiB; the sound alone would be 73 more
+    assert peaks[1200] - peaks[60] < 12, peaks  # in MiB; the audio alone would add 73
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the real clips")

@@ -1,4 +1,4 @@
-"""Many videos: workers that die, shards, what is done already, the manifest, and the .npy layout."""
+"""Many videos: crashing workers, shards, finished videos, the manifest, and the .npy layout."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fatal:
     name, modality, size, licence, weights = "fatal", "visual", 1, "none", None
     frame_rate, frames_per_snippet, frame_size = Fraction(2), None, (8, 8)
     def __call__(self, batch):
-        if batch.mean() > 200:  # a white video kills
+        if batch.mean() > 200:  # a white video crashes the process
             os._exit(9)
         return np.zeros((len(batch), 1), np.float32)
 """
@@ -87,12 +87,12 @@ def test_the_manifest_lists_every_video(videos: Path, tmp_path: Path) -> None:
     assert set(again.skipped) == {"mute", "v0", "v3", "v4", "v5"}
     assert (out / "v0.safetensors").stat().st_mtime_ns == made
     assert _facts(read_manifest(out)) == _facts(rows)
-    assert read_manifest(out)["v0"].seconds == row.seconds  # remembered from the first run
+    assert read_manifest(out)["v0"].seconds == row.seconds  # kept from the first run
     for path in out.glob("manifest*"):
         path.unlink()
     (videos / "broken.mkv").unlink()
     extract_all(find_media(videos), out, OPTIONS)
-    assert read_manifest(out)["v0"].snippets == 1  # filled in from the files
+    assert read_manifest(out)["v0"].snippets == 1  # recovered from the feature files
     assert not (out / "failures.csv").exists()
 
 
@@ -174,7 +174,7 @@ def test_nothing_starts_when_nothing_can_work(videos: Path, tmp_path: Path, monk
     monkeypatch.setenv("AVLOC_CACHE", str(tmp_path / "cache"))
     paths = find_media(videos)
     for change, words in (
-        ({"audio": "vggish"}, r"vggish-10086976\.pth are not here"),
+        ({"audio": "vggish"}, r"vggish-10086976\.pth cannot be downloaded"),
         ({"visual": "vggish"}, "expected a backbone for visual, 'vggish' is for audio"),
         ({"visual": None, "audio": None}, "both none"),
         ({"weights": {"vgish": "x"}}, "--weights vgish: no selected backbone has weights of that name"),
@@ -182,7 +182,7 @@ def test_nothing_starts_when_nothing_can_work(videos: Path, tmp_path: Path, monk
     ):
         with pytest.raises(InputError, match=words):
             extract_all(paths, tmp_path / "out", OPTIONS.model_copy(update=change))
-        with pytest.raises(InputError, match=words):  # a cluster's driver finds out as well, without loading anything
+        with pytest.raises(InputError, match=words):  # the driver of a cluster checks too, without loading anything
             check_options(OPTIONS.model_copy(update=change), load=False)
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
@@ -213,7 +213,7 @@ def test_npy_files_for_other_peoples_code(videos: Path, tmp_path: Path) -> None:
     (out / "v0_logmel.npy").unlink()
     assert extract_all(paths, out, OPTIONS, layout="npy").done == ("v0",)
     (out / "v0_logmel.npy").write_bytes(b"")
-    with pytest.raises(FormatError, match=r"v0\.json: it and its \.npy files do not make features"):
+    with pytest.raises(FormatError, match=r"v0\.json: expected it and its \.npy files to be consistent"):
         load_npy(out, "v0")
     with pytest.raises(InputError, match="extract it with --layout npy"):
         load_npy(out, "v9")
@@ -252,4 +252,4 @@ def test_features_of_other_weights_are_not_mixed(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match=r"extracted with the weights a\.pth.*requested other weights"):
         extract_all([tmp_path / "v0.mp4"], out, other)
     away = options.model_copy(update={"weights": {}})
-    assert extract_all([tmp_path / "v0.mp4"], out, away).skipped == ("v0",)  # nothing to compare with, nothing to do
+    assert extract_all([tmp_path / "v0.mp4"], out, away).skipped == ("v0",)  # no weights to compare with

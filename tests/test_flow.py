@@ -1,4 +1,4 @@
-"""Optical flow: units, direction, and what is said when OpenCV or its contrib modules are missing."""
+"""Optical flow: units, direction, and errors if OpenCV or its contrib modules are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ cv2 = pytest.importorskip("cv2")
 
 
 def moved(dx: int, dy: int) -> np.ndarray:
-    """Two grey pictures of a smooth texture that moves right by `dx` and down by `dy` pixels."""
+    """Two grey frames of a smooth texture that moves right by `dx` and down by `dy` pixels."""
     coarse = np.random.default_rng(0).integers(0, 256, (20, 24)).astype(np.float32)
     world = cv2.GaussianBlur(cv2.resize(coarse, (192, 160), interpolation=cv2.INTER_CUBIC), (0, 0), 2)
     world = np.clip(world, 0, 255).astype(np.uint8)
@@ -38,9 +38,9 @@ def test_no_pair_no_flow() -> None:
 
 
 def test_grey_is_luma() -> None:
-    picture = np.zeros((1, 2, 2, 3), np.uint8)
-    picture[0, 0, 0], picture[0, 0, 1], picture[0, 1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    assert grey(picture)[0].tolist() == [[76, 150], [29, 0]]
+    frame = np.zeros((1, 2, 2, 3), np.uint8)
+    frame[0, 0, 0], frame[0, 0, 1], frame[0, 1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    assert grey(frame)[0].tolist() == [[76, 150], [29, 0]]
 
 
 def test_missing_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The hub's families: tiny random models in local folders, cropped and normalised by us, without torchvision."""
+"""Hugging Face families: tiny random models in local folders, with our crop and normalisation, without torchvision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avloc.features.video import extract_features
 from avloc.media.probe import probe
 from odd_weights import tiny_hub_folder, write_preprocessor
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported
+os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub at import
 pytest.importorskip("transformers")
 SIZES = {"clip": 12, "siglip": 16, "dinov2": 16, "videomae": 16, "vjepa2": 24, "ast": 16, "clap": 12}
 
@@ -91,7 +91,7 @@ def test_a_folders_own_normalisation_counts(folders: Any, tmp_path: Path) -> Non
 
 
 def test_missing_weights_are_not_invented(folders: Any, tmp_path: Path) -> None:
-    """transformers fills them with random numbers and a warning."""
+    """transformers initialises missing weights at random, with only a warning."""
     from safetensors.torch import load_file, save_file
 
     tiny_hub_folder("clip", tmp_path)
@@ -113,6 +113,6 @@ def test_offline_and_wrong_folders_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a folder with config\.json"):
         load_backbone("clip", Setup({"clip": str(tmp_path)}))
     assert card("clip:some/where").hub == "some/where"
-    assert status(card("clip")).startswith("not here")
+    assert status(card("clip")).startswith("not available")
     with pytest.raises(InputError, match="no backbone 'klip:some/where'"):
         card("klip:some/where")

@@ -1,4 +1,4 @@
-"""I3D: both networks equal pytorch-i3d's, the published files' names load, and snippets are what the field has."""
+"""I3D: both networks equal pytorch-i3d's, the published parameter names load, and snippets have the usual frames."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_same_padding_is_tensorflows(size: int, kernel: int, stride: int) -> Non
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of the published names in PyTorch 0.3's format, without counters."""
+    """Weight files with the published names, in PyTorch 0.3's format, without batch normalisation counters."""
     folder = tmp_path_factory.mktemp("i3d")
     for name, channels in (("rgb_imagenet.pt", 3), ("flow_imagenet.pt", 2)):
         torch.save(quick_state(I3dNet(channels)), folder / name, _use_new_zipfile_serialization=False)
@@ -87,7 +87,7 @@ def test_two_streams_side_by_side(files: Path) -> None:
     np.testing.assert_allclose(rows[:, :1024], plain, rtol=1e-4, atol=1e-5)
 
     fields = flow_fields(grey(batch[0]), "dis")[:, 16:240, 38:262]
-    assert np.median(fields[..., 0]) == pytest.approx(-1, abs=0.2)  # the camera goes right, the picture left
+    assert np.median(fields[..., 0]) == pytest.approx(-1, abs=0.2)  # the camera moves right, the image left
     net = I3dNet(2).eval()
     net.load_state_dict(quick_state(net), strict=False)
     scaled = np.clip(fields, -20, 20) / 20
@@ -110,7 +110,7 @@ def test_a_blink_of_a_clip_repeats_its_last_picture() -> None:
 
 
 class Seen:
-    """Keeps the brightness of what it is given: 16 pictures and one of the next snippet."""
+    """Returns the brightness of its input: 16 frames and one of the next snippet."""
 
     name, modality, licence, size = "seen", "visual", "none", 17
     weights: str | None = None
@@ -137,4 +137,4 @@ def test_the_fields_snippets_and_the_picture_after(tmp_path: Path, batch_snippet
     end = odd.write_video(tmp_path / "b.mkv", pictures[:64], rate=25, codec="ffv1")
     features = extract_features(probe(end), backbone, step_s=odd.Fraction(16, 25), batch_snippets=batch_snippets)
     assert features.visual is not None
-    assert features.visual[3, 16] == features.visual[3, 15]  # nothing comes after: the last picture again
+    assert features.visual[3, 16] == features.visual[3, 15]  # no next frame: the last one is repeated

@@ -1,4 +1,4 @@
-"""Weight files: found, fetched from a server on this machine, checked, and read without running what is in them."""
+"""Weight files: found, downloaded from a local server, verified, and read without executing pickled code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Quiet(SimpleHTTPRequestHandler):
         if self.path != "/broken.pth":
             super().do_GET()
             return
-        self.send_response(200)  # promises more than it gives
+        self.send_response(200)  # announces more bytes than it sends
         self.send_header("Content-Length", "1000")
         self.end_headers()
         self.wfile.write(b"x" * 10)
@@ -36,7 +36,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address at which it is served."""
+    """A folder, and the URL at which it is served."""
     folder = tmp_path / "served"
     folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
@@ -72,7 +72,9 @@ def test_weights_are_fetched_once_and_checked(served: tuple[Path, str], cache: P
     assert resolve(weights, {}) == path  # from the cache
     assert [p.name for p in cache.iterdir()] == ["net-12345678.pth"]
     path.write_bytes(content[:-1])
-    with pytest.raises(InputError, match=r"net-12345678\.pth: expected sha256 .*damaged or another file; delete it"):
+    with pytest.raises(
+        InputError, match=r"net-12345678\.pth: expected sha256 .*a damaged or different file; delete it"
+    ):
         resolve(weights, {})
 
 
@@ -81,7 +83,7 @@ def test_what_is_not_as_published_never_reaches_the_cache(served: tuple[Path, st
     (folder / "net-12345678.pth").write_bytes(b"something else")
     with pytest.raises(InputError, match="expected sha256"):
         resolve(published(url, b"weights"), {})
-    with pytest.raises(InputError, match="the connection broke after 10 of 1000 bytes"):
+    with pytest.raises(InputError, match="the connection closed after 10 of 1000 bytes"):
         resolve(published(url, b"x" * 10, "broken.pth"), {})
     assert list(cache.iterdir()) == []
 
@@ -89,16 +91,16 @@ def test_what_is_not_as_published_never_reaches_the_cache(served: tuple[Path, st
 def test_offline_says_which_file_goes_where(
     served: tuple[Path, str], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = rf"net-12345678\.pth are not here and cannot be fetched .*Get {served[1]}/net-12345678\.pth"
+    wanted = rf"net-12345678\.pth cannot be downloaded .*Download {served[1]}/net-12345678\.pth"
     wanted += rf".*put it at {cache}/net-12345678\.pth, or give its path with --weights net=PATH"
     with pytest.raises(InputError, match=wanted):
         resolve(published(served[1], b"weights"), {})  # 404
-    with pytest.raises(InputError, match=r"cannot be fetched"):
-        resolve(published("http://127.0.0.1:9", b"weights"), {})  # nobody listens
+    with pytest.raises(InputError, match=r"cannot be downloaded"):
+        resolve(published("http://127.0.0.1:9", b"weights"), {})  # no server
     monkeypatch.setenv("AVLOC_OFFLINE", "1")
-    with pytest.raises(InputError, match=r"cannot be fetched \(AVLOC_OFFLINE is set\).*rgb_imagenet\.pt"):
+    with pytest.raises(InputError, match=r"cannot be downloaded \(AVLOC_OFFLINE is set\).*rgb_imagenet\.pt"):
         load_backbone("i3d")
-    assert status(card("i3d-rgb")) == "not here; fetched on first use: rgb_imagenet.pt"
+    assert status(card("i3d-rgb")) == "not available; downloaded on first use: rgb_imagenet.pt"
 
 
 def test_a_path_of_the_users_counts_as_it_is(cache: Path, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_path_of_the_users_counts_as_it_is(cache: Path, tmp_path: Path) -> Non
     assert resolve(weights, {"*": str(own)}) == own
     (tmp_path / "net-12345678.pth").write_bytes(b"published")
     assert resolve(weights, {"net": str(tmp_path)}) == tmp_path / "net-12345678.pth"
-    with pytest.raises(InputError, match=r"--weights net=.*gone: expected net-12345678\.pth there"):
+    with pytest.raises(InputError, match=r"--weights net=.*gone: expected net-12345678\.pth"):
         resolve(weights, {"net": str(tmp_path / "gone")})
 
 

@@ -1,4 +1,4 @@
-"""ResNet-152: equals transformers' ResNet (written by others), and has torchvision's names and size."""
+"""ResNet-152: equals transformers' independent ResNet, and has torchvision's names and size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ def test_the_network_equals_transformers() -> None:
     hf = pytest.importorskip("transformers")
     torch.manual_seed(0)
     theirs = hf.ResNetForImageClassification(hf.ResNetConfig(depths=[1, 2, 2, 1], num_labels=1000)).eval()
-    for (
-        name,
-        buffer,
-    ) in theirs.named_buffers():  # else normalisation is the identity, and nobody would notice its absence
+    for name, buffer in theirs.named_buffers():  # otherwise batch normalisation is the identity, and goes untested
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
         elif name.endswith("running_mean"):

@@ -1,4 +1,4 @@
-"""VGGish: its front end and its network equal torchvggish's, and its published files load."""
+"""VGGish: front end and network equal torchvggish's, and the published files load."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE_HZ = 16000
 
 @pytest.fixture(scope="module")
 def net() -> VggishNet:
-    """With the golden values' deterministic weights; 72 million of them, so once for all tests."""
+    """VGGish with the deterministic weights of the golden values; 72 million, so built once for all tests."""
     module = VggishNet().eval()
     module.load_state_dict(det_weights(shapes(module), int(np.load(GOLDEN / "vggish.npz")["weights_seed"])))
     return module
@@ -86,13 +86,13 @@ def test_a_window_is_ninety_six_frames_centred_on_its_snippet(weights: Path, tmp
     features = extract_features(probe(path), None, backbone)
     assert features.audio is not None
     assert features.audio.shape == (3, 128)
-    assert features.audio.min() >= 0  # after ReLU, as AVE's files
+    assert features.audio.min() >= 0  # after ReLU, as in AVE's files
     heard = np.round(sound[0] * 32767).clip(-32768, 32767) / 32768
     first = round(1.5 * RATE_HZ) - SAMPLES // 2
     alone = backbone(heard[None, first : first + SAMPLES].astype(np.float32))
     np.testing.assert_allclose(features.audio[1], alone[0], rtol=2e-3, atol=2e-3 * alone.max())
     silent = backbone(np.zeros((1, SAMPLES), np.float32))
-    short = backbone(np.zeros((1, 4800), np.float32))  # 0.3 s: filled up with silence
+    short = backbone(np.zeros((1, 4800), np.float32))  # 0.3 s: padded with silence
     np.testing.assert_array_equal(silent, short)
 
 
@@ -101,7 +101,7 @@ def test_pca_and_eight_bits(weights: Path, tmp_path: Path) -> None:
     vectors = random.normal(0, 0.2, (128, 128))
     means = random.normal(0, 0.1, (128, 1))
     params = tmp_path / "vggish_pca_params-970ea276.pth"
-    torch.save({"pca_eigen_vectors": vectors, "pca_means": means}, params)  # numpy arrays, as the published file has
+    torch.save({"pca_eigen_vectors": vectors, "pca_means": means}, params)  # numpy arrays, as in the published file
     given = {"vggish": str(weights), "vggish-pca": str(params)}
     sound = random.normal(0, 0.1, (2, SAMPLES)).astype(np.float32)
     raw = load_backbone("vggish", Setup(given))(sound)
@@ -119,5 +119,5 @@ def test_pca_and_eight_bits(weights: Path, tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save(quick_state(torch.nn.Linear(3, 3)), path)
-    with pytest.raises(InputError, match=r"other\.pth: these are not weights of VggishNet: 18 missing.*2 unknown"):
+    with pytest.raises(InputError, match=r"other\.pth: expected weights of VggishNet: 18 missing.*2 unknown"):
         load_backbone("vggish", Setup({"vggish": str(path)}))

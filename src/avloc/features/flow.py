@@ -1,4 +1,4 @@
-"""Optical flow between consecutive pictures, through OpenCV (the "flow" extra). Unit: pixels per picture."""
+"""Optical flow between consecutive frames, with OpenCV (the "flow" extra). Unit: pixels per frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FlowMethod = Literal["tvl1", "dis"]
 
 
 def need_opencv(method: FlowMethod = "tvl1") -> Any:
-    """OpenCV with what `method` needs. Raises InputError, saying what to install, when it is not there."""
+    """Import OpenCV with the modules `method` needs. Raises InputError, with what to install, if they are missing."""
     install = "install it with `pip install 'avloc[flow]'` (opencv-contrib-python-headless)"
     try:
         import cv2
@@ -26,25 +26,25 @@ def need_opencv(method: FlowMethod = "tvl1") -> Any:
         ) from error
     if method == "tvl1" and not hasattr(getattr(cv2, "optflow", None), "createOptFlow_DualTVL1"):
         raise InputError(
-            f"TV-L1 flow needs OpenCV's contrib modules, this OpenCV ({cv2.__version__}) has none: remove "
-            f"opencv-python and its headless form, then {install}; or use a backbone that ends in -dis"
+            f"TV-L1 flow needs OpenCV's contrib modules, which this OpenCV ({cv2.__version__}) lacks: remove "
+            f"opencv-python and opencv-python-headless, then {install}; or use a backbone whose name ends in -dis"
         )
     return cv2
 
 
-def grey(pictures: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h w"]:
-    """Luma of RGB pictures (0.299, 0.587, 0.114), rounded."""
+def grey(frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h w"]:
+    """Luma of RGB frames (0.299, 0.587, 0.114), rounded."""
     cv2 = need_opencv("dis")
-    return np.stack([cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in pictures])
+    return np.stack([cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames])
 
 
 def flow_fields(
-    pictures: UInt8[np.ndarray, "n h w"], method: FlowMethod = "tvl1"
+    frames: UInt8[np.ndarray, "n h w"], method: FlowMethod = "tvl1"
 ) -> Float32[np.ndarray, "motions h w 2"]:
-    """Motion from each picture to the next: (n - 1, h, w, 2), x to the right and y downwards, in pixels.
+    """Flow from each frame to the next: (n - 1, h, w, 2), x to the right and y downwards, in pixels.
 
     Args:
-        method: "tvl1" (Zach et al. 2007, OpenCV's defaults, as the released I3D features) or "dis" (Kroeger et al.
+        method: "tvl1" (Zach et al. 2007, OpenCV's defaults, as for the released I3D features) or "dis" (Kroeger et al.
             2016, OpenCV's medium preset).
     """
     cv2 = need_opencv(method)
@@ -52,6 +52,5 @@ def flow_fields(
         solver = cv2.optflow.createOptFlow_DualTVL1()
     else:
         solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    pairs = pairwise(pictures)
-    fields = [solver.calc(before, after, None) for before, after in pairs]
-    return np.stack(fields) if fields else np.zeros((0, *pictures.shape[1:], 2), np.float32)
+    fields = [solver.calc(before, after, None) for before, after in pairwise(frames)]
+    return np.stack(fields) if fields else np.zeros((0, *frames.shape[1:], 2), np.float32)

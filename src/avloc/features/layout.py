@@ -1,11 +1,10 @@
-"""How features lie in a folder: ours (one safetensors file a video), or the field's .npy files for other people's code.
+"""Layouts of a feature folder: one safetensors file per video, or .npy files for other code.
 
-The .npy layout, names as in UnAV-100 and video_features:
+The .npy layout, with names as in UnAV-100 and video_features:
     <video>_<key>.npy           (L, size) float32 or float16; key is rgb and flow for the two halves of i3d's 2048
                                 channels, else the backbone's name (vggish, resnet, clip, ...)
     <video>_timestamps_ms.npy   (L,) centre of each row
-    <video>.json                grid, duration and source, which .npy cannot hold; written last, so that its presence
-                                says that all is there
+    <video>.json                grid, duration and source; written last, so its presence marks a complete video
 """
 
 from __future__ import annotations
@@ -28,26 +27,27 @@ __all__ = ["LAYOUTS", "Layout", "load", "load_npy", "save", "size_bytes", "targe
 Layout = Literal["safetensors", "npy"]
 LAYOUTS: tuple[Layout, ...] = ("safetensors", "npy")
 _I3D_HALF = 1024
+_DAMAGED = (AvlocError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError)
 
 
 def target(out: Path, video_id: str, layout: Layout) -> Path:
-    """The file whose presence says that a video is done.
+    """The file whose presence marks a video as done.
 
     Raises:
-        InputError: a video of that name cannot have one.
+        InputError: the video name cannot be used as a file name.
     """
     if layout == "safetensors":
         return inside(out, f"{video_id}.safetensors")
-    inside(out, f"{video_id}_timestamps_ms.npy")  # the longest name that it will have
+    inside(out, f"{video_id}_timestamps_ms.npy")  # the longest file name of the video
     return inside(out, f"{video_id}.json")
 
 
 def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:
-    """Write a video's features. Raises InputError when a value is too large for `dtype`."""
+    """Write a video's features. Raises InputError if a value is too large for `dtype`."""
     if layout == "safetensors":
         save_features(target(out, features.video_id, layout), features, dtype)
         return
-    target(out, features.video_id, layout).unlink(missing_ok=True)  # what it vouches for is about to change
+    target(out, features.video_id, layout).unlink(missing_ok=True)  # no longer complete until rewritten
     keys: dict[str, list[str]] = {}
     for modality in features.modalities:
         parts = _parts(features.source.get(modality, modality), getattr(features, modality))
@@ -71,16 +71,16 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
 
 
 def load(out: Path, video_id: str, layout: Layout) -> FeatureSequence:
-    """Read a video's features back. Raises InputError when they are not there, FormatError when they are damaged."""
+    """Read a video's features. Raises InputError if they are missing, FormatError if they are damaged."""
     return load_features(target(out, video_id, layout)) if layout == "safetensors" else load_npy(out, video_id)
 
 
 def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
-    """Features in the .npy layout, as float32.
+    """Read a video's features in the .npy layout, as float32.
 
     Raises:
-        InputError: no such video in the folder.
-        FormatError: files that contradict each other or cannot be read.
+        InputError: the folder has no such video.
+        FormatError: files that are inconsistent or unreadable.
     """
     path = target(Path(folder), video_id, "npy")
     if not path.is_file():
@@ -93,23 +93,14 @@ def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
         return FeatureSequence(
             video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), facts["source"]
         )
-    except (
-        AvlocError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        OSError,
-    ) as error:
+    except _DAMAGED as error:
         raise FormatError(
-            f"{path}: it and its .npy files do not make features ({error}); extract this video again"
+            f"{path}: expected it and its .npy files to be consistent ({error}); extract this video again"
         ) from error
 
 
 def size_bytes(out: Path, video_id: str, layout: Layout) -> int:
-    """Of all files of a video."""
+    """Total size of a video's files."""
     done = target(out, video_id, layout)
     files = [done]
     if layout == "npy":
@@ -120,7 +111,7 @@ def size_bytes(out: Path, video_id: str, layout: Layout) -> int:
 
 
 def _parts(backbone: str, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """{key: rows} of a backbone, under the names that the field's files have."""
+    """{key: rows} of a backbone, under the file names in common use."""
     if backbone in ("i3d", "i3d-dis"):
         return {"rgb": rows[:, :_I3D_HALF], "flow": rows[:, _I3D_HALF:]}
     short = {"i3d-rgb": "rgb", "i3d-flow": "flow", "i3d-flow-dis": "flow", "resnet152": "resnet"}

@@ -1,8 +1,8 @@
-"""The table of all videos: what became of each, how long it took, how large it is.
+"""The manifest: a table of all videos with their status, extraction time and feature shapes.
 
-Parquet when pyarrow is there (the "ray" and "export" extras bring it), else CSV with the same columns. It is written
-whole at the end of a run and now and then before; a run that is killed loses nothing by it, because the next one fills
-it in from the feature files.
+Parquet if pyarrow is installed (the "ray" and "export" extras), else CSV with the same columns. It is rewritten
+atomically about once a minute and at the end of a run. After a killed run, the next one completes it from the feature
+files.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from avloc.system.text import csv_text
 
 __all__ = ["Row", "manifest_path", "read_manifest", "write_manifest"]
 
+_DAMAGED = (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError, MemoryError, csv.Error)
+
 
 @dataclass(frozen=True)
 class Row:
     """A video in the manifest.
 
     Args:
-        status: "done", or "failed" with the reason.
-        note: remarks on one that was done all the same: no sound, damage.
-        seconds: that its extraction took; 0 when a run found it done and nobody knew.
-        duration_s: length of the video; snippets, visual_size, audio_size: shape of its features, 0 for none.
-        bytes: of its files.
+        status: "done", or "failed" with `reason`.
+        note: remarks on a video that was extracted nevertheless: missing audio, damage.
+        seconds: extraction time; 0 if unknown.
+        duration_s: length of the video; snippets, visual_size, audio_size: shape of its features, 0 if absent.
+        bytes: total size of its feature files.
     """
 
     video: str
@@ -47,12 +49,12 @@ class Row:
 
 
 def manifest_path(out: Path, part: str = "") -> Path:
-    """Where the manifest of a folder is written; `part` tells the shards apart."""
+    """Manifest file of a folder; `part` is the suffix of a shard."""
     return out / f"manifest{part}{'.parquet' if find_spec('pyarrow') else '.csv'}"
 
 
 def write_manifest(path: Path, rows: Sequence[Row]) -> None:
-    """Write all rows, sorted by video; the file appears whole or not at all."""
+    """Write all rows, sorted by video, atomically."""
     ordered = sorted(rows, key=lambda row: row.video)
     names = [field.name for field in fields(Row)]
     if path.suffix == ".parquet":
@@ -69,27 +71,18 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_manifest(out: Path) -> dict[str, Row]:
-    """{video: row} of a folder's manifest, all shards together; empty when there is none.
+    """{video: row} of a folder's manifest, all shards merged; empty if there is none.
 
     Raises:
-        FormatError: a manifest that cannot be read.
+        FormatError: an unreadable manifest.
     """
     rows: dict[str, Row] = {}
     for path in sorted([*out.glob("manifest*.csv"), *out.glob("manifest*.parquet")], key=lambda p: p.stat().st_mtime):
         try:
             rows |= {row.video: row for row in map(_row, _records(path))}
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            OSError,
-            RuntimeError,
-            ArithmeticError,
-            MemoryError,
-            csv.Error,
-        ) as error:
+        except _DAMAGED as error:
             raise FormatError(
-                f"{path}: expected a manifest of avloc extract, cannot read it ({error}); delete it"
+                f"{path}: expected a manifest of avloc extract, but it is unreadable ({error}); delete it"
             ) from error
     return rows
 

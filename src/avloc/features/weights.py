@@ -1,10 +1,10 @@
-"""Published weight files: where they are from, whether they are what they claim to be, and how they are read.
+"""Find, download, verify and read published weight files.
 
-A file is looked for, in this order: where the user says (`--weights NAME=PATH`), in the cache folder, at its source.
-The cache is $AVLOC_CACHE, else avloc/ in $XDG_CACHE_HOME, else ~/.cache/avloc. What comes from the cache or the
-network must agree with the published checksum; a path that the user gives is the user's own word.
+Search order: the user's path (`--weights NAME=PATH`), the cache folder, the source URL. The cache is $AVLOC_CACHE, else
+avloc/ in $XDG_CACHE_HOME, else ~/.cache/avloc. Files from the cache or the network must match the published checksum; a
+user's path is not checked.
 
-Nothing in a weight file is executed: .safetensors holds numbers, and .pth/.pt are read with weights_only=True.
+Nothing in a weight file is executed: .safetensors holds only tensors, and .pth/.pt are read with weights_only=True.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of weights that somebody published.
+    """A published weight file.
 
     Args:
-        name: what `--weights NAME=PATH` calls it.
-        file: its published file name, which is also its name in the cache.
-        url: where it is published.
-        checksum: "sha256:" and the whole hash or its first digits (torch.hub puts eight of them into file names), or
+        name: NAME in `--weights NAME=PATH`.
+        file: published file name, also used in the cache.
+        url: download address.
+        checksum: "sha256:" and the full hash or its first digits (torch.hub puts eight of them into file names), or
             "git:" and the SHA-1 of the git blob (`git hash-object FILE`), for files published inside a repository.
     """
 
@@ -50,7 +50,7 @@ class WeightFile:
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights lie; see the top of the file. It need not exist."""
+    """Folder of downloaded weights; see the top of the file. It need not exist."""
     if chosen := os.environ.get("AVLOC_CACHE"):
         return Path(chosen)
     home = os.environ.get("XDG_CACHE_HOME")
@@ -58,30 +58,30 @@ def cache_folder() -> Path:
 
 
 def find(weights: WeightFile, given: Mapping[str, str]) -> Path | None:
-    """Where a weight file lies now, without looking at the network; None when it is not here.
+    """Local path of a weight file, or None; the network is not used.
 
     Args:
-        given: {NAME: path} from the user; "*" stands for every name. A folder is searched for the published file name.
+        given: {NAME: path} from the user; "*" applies to every name. A folder is searched for the published file name.
 
     Raises:
-        InputError: the user names a path at which it is not.
+        InputError: the file is not at the user's path.
     """
     chosen = given.get(weights.name, given.get("*"))
     if chosen is not None:
         path = Path(chosen)
         path = path / weights.file if path.is_dir() else path
         if not path.is_file():
-            raise InputError(f"--weights {weights.name}={chosen}: expected {weights.file} there, {path} does not exist")
+            raise InputError(f"--weights {weights.name}={chosen}: expected {weights.file}, {path} does not exist")
         return path
     path = cache_folder() / weights.file
     return path if path.is_file() else None
 
 
 def resolve(weights: WeightFile, given: Mapping[str, str]) -> Path:
-    """Where a weight file lies; it is fetched when it is not here yet.
+    """Local path of a weight file, downloaded if necessary.
 
     Raises:
-        InputError: it is not here and cannot be fetched (says which file to put where), or its checksum is wrong.
+        InputError: it cannot be downloaded (the message says which file to put where), or its checksum is wrong.
     """
     path = find(weights, given)
     if path is None:
@@ -92,18 +92,18 @@ def resolve(weights: WeightFile, given: Mapping[str, str]) -> Path:
 
 
 def verify(path: Path, weights: WeightFile) -> None:
-    """Raises InputError unless the file's checksum is the published one."""
+    """Raise InputError unless the file has the published checksum."""
     kind, _, expected = weights.checksum.partition(":")
     found = digest(path, kind)
     if not found.startswith(expected):
         raise InputError(
-            f"{path}: expected {kind} {expected}, this file has {found[: max(16, len(expected))]}: it is damaged or "
-            f"another file; delete it and get {weights.url} again, or give your own with --weights {weights.name}=PATH"
+            f"{path}: expected {kind} {expected}, got {found[: max(16, len(expected))]}: a damaged or different file; "
+            f"delete it and download {weights.url} again, or give your own with --weights {weights.name}=PATH"
         )
 
 
 def digest(path: Path, kind: str = "sha256") -> str:
-    """Checksum of a file in hexadecimal digits: "sha256", or "git" for the SHA-1 that git gives it as a blob."""
+    """Checksum of a file in hexadecimal digits: "sha256", or "git" for the SHA-1 of its git blob."""
     status = path.stat()
     return _digest(path, kind, status.st_size, status.st_mtime_ns)
 
@@ -118,7 +118,7 @@ def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
 
 
 def _fetch(weights: WeightFile, target: Path) -> Path:
-    """Download to the cache; the file appears there whole and checked, or not at all."""
+    """Download to the cache atomically, after verification."""
     with atomic_path(target) as part:
         try:
             if os.environ.get("AVLOC_OFFLINE"):
@@ -127,8 +127,8 @@ def _fetch(weights: WeightFile, target: Path) -> Path:
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise InputError(
-                f"the weights {weights.file} are not here and cannot be fetched ({reason}). Get {weights.url} on a "
-                f"machine with a network and put it at {target}, or give its path with --weights {weights.name}=PATH"
+                f"the weights {weights.file} cannot be downloaded ({reason}). Download {weights.url} on a machine with "
+                f"network access and put it at {target}, or give its path with --weights {weights.name}=PATH"
             ) from error
         verify(part, weights)
     return target
@@ -144,14 +144,14 @@ def _download(url: str, part: Path) -> None:
             file.write(block)
             received += len(block)
     if promised is not None and received != int(promised):
-        raise OSError(f"the connection broke after {received} of {promised} bytes")
+        raise OSError(f"the connection closed after {received} of {promised} bytes")
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from .safetensors, or from .pth/.pt of any age without running what may be hidden in it.
+    """Read a state dict from .safetensors, or from .pth/.pt of any PyTorch version, without executing pickled code.
 
     Raises:
-        InputError: not a file of weights, or one that holds more than numbers.
+        InputError: not a weight file, or one that holds more than tensors.
     """
     import torch
     from safetensors import SafetensorError
@@ -162,11 +162,11 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
             return load_file(path)
         with torch.serialization.safe_globals(_arrays()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd pickles, which end in an error or do not matter
+            warnings.simplefilter("ignore")  # about unusual pickles: harmless, or an error follows
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, _unpickling()) as error:
         raise InputError(
-            f"{path}: expected weights (.safetensors, .pth or .pt with tensors only), cannot read it: "
+            f"{path}: expected weights (.safetensors, .pth or .pt with tensors only), but it is unreadable: "
             f"{str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
         ) from error
     while isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -183,7 +183,7 @@ def _unpickling() -> type[Exception]:
 
 
 def _arrays() -> list[Any]:
-    """What a pickled numpy array of numbers needs, under its old and its new name: it makes arrays and nothing else."""
+    """Safe globals for pickled numeric numpy arrays, of numpy 1 and 2; they construct arrays and nothing else."""
     import numpy as np
     from numpy._core.multiarray import _reconstruct
 
@@ -192,12 +192,12 @@ def _arrays() -> list[Any]:
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load weights by name; all must be there and fit.
+    """Load weights by name; names and shapes must match exactly.
 
-    Counters of batch normalisation (num_batches_tracked) may be missing: files older than PyTorch 0.4.1 have none.
+    Batch normalisation counters (num_batches_tracked) may be missing: files older than PyTorch 0.4.1 have none.
 
     Raises:
-        InputError: names missing, left over, or of another shape; lists the first of each.
+        InputError: missing names, unknown names or wrong shapes; lists the first of each.
     """
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -210,7 +210,7 @@ def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: 
     if missing or unknown or wrong:
         facts = [*_some("missing", missing), *_some("unknown", unknown), *_some("wrong shape", sorted(wrong))]
         hint = did_you_mean(missing[0], unknown) if missing and len(unknown) < 50 else ""
-        raise InputError(f"{path}: these are not weights of {type(module).__name__}: {'; '.join(facts)}.{hint}")
+        raise InputError(f"{path}: expected weights of {type(module).__name__}: {'; '.join(facts)}.{hint}")
     module.load_state_dict(dict(given), strict=False)
 
 

@@ -1,12 +1,12 @@
-"""Backbones: what turns snippets into vectors. One more backbone is one more class here or anywhere else.
+"""Backbones: classes that map snippets to vectors, from this package or any other.
 
-A backbone says what it wants (frame rate and size, or sample rate and window), gets batches of snippets, and returns
-one row each. It knows nothing of files or of time. Weights, if any, load when it is made, not when it is imported.
+A backbone declares its input (frame rate and size, or sample rate and window), receives batches of snippets and returns
+one row per snippet. It handles neither files nor time. Weights load when it is constructed, not when it is imported.
 
-    protocol.py   what a backbone is, and its card
-    catalogue.py  all of them by name
-    sources.py, families.py  where weights are from
-    network.py    how torch networks run
+    protocol.py   interfaces of backbones and their cards
+    catalogue.py  all backbones by name
+    sources.py, families.py  where the weights come from
+    network.py    runs torch networks
     appearance.py logmel.py vggish.py resnet.py i3d.py hub.py  the backbones
 """
 

@@ -1,30 +1,29 @@
-"""appearance: what moving things look like, wherever they are, how they move, and their colours. No weights.
+"""appearance: shape, motion and colour of moving objects, independent of their position. No weights.
 
-Pictures are taken 12 times a second at 96 x 128. Pixel values are in [0, 1]; Y is luma; a "pair" is two consecutive
-pictures of the snippet. A picture is cut into 12 x 16 cells of 8 x 8 pixels; a *patch* is 3 x 3 cells, one at each of
-10 x 14 places. A patch is described by the gradient orientations of its cells (8 unsigned bins each, as in HOG) and by
-where in it something moves, each part of unit length, and seen through 256 fixed random directions, negative responses
-cut off (random features: Rahimi & Recht 2008). Responses are pooled over the places that move, so a thing gives much
-the same row wherever in the picture it is, and a resting background gives none.
+Frames are 96 x 128 at 12 fps. Pixel values are in [0, 1]; Y is luma; a "pair" is two consecutive frames of a snippet. A
+frame has 12 x 16 cells of 8 x 8 pixels; a *patch* is 3 x 3 cells, at each of 10 x 14 positions. The descriptor of a
+patch is the gradient orientations of its cells (8 unsigned bins each, as in HOG) and the motion energy of its cells,
+each part of unit length. It is projected on 256 fixed random directions and rectified (random features: Rahimi & Recht
+2008). Responses are pooled over moving patches, so that an object gives nearly the same row at any position and a
+static background gives none.
 
 Channels (584):
     parts   0-255    mean response over patches, weighted by their motion
-            256-511  largest response over patches that move
-    motion  512-513  drift of the whole picture, x and y, in pixels per pair / 4
+            256-511  largest response over moving patches
+    motion  512-513  global drift of the frame, x and y, in pixels per pair / 4
             514      mean length of that drift / 4
-            515      mean |change of brightness| of the whole picture, times 8
-            516-518  log(1 + 32 x) of motion: mean over the picture, deviation over places, maximum over places
-            519      share of pixels that move (difference above 0.06)
-    colour  520-583  of the pixels that move: square root of the frequency of 4 x 4 x 4 RGB colours (r slowest, b
-                     fastest)
+            515      mean |change of brightness| of the frame, times 8
+            516-518  log(1 + 32 x) of motion: mean over the frame, deviation and maximum over cells
+            519      fraction of moving pixels (difference above 0.06)
+    colour  520-583  of moving pixels: square root of the frequency of 4 x 4 x 4 RGB colours (r slowest, b fastest)
 
-Differences are taken after removing the change of overall brightness and a drift of the whole picture (camera) of up
-to 6 pixels, found by matching row and column profiles with a median, which an object that moves alone does not sway.
-Where nothing moves, and in snippets of one picture, all is zero.
+Differences are taken after removing the change of overall brightness and a global drift (camera) of up to 6 pixels,
+found by matching row and column profiles with a median, which a single moving object does not affect. Without motion,
+and in snippets of one frame, all channels are zero.
 
-Why no grid of places and no colours of the whole picture: with a few dozen training videos such channels teach a
-classifier where each training video was taken; weakly trained, it then called the scene the action and the action
-background. docs/decisions.md has the figures.
+There are no channels for position or for the colours of the whole frame: with a few dozen training videos they identify
+the scene of each training video, and a weakly supervised classifier then labels the scene as the action and the action
+as background. docs/decisions.md has the figures.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ PARTS = 256
 MAX_DRIFT_PX = 6
 GAIN = np.float32(32)
 MOVING = np.float32(0.06)
-STILL = np.float32(0.04)  # differences below it are noise of the sensor and of compression
+STILL = np.float32(0.04)  # smaller differences are sensor and compression noise
 
 
 class Appearance:
@@ -59,8 +58,8 @@ class Appearance:
     frame_size: tuple[int, int] | int = (HEIGHT, WIDTH)
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames 96 128 3"]) -> Float32[np.ndarray, "n size"]:
-        """One row per snippet; snippets do not look at each other."""
-        # one at a time: the temporaries of a snippet fit the processor's cache, those of a batch cost twice the time
+        """One row per snippet, independent of the other snippets."""
+        # one at a time: the temporaries then fit the CPU cache; a whole batch takes twice the time
         return np.stack([_row(frames) for frames in batch])
 
 
@@ -80,19 +79,19 @@ def _row(frames: UInt8[np.ndarray, "f 96 128 3"]) -> Float32[np.ndarray, " size"
 
 
 def _cells(images: Float32[np.ndarray, "f 96 128"]) -> Float32[np.ndarray, "f 12 16"]:
-    """Mean of each cell."""
+    """Mean over each cell."""
     return images.reshape(len(images), HEIGHT // CELL, CELL, WIDTH // CELL, CELL).mean(axis=(2, 4))
 
 
 def _colour(frames: UInt8[np.ndarray, "f h w 3"], moves: Bool[np.ndarray, "f h w"]) -> Float32[np.ndarray, " 64"]:
     quarter = frames[moves] >> 6
     code = quarter[:, 0] * 16 + quarter[:, 1] * 4 + quarter[:, 2]
-    floor = 1e-4 * moves.size  # a few specks of noise have no colour
+    floor = 1e-4 * moves.size  # suppresses the colours of a few noisy pixels
     return np.sqrt(np.bincount(code, minlength=64) / (code.size + floor)).astype(np.float32)
 
 
 def _orientations(luma: Float32[np.ndarray, "f 96 128"]) -> Float32[np.ndarray, "f 12 16 8"]:
-    """Mean gradient magnitude per cell and orientation; orientation has no sign, half a turn is 8 bins."""
+    """Mean gradient magnitude per cell and unsigned orientation: 8 bins for 180 degrees."""
     dx, dy = np.zeros_like(luma), np.zeros_like(luma)
     dx[:, :, 1:-1] = (luma[:, :, 2:] - luma[:, :, :-2]) / 2
     dy[:, 1:-1] = (luma[:, 2:] - luma[:, :-2]) / 2
@@ -107,20 +106,20 @@ def _orientations(luma: Float32[np.ndarray, "f 96 128"]) -> Float32[np.ndarray, 
 
 
 def _patches(cells: Float32[np.ndarray, "f rows columns k"]) -> Float32[np.ndarray, "f places k9"]:
-    """The 3 x 3 cells around every place, side by side."""
+    """The 3 x 3 cells of each patch, concatenated."""
     rows, columns = (n - PATCH + 1 for n in cells.shape[1:3])
     shifted = [cells[:, i : i + rows, j : j + columns] for i in range(PATCH) for j in range(PATCH)]
     return np.concatenate(shifted, axis=-1).reshape(len(cells), rows * columns, -1)
 
 
 def _unit(rows: Float32[np.ndarray, "*n d"], floor: float) -> Float32[np.ndarray, "*n d"]:
-    """Rows of about unit length; those well below `floor` stay near 0."""
+    """Rows scaled to about unit length; rows well below `floor` stay near 0."""
     return rows / (np.linalg.norm(rows, axis=-1, keepdims=True) + np.float32(floor))
 
 
 @cache
 def _directions() -> Float32[np.ndarray, "d parts"]:
-    """The fixed random directions, the same everywhere and always."""
+    """The random directions, from a fixed seed."""
     inputs = PATCH * PATCH * (BINS + 1)
     rng = np.random.Generator(np.random.PCG64(20210503))
     return (3 / np.sqrt(inputs) * rng.standard_normal((inputs, PARTS))).astype(np.float32)
@@ -129,12 +128,12 @@ def _directions() -> Float32[np.ndarray, "d parts"]:
 def _parts(
     orientations: Float32[np.ndarray, "f 12 16 8"], energy: Float32[np.ndarray, "f 12 16"]
 ) -> Float32[np.ndarray, " 512"]:
-    """Responses to what moves: their weighted mean and their maximum."""
+    """Motion-weighted mean and maximum of the patch responses."""
     moving = _patches(energy[..., None])
     described = np.concatenate([_unit(_patches(orientations), 0.05), _unit(moving, 0.02)], axis=-1)
     rows = described.reshape(-1, described.shape[-1])
     weight = moving.mean(axis=-1).ravel()
-    busy = weight > 0  # the rest weighs nothing; seldom more than half of the places
+    busy = weight > 0  # the other patches do not contribute; busy ones are rarely more than half
     response = np.maximum(rows[busy] @ _directions(), 0)
     weight = weight[busy]
     mean = weight @ response / (weight.sum() + np.float32(1e-3))
@@ -156,9 +155,9 @@ def _motion(
 
 
 def drift_px(profiles: Float32[np.ndarray, "n f m"]) -> Int[np.ndarray, "n pairs"]:
-    """How far each profile has moved against the one before it, in whole pixels; positive: to higher indices.
+    """Shift of each profile relative to the previous one, in whole pixels; positive means to higher indices.
 
-    The shift with the smallest median mismatch, if it at least halves that of standing still.
+    The shift with the smallest median mismatch, if that is less than half the mismatch without shift; else 0.
     """
     before, after = profiles[:, :-1], profiles[:, 1:]
     length = profiles.shape[-1]
@@ -176,7 +175,7 @@ def drift_px(profiles: Float32[np.ndarray, "n f m"]) -> Int[np.ndarray, "n pairs
 def _compensated_change(
     even: Float32[np.ndarray, "f h w"], drift_x: Int[np.ndarray, " pairs"], drift_y: Int[np.ndarray, " pairs"]
 ) -> Float32[np.ndarray, "pairs h w"]:
-    """Each picture minus the one before it moved along with the drift; zero where that one does not reach."""
+    """Each frame minus the drift-shifted previous frame; zero where the two do not overlap."""
     change = even[1:] - even[:-1]
     for pair in np.flatnonzero((drift_x != 0) | (drift_y != 0)):
         dx, dy = int(drift_x[pair]), int(drift_y[pair])

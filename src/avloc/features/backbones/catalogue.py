@@ -1,7 +1,7 @@
-"""All backbones by name: ours, the hub's, and those of other packages. Nothing is loaded before it is asked for.
+"""All backbones by name: built in, from the Hugging Face hub, and from other packages. They load on demand.
 
-Another package adds one through an entry point of the group "avloc.backbones" that names a class (or a function) which
-makes a backbone, with no argument or with a `Setup`; docs/backbones.md shows it in 30 lines.
+Another package adds a backbone through an entry point of the group "avloc.backbones". It names a class or function that
+constructs the backbone, with no argument or with a `Setup`; docs/backbones.md has an example of 30 lines.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _i3d_card(name: str, streams: str, flow: str) -> Card:
         name,
         "visual",
         2048 if streams == "both" else 1024,
-        "25 pictures/s (16 a snippet at 0.64 s), 224 px" + (f", {flow} flow" if streams != "rgb" else ""),
+        "25 fps (16 frames per 0.64 s snippet), 224 px" + (f", {flow} flow" if streams != "rgb" else ""),
         "Apache-2.0",
         partial(_i3d, streams, flow),
         weights={"rgb": (I3D_RGB,), "flow": (I3D_FLOW,), "both": (I3D_RGB, I3D_FLOW)}[streams],
@@ -75,9 +75,9 @@ def _i3d_card(name: str, streams: str, flow: str) -> Card:
 
 def _hub_card(name: str, repository: str = "") -> Card:
     family = FAMILIES[name.partition(":")[0]]
-    wants = f"sound at {family.rate_hz // 1000} kHz" if family.rate_hz else f"{family.frame_rate} pictures/s"
+    wants = f"audio at {family.rate_hz // 1000} kHz" if family.rate_hz else f"{family.frame_rate} fps"
     if family.frames:
-        wants = f"{family.frames} pictures a snippet"
+        wants = f"{family.frames} frames per snippet"
     hub = repository or family.repository
     needs = ("transformers",)
     return Card(
@@ -86,11 +86,11 @@ def _hub_card(name: str, repository: str = "") -> Card:
 
 
 _CARDS = [
-    Card("appearance", "visual", 584, "12 pictures/s, 96 x 128", "Apache-2.0", _appearance),
-    Card("logmel", "audio", 256, "the snippet's sound at 16 kHz", "Apache-2.0", _logmel),
+    Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance),
+    Card("logmel", "audio", 256, "the snippet's audio at 16 kHz", "Apache-2.0", _logmel),
     Card("vggish", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, False), (VGGISH,)),
     Card("vggish-pca", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, True), (VGGISH, VGGISH_PCA)),
-    Card("resnet152", "visual", 2048, "16 pictures/s, 224 px", "BSD-3-Clause", _resnet, (RESNET152,)),
+    Card("resnet152", "visual", 2048, "16 fps, 224 px", "BSD-3-Clause", _resnet, (RESNET152,)),
     _i3d_card("i3d", "both", "tvl1"),
     _i3d_card("i3d-rgb", "rgb", "tvl1"),
     _i3d_card("i3d-flow", "flow", "tvl1"),
@@ -100,25 +100,25 @@ _CARDS = [
 ]
 
 BACKBONES: dict[str, Card] = {entry.name: entry for entry in _CARDS}
-"""Those that come with avloc."""
+"""Backbones that come with avloc."""
 
 
 def all_backbones() -> dict[str, Card]:
-    """`BACKBONES` and those of other packages; a name that is taken is an error of the other package."""
+    """`BACKBONES` and those of other packages. Raises InputError for a package that reuses a name."""
     from importlib.metadata import entry_points
 
     cards = dict(BACKBONES)
     for point in entry_points(group=ENTRY_POINTS):
         if point.name in cards:
             raise InputError(
-                f"{point.value}: the entry point {point.name!r} takes the name of another backbone; rename it"
+                f"{point.value}: the entry point {point.name!r} has the name of another backbone; rename it"
             )
         cards[point.name] = _foreign_card(point)
     return cards
 
 
 def _foreign_card(point: Any) -> Card:
-    """A card from an entry point's own attributes. What cannot be imported is listed all the same, with the reason."""
+    """Card from the attributes of an entry point. One that cannot be imported is listed with the reason."""
     try:
         maker = point.load()
     except Exception as error:
@@ -131,35 +131,37 @@ def _foreign_card(point: Any) -> Card:
         point.name,
         str(facts["modality"] or "?"),
         facts["size"] if isinstance(facts["size"], int) else 0,
-        f"of {point.value.partition(':')[0]}",
+        f"from {point.value.partition(':')[0]}",
         str(facts["licence"] or "?"),
         partial(_make_foreign, point.name, maker),
     )
 
 
 def _broken(reason: str, setup: Setup) -> VisualBackbone:
-    raise InputError(f"{reason}; mend or remove that package")
+    raise InputError(f"{reason}; repair or remove that package")
 
 
 def _make_foreign(name: str, maker: Any, setup: Setup) -> VisualBackbone | AudioBackbone:
     made = maker(setup) if inspect.signature(maker).parameters else maker()
     if getattr(made, "name", None) != name:
-        raise InputError(f"backbone {name!r}: its own name is {getattr(made, 'name', None)!r}; make the two agree")
+        raise InputError(
+            f"backbone {name!r}: its `name` is {getattr(made, 'name', None)!r}; use the same name for both"
+        )
     kinds = {"visual": VisualBackbone, "audio": AudioBackbone}
     kind = kinds.get(getattr(made, "modality", ""))
     if kind is None or not isinstance(made, kind):
         raise InputError(
-            f"backbone {name!r} does not keep the protocol: expected modality, size, licence, weights, and "
+            f"backbone {name!r} does not implement the protocol: expected modality, size, licence, weights, and "
             "frame_rate, frames_per_snippet, frame_size (visual) or rate_hz, window_s (audio)"
         )
     return cast(VisualBackbone | AudioBackbone, made)
 
 
 def card(name: str) -> Card:
-    """The card of `name`; a hub family also as "family:owner/repository".
+    """The card of `name`; hub families also as "family:owner/repository".
 
     Raises:
-        InputError: there is none of that name; its nearest neighbours are named.
+        InputError: unknown name; the message suggests similar ones.
     """
     stem, colon, repository = name.partition(":")
     if colon and stem in FAMILIES and repository:
@@ -171,25 +173,25 @@ def card(name: str) -> Card:
 
 
 def load_backbone(name: str, setup: Setup | None = None) -> VisualBackbone | AudioBackbone:
-    """The backbone called `name`, with its weights.
+    """Load the backbone `name` with its weights.
 
     Raises:
-        InputError: no such backbone (its nearest neighbours are named), weights or a module it needs are missing.
+        InputError: unknown name (the message suggests similar ones), missing weights, or a missing module.
     """
     return card(name).load(setup or Setup())
 
 
 def status(entry: Card, given: Mapping[str, str] | None = None) -> str:
-    """Whether a backbone could run now, in words; nothing is loaded or fetched."""
+    """Whether a backbone could run now, in words; loads and downloads nothing."""
     lacking = [module for module in entry.needs if find_spec(module) is None]
     if lacking:
         return f"needs {', '.join(lacking)}: pip install 'avloc[{entry.extra}]'"
     if entry.hub is not None:
-        return "here" if _on_disk(entry.hub) else f"not here; fetched from the hub: {entry.hub}"
+        return "available" if _on_disk(entry.hub) else f"not available; downloaded from the hub: {entry.hub}"
     missing = [weights.file for weights in entry.weights if find(weights, given or {}) is None]
     if missing:
-        return f"not here; fetched on first use: {', '.join(missing)}"
-    return "here" if entry.weights else "needs none"
+        return f"not available; downloaded on first use: {', '.join(missing)}"
+    return "available" if entry.weights else "needs none"
 
 
 def _on_disk(repository: str) -> bool:

@@ -1,7 +1,7 @@
-"""The hub's families that `hub.py` runs: facts only, so that listing them imports nothing heavy.
+"""Hugging Face model families that `hub.py` runs: data only, so that listing them imports nothing heavy.
 
-Sizes and licences are those of the default repository; another of the same family, such as
-`clip:openai/clip-vit-large-patch14`, brings its own size.
+Sizes and licences are those of the default repository; others of the same family, such as
+`clip:openai/clip-vit-large-patch14`, may differ.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of models is fed and read.
+    """Input and output of a family of models.
 
     Args:
-        model: its class in transformers.
-        repository: the default one on the hub.
-        size: channels of the default one.
+        model: class in transformers.
+        repository: default repository on the hub.
+        size: output channels of the default repository.
         output: which tensor is the feature; "tokens" is the mean over the last layer's tokens.
-        frame_rate: of families that see single pictures, averaged over the snippet.
-        frames: of families that see clips.
-        picture: "crop" (short side to `side`, then the middle square of the model's own size) or "squash".
-        side: short side before the crop, relative to the model's own size.
-        normalize: mean and deviation per channel.
-        rate_hz: of families that hear.
-        extractor: their front end in transformers.
+        frame_rate: of image models, whose features are averaged over the snippet.
+        frames: clip length of video models.
+        resize: "crop" (short side to `side`, then a centre crop to the model's input size) or "squash".
+        side: short side before the crop, relative to the model's input size.
+        normalize: mean and standard deviation per channel.
+        rate_hz: sample rate of audio models.
+        extractor: front end of audio models in transformers.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Family:
     output: str
     frame_rate: Fraction | None = None
     frames: int | None = None
-    picture: str = "crop"
+    resize: str = "crop"
     side: Fraction = Fraction(1)
     normalize: tuple[tuple[float, float, float], tuple[float, float, float]] = IMAGENET
     rate_hz: int = 0
@@ -53,23 +53,23 @@ class Family:
         return "audio" if self.rate_hz else "visual"
 
 
-_PICTURES = Fraction(4)  # ours: pictures a second for families that see them one by one
+_IMAGE_RATE = Fraction(4)  # ours: fps for image models
 
 FAMILIES: dict[str, Family] = {
     "clip": Family(
         *("CLIPVisionModelWithProjection", "openai/clip-vit-base-patch32", 512, "MIT", "image_embeds"),
-        frame_rate=_PICTURES,
+        frame_rate=_IMAGE_RATE,
         normalize=OPENAI,
     ),
     "siglip": Family(
         *("SiglipVisionModel", "google/siglip-base-patch16-224", 768, "Apache-2.0", "pooler_output"),
-        frame_rate=_PICTURES,
-        picture="squash",
+        frame_rate=_IMAGE_RATE,
+        resize="squash",
         normalize=HALF,
     ),
     "dinov2": Family(
         *("Dinov2Model", "facebook/dinov2-base", 768, "Apache-2.0", "pooler_output"),
-        frame_rate=_PICTURES,
+        frame_rate=_IMAGE_RATE,
         side=Fraction(256, 224),
     ),
     "videomae": Family(

@@ -1,11 +1,11 @@
-"""Models of the Hugging Face hub through `transformers` (the "hf" extra); the families are in families.py.
+"""Hugging Face models through `transformers` (the "hf" extra); the families are in families.py.
 
-Named `clip` (the family's default repository) or `clip:owner/repository`; `--weights clip=FOLDER` takes a folder that
-holds config.json and model.safetensors instead of the network. Only safetensors are read. The hub's own client checks
-what it downloads, and the hash of the file that was loaded goes into each feature file.
+Names are `clip` (the default repository of the family) or `clip:owner/repository`. `--weights clip=FOLDER` reads a
+local folder with config.json and model.safetensors instead of downloading. Only safetensors are read. The hub's client
+verifies its downloads, and each feature file records the hash (local folder) or commit (hub) of the weights.
 
-Pictures are cropped and normalised here as the models' cards say; the resizing is ffmpeg's bilinear in the decoding
-pass, where the models' own processors use Pillow's bicubic. torchvision is not needed.
+Frames are cropped and normalised here as the model cards specify. They are resized by ffmpeg's bilinear filter while
+decoding; the models' own processors use Pillow's bicubic. torchvision is not needed.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ __all__ = ["HubAudio", "HubVisual", "load_hub"]
 
 
 def load_hub(name: str, setup: Setup | None = None) -> HubVisual | HubAudio:
-    """The backbone `family` or `family:owner/repository`.
+    """Load the backbone `family` or `family:owner/repository`.
 
     Raises:
-        InputError: transformers is missing, or the weights are not here and cannot be fetched.
+        InputError: transformers is missing, or the weights cannot be found or downloaded.
     """
     setup = setup or Setup()
     family = FAMILIES[name.partition(":")[0]]
     return (HubAudio if family.modality == "audio" else HubVisual)(name, family, setup)
 
 
-class _Reading(nn.Module):
-    """A model of transformers that gives its feature and nothing else."""
+class _FeatureModel(nn.Module):
+    """A transformers model reduced to its feature tensor."""
 
-    def __init__(self, model: nn.Module, output: str, more: dict[str, Any]) -> None:
+    def __init__(self, model: nn.Module, output: str, options: dict[str, Any]) -> None:
         super().__init__()
         self.model = model
-        self._output, self._more = output, more
+        self._output, self._options = output, options
 
     def forward(self, inputs: Tensor) -> Float[Tensor, "n size"]:
-        answer = self.model(inputs, **self._more)
-        return answer.last_hidden_state.mean(dim=1) if self._output == "tokens" else getattr(answer, self._output)
+        outputs = self.model(inputs, **self._options)
+        return outputs.last_hidden_state.mean(dim=1) if self._output == "tokens" else getattr(outputs, self._output)
 
 
 class HubVisual:
@@ -71,15 +71,15 @@ class HubVisual:
         )
         self._crop = int(side)
         self.frame_size: tuple[int, int] | int = (
-            (self._crop, self._crop) if family.picture == "squash" else round(family.side * self._crop)
+            (self._crop, self._crop) if family.resize == "squash" else round(family.side * self._crop)
         )
-        more = {"skip_predictor": True} if family.model == "VJEPA2Model" else {}
+        options = {"skip_predictor": True} if family.model == "VJEPA2Model" else {}
         self.size = int(
             getattr(config, "projection_dim", 0) if family.output.endswith("embeds") else config.hidden_size
         )
         self._normalization = _normalization(folder, family)
-        reading = _Reading(model, family.output, more)
-        self._network = Network(reading, setup, prefers_bfloat16=True, at_once=4 if self._clips else 32)
+        features = _FeatureModel(model, family.output, options)
+        self._network = Network(features, setup, prefers_bfloat16=True, at_once=4 if self._clips else 32)
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames h w 3"]) -> Float32[np.ndarray, "n size"]:
         """One row per snippet: of the whole clip, or the mean over its frames."""
@@ -92,7 +92,7 @@ class HubVisual:
 
 
 class HubAudio:
-    """(n, samples) -> (n, size); what the snippet itself sounds like, filled up as the model's front end does."""
+    """(n, samples) -> (n, size), from the snippet's own audio, padded by the model's front end."""
 
     modality = "audio"
     window_s: Fraction | None = None
@@ -106,15 +106,15 @@ class HubAudio:
         config = model.config
         self.size = int(config.projection_dim if family.output.endswith("embeds") else config.hidden_size)
         if getattr(config, "enable_fusion", False):
-            raise InputError(f"{name}: this CLAP fuses long sounds, which snippets are not; use an unfused one")
+            raise InputError(f"{name}: this CLAP model fuses long audio, but snippets are short; use an unfused model")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # AST's own bands are narrower than its spectrum's bins: so it was trained
+            warnings.simplefilter("ignore")  # some mel bands of AST are narrower than an FFT bin, as in its training
             self._front = getattr(transformers, family.extractor)(**_front_end(config, family, folder))
-        self._network = Network(_Reading(model, family.output, {}), setup, prefers_bfloat16=True, at_once=4)
+        self._network = Network(_FeatureModel(model, family.output, {}), setup, prefers_bfloat16=True, at_once=4)
 
     def __call__(self, batch: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n size"]:
         """One row per window."""
-        longest = getattr(self._front, "nb_max_samples", batch.shape[1])  # CLAP would cut at random: the middle instead
+        longest = getattr(self._front, "nb_max_samples", batch.shape[1])  # CLAP crops at random; crop the centre
         first = max(0, batch.shape[1] - longest) // 2
         batch = batch[:, first : first + longest]
         rows = [self._front(row, sampling_rate=self.rate_hz, return_tensors="np") for row in batch]
@@ -123,7 +123,10 @@ class HubAudio:
 
 
 def _load(name: str, family: Family, setup: Setup) -> tuple[Any, str, Path | None]:
-    """(model, which weights, local folder or None). Every weight must be there: transformers would invent the rest."""
+    """(model, description of its weights, local folder or None).
+
+    Missing weights are an error; transformers would initialise them at random.
+    """
     try:
         import transformers
     except ImportError as error:
@@ -145,8 +148,8 @@ def _load(name: str, family: Family, setup: Setup) -> tuple[Any, str, Path | Non
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the weights of {where} are not here and cannot be fetched ({str(error).splitlines()[0][:150]}). "
-            f"Get them on a machine with a network, `hf download {public} --local-dir FOLDER`, "
+            f"the weights of {where} cannot be loaded or downloaded ({str(error).splitlines()[0][:150]}). "
+            f"Download them on a machine with network access, `hf download {public} --local-dir FOLDER`, "
             f"and give --weights {stem}=FOLDER"
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not key.endswith("position_ids"))
@@ -154,10 +157,10 @@ def _load(name: str, family: Family, setup: Setup) -> tuple[Any, str, Path | Non
         raise InputError(
             f"{where}: {len(missing)} weights of {family.model} are missing, e.g. {', '.join(missing[:3])}"
         )
-    return model, _which(where, folder, model), folder
+    return model, _weights_source(where, folder, model), folder
 
 
-def _which(where: str, folder: Path | None, model: Any) -> str:
+def _weights_source(where: str, folder: Path | None, model: Any) -> str:
     if folder is not None:
         files = sorted(folder.glob("*.safetensors"))
         return "; ".join(describe_weights(path) for path in files)
@@ -165,7 +168,7 @@ def _which(where: str, folder: Path | None, model: Any) -> str:
 
 
 def _normalization(folder: Path | None, family: Family) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation: the folder's own preprocessor_config.json, else the family's."""
+    """Mean and standard deviation: from the folder's preprocessor_config.json, else the family's."""
     own = _preprocessor(folder)
     if "image_mean" in own and "image_std" in own:
         return tuple(own["image_mean"]), tuple(own["image_std"])
@@ -173,12 +176,12 @@ def _normalization(folder: Path | None, family: Family) -> tuple[tuple[float, ..
 
 
 def _front_end(config: Any, family: Family, folder: Path | None) -> dict[str, Any]:
-    """Settings of the audio front end: the folder's own, else the class's defaults, in the model's shape."""
+    """Settings of the audio front end: the folder's, else the class defaults adapted to the model's input shape."""
     own = {key: value for key, value in _preprocessor(folder).items() if not key.endswith("_type")}
     if own:
         return own
     if family.extractor == "ClapFeatureExtractor":
-        return {"truncation": "rand_trunc"}  # one spectrogram; the class's default makes four, for fusion
+        return {"truncation": "rand_trunc"}  # one spectrogram; the default makes four, for fusion
     return {"max_length": config.max_length, "num_mel_bins": config.num_mel_bins}
 
 
@@ -189,4 +192,4 @@ def _preprocessor(folder: Path | None) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, OSError) as error:
-        raise InputError(f"{path}: expected the JSON of a processor, cannot read it ({error})") from error
+        raise InputError(f"{path}: expected the JSON of a processor, but it is unreadable ({error})") from error

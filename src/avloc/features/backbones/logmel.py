@@ -41,7 +41,7 @@ class LogMel:
         self._bands = mel_bands()
 
     def __call__(self, batch: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n size"]:
-        """Statistics of each row's frames; frames do not reach into the neighbouring snippet."""
+        """Statistics of each row's frames; frames do not extend into neighbouring snippets."""
         mel = log_mel(batch, self._bands)
         change = np.abs(np.diff(mel, axis=1)).mean(axis=1) if mel.shape[1] > 1 else np.zeros_like(mel[:, 0])
         return np.concatenate([mel.mean(axis=1), mel.std(axis=1), mel.max(axis=1), change], axis=1)
@@ -50,21 +50,21 @@ class LogMel:
 def log_mel(
     batch: Float[np.ndarray, "n samples"], bands: Float[np.ndarray, "bins bands"]
 ) -> Float[np.ndarray, "n frames bands"]:
-    """Log mel energies of whole frames; a row shorter than one frame is padded with zeros to one.
+    """Log mel energies of complete frames; a row shorter than one frame is zero-padded to one.
 
-    Computed in the precision of `batch` and `bands`, which must agree.
+    Computed in the dtype of `batch` and `bands`, which must be the same.
     """
     if batch.shape[1] < WINDOW:
         batch = np.pad(batch, ((0, 0), (0, WINDOW - batch.shape[1])))
     framed = np.lib.stride_tricks.sliding_window_view(batch, WINDOW, axis=1)[:, ::HOP]
     hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(batch.dtype)
     spectrum = np.abs(np.fft.rfft(framed * hann, FFT, axis=-1)).astype(batch.dtype, copy=False)
-    # not @: BLAS on a batch of small matrices spends ten times as long waiting for its own threads
+    # not @: for many small matrices BLAS threading is ten times slower
     return np.log(np.einsum("nfk,kb->nfb", spectrum, bands) + batch.dtype.type(FLOOR))
 
 
 def mel_bands(dtype: type[np.floating] = np.float32) -> Float[np.ndarray, "bins bands"]:
-    """Triangles on the mel scale, mel = 1127 ln(1 + f / 700); each rises to 1 at its centre."""
+    """Triangular filters on the mel scale, mel = 1127 ln(1 + f / 700), with peak value 1."""
 
     def mel(hz: np.ndarray) -> np.ndarray:
         return 1127.0 * np.log1p(hz / 700.0)
@@ -75,5 +75,5 @@ def mel_bands(dtype: type[np.floating] = np.float32) -> Float[np.ndarray, "bins 
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0  # the mean of the signal belongs to no band
+    weights[0] = 0.0  # the DC component belongs to no band
     return weights.astype(dtype)

@@ -1,4 +1,4 @@
-"""What a backbone is, and the card that says so before anything is loaded."""
+"""Interfaces of backbones, and the card that describes a backbone before it is loaded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["AudioBackbone", "Backbone", "Card", "Setup", "VisualBackbone"]
 
 @runtime_checkable
 class Backbone(Protocol):
-    """What both kinds have.
+    """Attributes of every backbone.
 
     Args:
-        name: as in the catalogue and in each feature file's source.
+        name: as in the catalogue and in the source of each feature file.
         modality: "visual" or "audio".
-        size: channels that come out.
-        licence: of the weights if there are any, else of the code.
-        weights: which file was loaded, with its SHA-256; None if there are none.
+        size: output channels.
+        licence: of the weights, or of the code if there are no weights.
+        weights: loaded file with its SHA-256; None if there are no weights.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Backbone(Protocol):
 
 @runtime_checkable
 class VisualBackbone(Backbone, Protocol):
-    """Wants pictures. Exactly one of `frame_rate` and `frames_per_snippet` is set.
+    """Maps frames to rows. Exactly one of `frame_rate` and `frames_per_snippet` is set.
 
     Args:
-        frame_rate: pictures per second; a snippet gets round(step_s * frame_rate) of them, at least one.
-        frames_per_snippet: pictures in each snippet, evenly spread over its step, the first at its start.
-        frame_size: (h, w) in pixels, or the short side (the other follows the video's aspect).
+        frame_rate: fps; a snippet has round(step_s * frame_rate) frames, at least one.
+        frames_per_snippet: frames per snippet, evenly spaced over its step, the first at its start.
+        frame_size: (h, w) in pixels, or the short side (the other follows from the video's aspect ratio).
 
-    A backbone may also have `frames_after`: how many of the following snippet's pictures it wants besides (optical
-    flow wants one: between n pictures there are only n - 1 motions). They come last in `frames`; 0 when absent.
+    A backbone may also have `frames_after`: additional frames from the following snippet (optical flow needs one: n
+    frames have only n - 1 flow fields between them). They come last in `frames`; 0 if absent.
     """
 
     frame_rate: Fraction | None
@@ -52,37 +52,37 @@ class VisualBackbone(Backbone, Protocol):
     frame_size: tuple[int, int] | int
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames h w 3"]) -> Float32[np.ndarray, "n size"]:
-        """RGB snippets -> one finite row each. The batch is read-only and its memory is used again."""
+        """RGB snippets -> one finite row each. The batch is read-only and its memory is reused."""
         ...
 
 
 @runtime_checkable
 class AudioBackbone(Backbone, Protocol):
-    """Wants sound.
+    """Maps audio windows to rows.
 
     Args:
-        rate_hz: samples per second, mono.
-        window_s: length of the window centred on a snippet; None for the snippet's own length.
+        rate_hz: sample rate, mono.
+        window_s: length of the window centred on a snippet; None for the length of the snippet.
     """
 
     rate_hz: int
     window_s: Fraction | None
 
     def __call__(self, batch: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n size"]:
-        """Windows of sound, full scale [-1, 1] -> one finite row each."""
+        """Audio windows in [-1, 1] -> one finite row each."""
         ...
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How a backbone is to be loaded.
+    """Options for loading a backbone.
 
     Args:
         weights: {name of a weight file: path}, "*" for every name; see features/weights.py.
-        device: "auto" (cuda when there), "cpu", "cuda", "cuda:1", ...
-        precision: "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it for the hub's transformers, float32
-            for the networks whose published features are to be met.
-        compile: whether torch.compile is used.
+        device: "auto" (cuda if available), "cpu", "cuda", "cuda:1", ...
+        precision: "float32", "bfloat16", or "auto": bfloat16 for hub models on a GPU that supports it, float32 for the
+            networks that reproduce published features.
+        compile: whether to use torch.compile.
     """
 
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -93,14 +93,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Card:
-    """A backbone in the catalogue, before it is loaded.
+    """Catalogue entry of a backbone, available before it is loaded.
 
     Args:
-        size: channels that come out; with the default weights where that depends on them.
-        wants: pictures or sound it is given, in words.
+        size: output channels; with the default weights if it depends on them.
+        wants: description of its input.
         weights: files it needs; hub models name a repository in `hub` instead.
-        needs: modules beyond the core that must be installed, and the extra that installs them.
-        load: makes it; weights load here and not at import.
+        needs: additional modules it needs, and the extra that installs them.
+        load: constructs it and loads its weights.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""resnet152: 2048 channels, the mean over a snippet's pictures of the global pool (He et al. 2016).
+"""resnet152: 2048 channels, the global average pool averaged over a snippet's frames (He et al. 2016).
 
-Pictures: 16 a second as AVE's features have (`--fps` changes it), short side 256, centre crop 224, ImageNet's mean and
-deviation. The stride of a bottleneck lies in its 3 x 3 convolution, as in torchvision ("v1.5").
+Frames: 16 fps as in AVE's features (`--fps` changes it), short side 256, centre crop 224, ImageNet mean and standard
+deviation. The stride of a bottleneck is in its 3 x 3 convolution, as in torchvision ("v1.5").
 
-Names of the weights are torchvision's: its resnet152-394f9c45.pth loads as it is, and so do .safetensors of the hub
-with torchvision's names (timm/resnet152.tv_in1k) or with transformers' (microsoft/resnet-152), which are translated.
+Parameter names are torchvision's: resnet152-394f9c45.pth loads unchanged, and so do the hub's .safetensors with
+torchvision's names (timm/resnet152.tv_in1k). Those of transformers (microsoft/resnet-152) are renamed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEPTHS = (3, 8, 36, 3)
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3, 1 x 1 with a shortcut; four times as wide at its end."""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions with a shortcut; the output has 4 * width channels."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """(n, 3, h, w), normalised -> (n, 2048), the global pool.
+    """(n, 3, h, w), normalised -> (n, 2048), the global average pool.
 
     Args:
         depths: bottlenecks in each of the four stages; (3, 8, 36, 3) is ResNet-152.
@@ -67,10 +67,10 @@ class ResNet(nn.Module):
                 blocks.append(Bottleneck(channels, width, 2 if stage and not block else 1))
                 channels = 4 * width
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(channels, classes)  # features do not need it, the published files hold it
+        self.fc = nn.Linear(channels, classes)  # unused here, but present in the published files
 
-    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
-        maps = F.max_pool2d(F.relu(self.bn1(self.conv1(pictures))), 3, 2, padding=1)
+    def forward(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
+        maps = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, padding=1)
         for stage in range(1, 5):
             maps = self.get_submodule(f"layer{stage}")(maps)
         return maps.mean(dim=(2, 3))
@@ -107,7 +107,7 @@ _TRANSLATE = [
 
 
 def with_torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under torchvision's names; those of transformers' ResNet are translated, others are left as they are."""
+    """Weights under torchvision's names; the names of transformers' ResNet are translated, others kept."""
     return {_torchvision_name(name): value for name, value in state.items()}
 
 

@@ -1,7 +1,7 @@
-"""Where the published weights are, and what they must hash to.
+"""Addresses and checksums of published weights.
 
-Checksums: torch.hub's convention is that the eight digits in a file name are the first of its SHA-256. The two I3D
-files are published inside a git repository, so their blob names are known (`git hash-object rgb_imagenet.pt`).
+By torch.hub's convention, the eight digits in a file name are the first of its SHA-256. The two I3D files are published
+inside a git repository, so their blob hashes are known (`git hash-object rgb_imagenet.pt`).
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""vggish: 128 channels of sound (Hershey et al. 2017, "CNN architectures for large-scale audio classification").
+"""vggish: 128 audio channels (Hershey et al. 2017, "CNN architectures for large-scale audio classification").
 
-Front end: 16 kHz mono, 96 frames of 64 log mel energies (logmel.py has the same front end). 96 frames of 400 samples
-every 160 reach over 15,600 samples, so a snippet's window is 0.975 s, centred on the snippet.
+Front end: 16 kHz mono, 96 frames of 64 log mel energies (the same front end as logmel.py). 96 frames of 400 samples
+every 160 span 15,600 samples, so the window is 0.975 s, centred on the snippet.
 
 Network: the VGG of the paper with four groups of convolutions and three fully connected layers; the last one ends in
-ReLU, and its 128 values are what AVE's files hold ("vggish"). "vggish-pca" adds the release's own post-processing: PCA
-with whitening, clipped to [-2, 2], as whole numbers 0-255.
+ReLU, and its 128 values are those of AVE's files ("vggish"). "vggish-pca" adds the post-processing of the release: PCA
+with whitening, clipped to [-2, 2], quantised to 0-255.
 
-Names of the weights are those of harritaylor/torchvggish, whose files load as they are; parity with it: 1e-4 relative
-(tests/test_vggish.py). Its frames run on through a whole recording, every 0.96 s; ours sit on the snippets.
+Parameter names are those of harritaylor/torchvggish, whose files load unchanged; parity with it: 1e-4 relative
+(tests/test_vggish.py). Its windows tile the recording every 0.96 s; ours are centred on the snippets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLIP = 2.0
 
 
 class VggishNet(nn.Module):
-    """(n, 96, 64) log mel energies -> (n, 128), not negative."""
+    """(n, 96, 64) log mel energies -> (n, 128), non-negative."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,11 +55,11 @@ class VggishNet(nn.Module):
 
     def forward(self, mel: Float[Tensor, "n 96 64"]) -> Float[Tensor, "n 128"]:
         maps = self.features(mel[:, None])
-        return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))  # the original's order: time, band, channel
+        return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))  # order of the original: time, band, channel
 
 
 class Vggish:
-    """(n, 15600) at 16 kHz -> (n, 128). Silence is sound: its rows are what the network says to it."""
+    """(n, 15600) at 16 kHz -> (n, 128). Silence is not special: its rows are the network's output."""
 
     modality = "audio"
     size = 128
@@ -82,7 +82,7 @@ class Vggish:
         return rows if self._pca is None else postprocess(rows, *self._pca)
 
     def examples(self, batch: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n 96 64"]:
-        """What the network sees. In double precision on the way: a logarithm near 0 has few digits to lose."""
+        """Input of the network, computed in float64: a logarithm near 0 loses precision."""
         short = max(0, SAMPLES - batch.shape[1])
         mel = log_mel(np.pad(batch.astype(np.float64), ((0, 0), (0, short))), self._bands)
         return mel[:, :FRAMES].astype(np.float32)
@@ -106,6 +106,6 @@ class Vggish:
 def postprocess(
     rows: Float32[np.ndarray, "n 128"], vectors: Float32[np.ndarray, "128 128"], means: Float32[np.ndarray, " 128"]
 ) -> Float32[np.ndarray, "n 128"]:
-    """The release's PCA and quantisation: whole numbers 0-255, as torchvggish rounds them."""
+    """PCA and quantisation of the release: integers 0-255, rounded as in torchvggish."""
     white = np.clip((rows - means) @ vectors.T, -CLIP, CLIP)
     return np.round((white + CLIP) * (255 / (2 * CLIP))).astype(np.float32)
