@@ -1,4 +1,4 @@
-"""The demo set: its plan's statistics, and that pictures and sounds do what the plan says."""
+"""The demo set: statistics of the plan, and agreement of frames and audio with the plan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def happenings(videos):
 
 
 def shortened(video, frame_count):
-    """The beginning of a video, for tests that render."""
+    """The start of a video, for tests that render."""
     end_s = frame_count / 12
     kept = tuple(h for h in video.happenings if h.end_s <= end_s)
     extras = {name: tuple(e for e in getattr(video, name) if e.end_s <= end_s) for name in ("movers", "noises")}
@@ -40,7 +40,7 @@ def shortened(video, frame_count):
 
 
 def a_video(condition, made=PLANS[0]):
-    """A video with one instance of this condition among its instances, and sound."""
+    """A video with audio and at least one instance of this condition."""
     return next(v for v in made.videos if v.has_audio and any(h.condition == condition for h in v.happenings))
 
 
@@ -97,7 +97,7 @@ def test_a_card_covers_each_hidden_instance_and_no_other(made):
             assert len(covering) == (happening.condition == "hidden")
             assert all(c.start_s <= happening.start_s and happening.end_s <= c.end_s for c in covering)
     alone = [v for v in made.videos if len(v.cards) > sum(h.condition == "hidden" for h in v.happenings)]
-    assert len(alone) >= 3, "cards over nothing keep a card from being a sign of an action"
+    assert len(alone) >= 3, "cards elsewhere, so that cards do not indicate instances"
 
 
 def test_some_kinds_are_only_in_test(made):
@@ -136,7 +136,7 @@ def test_small_plans_and_wrong_counts():
         demo.plan(0, train=-1)
 
 
-# sounds and pictures
+# audio and frames
 
 
 def test_a_silent_instance_is_not_heard_and_a_normal_one_is():
@@ -157,8 +157,8 @@ def test_a_hidden_instance_is_not_seen_and_the_others_are():
         happening = next(h for h in video.happenings if h.condition == condition)
         gone = replace(video, actors=(), happenings=tuple(h for h in video.happenings if h is not happening))
         frames = range(int(happening.start_s * 12) + 1, int(happening.end_s * 12), 9)
-        stage, empty = FrameRenderer(video), FrameRenderer(gone)
-        changed = [np.abs(stage.frame(k).astype(int) - empty.frame(k)).max() > 12 for k in frames]
+        renderer, empty = FrameRenderer(video), FrameRenderer(gone)
+        changed = [np.abs(renderer.frame(k).astype(int) - empty.frame(k)).max() > 12 for k in frames]
         assert (not any(changed)) if condition == "hidden" else all(changed)
 
 
@@ -188,7 +188,7 @@ def test_action_sounds(label):
     assert np.abs(np.corrcoef(one, other)[0, 1]) < 0.3
     assert abs(one[-1]) < 0.05
     quarters = np.array([np.sqrt(np.mean(part**2)) for part in np.array_split(one, 4)])
-    assert (quarters > 0.1).all(), "it is heard all through its instance"
+    assert (quarters > 0.1).all(), "audible throughout the instance"
 
 
 @pytest.mark.parametrize("kind", [*plans.NOISES, *plans.TEST_NOISES])
@@ -221,8 +221,8 @@ def test_scenes_are_textured_and_move(kind):
             movers=(),
             frame_count=60,
         )
-        stage = FrameRenderer(video)
-        first, last = stage.frame(0).astype(int), stage.frame(59).astype(int)
+        renderer = FrameRenderer(video)
+        first, last = renderer.frame(0).astype(int), renderer.frame(59).astype(int)
         assert first.std() > 10
         moved = max(moved, np.abs(first - last).mean())
     assert moved > 5
@@ -231,10 +231,10 @@ def test_scenes_are_textured_and_move(kind):
 @pytest.mark.parametrize("kind", [*plans.MOVERS, *plans.TEST_MOVERS])
 def test_movers_are_seen_only_while_they_are_there(kind):
     base = replace(PLANS[0].videos[0], actors=(), happenings=(), cards=(), frame_count=120)
-    stage, empty = (
+    renderer, empty = (
         FrameRenderer(replace(base, movers=movers)) for movers in ((plans.Extra(kind, 1.0, 8.0, 0.0, 9),), ())
     )
-    seen = [np.abs(stage.frame(k).astype(int) - empty.frame(k)).max() > 12 for k in range(0, 120, 4)]
+    seen = [np.abs(renderer.frame(k).astype(int) - empty.frame(k)).max() > 12 for k in range(0, 120, 4)]
     assert not any(seen[:3])
     assert not any(seen[24:])
     assert np.mean(seen[4:23]) > 0.5
@@ -245,7 +245,7 @@ def test_movers_are_seen_only_while_they_are_there(kind):
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """A tiny set, rendered by two processes."""
+    """A small set, rendered by two processes."""
     calls = []
     found = demo.render(
         tmp_path_factory.mktemp("demo"),
@@ -301,19 +301,19 @@ def test_a_second_time_nothing_is_done_and_a_lost_file_is_made_again(rendered):
     calls = []
     demo.render(rendered.videos.parent, 3, 1, train=4, background=1, test=1, progress=lambda *done: calls.append(done))
     assert calls == [(6, 6)]
-    assert lost.read_bytes() == content, "one worker or two: the same file"
+    assert lost.read_bytes() == content, "the same file with one worker or two"
     assert all(p.stat().st_mtime_ns == time for p, time in files.items() if p != lost)
 
 
 def test_other_videos_in_the_folder_are_an_error(tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "holiday.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match=r"not of this demo \(such as holiday\.mp4\); choose an empty folder"):
+    with pytest.raises(InputError, match=r"found 1 other file \(such as holiday\.mp4\); choose an empty folder"):
         demo.render(tmp_path, workers=1, train=0, background=0, test=1)
 
 
 def test_arguments_that_cannot_work(tmp_path):
-    with pytest.raises(InputError, match="workers not below 1"):
+    with pytest.raises(InputError, match="workers >= 1"):
         demo.render(tmp_path, workers=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the videos there"):

@@ -1,4 +1,4 @@
-"""The embedded data set: real mp4 files with sound, rendered from a seed. `plan` decides, `render` makes the files."""
+"""The synthetic demo data set: mp4 files with audio, rendered from a seed. See `plan` and `render`."""
 
 from avloc.demo.plans import CLASSES, DemoPlan, VideoPlan, plan
 from avloc.demo.studio import DemoSet, render, render_video

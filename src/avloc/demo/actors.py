@@ -1,9 +1,9 @@
-"""Who acts: textured objects drawn from simple shapes, one table of poses each, and how they move.
+"""Objects that perform the actions: textured sprites drawn from simple shapes in a number of poses, and their motion.
 
 Conventions
-    A shape is a signed distance in pixels (negative inside) on the square canvas of an object, whose points have
-    coordinates -1..1 (u to the right, v down). A pose is a position in [0, 1) on the table of POSES pictures.
-    Drumming and hammering share the swing of an arm, the two engines share wheels: a picture alone cannot tell all.
+    A shape is a signed distance function (negative inside) on the square canvas of an object, in coordinates -1..1 (u
+    to the right, v down). A pose is a value in [0, 1) that selects one of the POSES sprites.
+    Drumming and hammering share the arm and the two engines share wheels, so that vision alone is ambiguous.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Colour = Float[np.ndarray, " 3"]
 
 @dataclass(frozen=True)
 class Sprites:
-    """One picture a pose: colour times opacity 0..255, and what is left of the ground behind it, 0..1."""
+    """One image per pose: premultiplied colour 0..255, and transparency 0..1."""
 
     colour: Float32[np.ndarray, "p s s 3"]
     clear: Float32[np.ndarray, "p s s 3"]
@@ -35,7 +35,7 @@ class Sprites:
     def paste(
         self, frame: Float32[np.ndarray, "h w 3"], pose: float, x_px: float, y_px: float, light: np.ndarray
     ) -> None:
-        """Draws onto the frame, centred at (x_px, y_px); what lies outside is cut off."""
+        """Draw onto the frame, centred at (x_px, y_px) and clipped at its edges."""
         index, size = int(pose * len(self.colour)) % len(self.colour), self.colour.shape[1]
         top, left = round(y_px - size / 2), round(x_px - size / 2)
         rows = slice(max(0, top), max(0, min(frame.shape[0], top + size)))
@@ -49,7 +49,7 @@ class Sprites:
 
 
 class Canvas:
-    """A square to draw shapes on, one over the other, with soft edges and one grain."""
+    """A square to draw shapes on, in layers, with antialiased edges and a common texture."""
 
     def __init__(self, size_px: int, grain: Field, mirrored: bool) -> None:
         line = (np.arange(size_px) + 0.5) / size_px * 2 - 1
@@ -60,7 +60,7 @@ class Canvas:
         self.clear = np.ones((size_px, size_px, 1))
 
     def draw(self, distance: Field, colour: np.ndarray, opacity: float = 1.0) -> None:
-        """Fills where `distance` (in canvas units) is negative."""
+        """Fill the region where `distance` (in canvas units) is negative."""
         inside = opacity * np.clip(0.5 - distance * self.scale, 0, 1)[..., None]
         self.colour = self.colour * (1 - inside) + inside * colour * (0.7 + 0.6 * self.grain)
         self.clear = self.clear * (1 - inside)
@@ -70,15 +70,15 @@ class Canvas:
         return np.hypot(self.u - u, self.v - v) - radius
 
     def oval(self, u: float, v: float, wide: float, high: float) -> Field:
-        """Distance to an upright ellipse, good near its edge."""
+        """Distance to an axis-aligned ellipse, accurate near its edge."""
         return (np.hypot((self.u - u) / wide, (self.v - v) / high) - 1) * min(wide, high)
 
     def box(self, u: float, v: float, wide: float, high: float) -> Field:
-        """Distance to a rectangle of half sizes `wide` and `high`."""
+        """Distance to a rectangle with half sizes `wide` and `high`."""
         return np.maximum(np.abs(self.u - u) - wide, np.abs(self.v - v) - high)
 
     def rod(self, start: tuple[float, float], end: tuple[float, float], radius: float) -> Field:
-        """Distance to a line with round ends."""
+        """Distance to a line segment with round ends."""
         du, dv = end[0] - start[0], end[1] - start[1]
         along = np.clip(((self.u - start[0]) * du + (self.v - start[1]) * dv) / (du * du + dv * dv + 1e-9), 0, 1)
         return np.hypot(self.u - start[0] - along * du, self.v - start[1] - along * dv) - radius
@@ -88,7 +88,7 @@ Drawer = Callable[[Canvas, float, np.ndarray, np.ndarray], None]
 
 
 def draw_poses(draw: Drawer, size_px: int, seed: int, poses: int = POSES) -> Sprites:
-    """All poses of an object. `draw(canvas, pose, colours (6, 3), shape (6,) in [0, 1])` paints one."""
+    """Sprites of all poses. `draw(canvas, pose, colours (6, 3), shape (6,) in [0, 1])` paints one of them."""
     rng = np.random.default_rng([seed, 50])
     colours, shape, mirrored = rng.uniform(0.05, 1, (6, 3)), rng.random(6), bool(rng.random() < 0.5)
     grain = 0.5 * value_noise(rng, size_px, size_px, 9, 9) + 0.5 * value_noise(rng, size_px, size_px, 2.5, 2.5)
@@ -103,12 +103,12 @@ def draw_poses(draw: Drawer, size_px: int, seed: int, poses: int = POSES) -> Spr
 
 
 def actor_sprites(actor: Actor) -> Sprites:
-    """The poses of a class's object."""
+    """Sprites of an actor."""
     return draw_poses(_DRAWERS[actor.label], actor.size_px, actor.seed)
 
 
 def _arm(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) -> tuple[float, float]:
-    """An arm that is down at pose 0 and lifted between; returns where its end is."""
+    """Draw an arm that is down at pose 0 and raised in between; return the position of its end."""
     lift = np.radians(25 + 50 * shape[0]) * np.sin(np.pi * pose) ** 0.8
     pivot, reach = (0.85, -0.05 - 0.2 * shape[1]), 0.95
     rest = np.pi - np.radians(12)
@@ -119,7 +119,7 @@ def _arm(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) ->
 
 
 def _tinted(colour: Colour, typical: tuple[float, float, float]) -> Colour:
-    """Halfway to what such things are usually made of."""
+    """A random colour mixed with a typical one."""
     return 0.45 * colour + 0.55 * np.array(typical)
 
 
@@ -144,7 +144,7 @@ def _bell(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) -
     angle = np.radians(18 + 16 * shape[0]) * np.sin(2 * np.pi * pose)
     canvas.draw(canvas.box(0, -0.85, 0.6 + 0.2 * shape[1], 0.09), colours[0])
     u, v = canvas.u, canvas.v
-    canvas.u, canvas.v = (  # draw in the coordinates of the swinging bell, small enough to stay on the canvas
+    canvas.u, canvas.v = (  # coordinates of the swinging bell, scaled to stay on the canvas
         1.35 * (u * np.cos(angle) + (v + 0.8) * np.sin(angle)),
         1.35 * (-u * np.sin(angle) + (v + 0.8) * np.cos(angle)) - 0.8,
     )
@@ -192,7 +192,7 @@ def _mower(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) 
 
 
 def _head(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) -> None:
-    """Pose is how far the mouth is open."""
+    """A head; the pose is the opening of the mouth."""
     skin = np.array([0.9, 0.68, 0.52]) * (0.45 + 0.6 * shape[0])
     canvas.draw(canvas.oval(0, 1.0, 0.75, 0.4), colours[0])
     canvas.draw(canvas.oval(0, -0.12, 0.62, 0.72), 0.6 * colours[1])
@@ -205,7 +205,7 @@ def _head(canvas: Canvas, pose: float, colours: np.ndarray, shape: np.ndarray) -
 
 @dataclass(frozen=True)
 class Motion:
-    """Where an acting object is at each frame: its pose, and its offset in pixels."""
+    """Pose and offset in pixels of an actor at each frame."""
 
     pose: Float[np.ndarray, " t"]
     x_px: Float[np.ndarray, " t"]
@@ -213,7 +213,7 @@ class Motion:
 
 
 def actor_motion(actor: Actor, happening: Happening, times_s: Float[np.ndarray, " t"]) -> Motion:
-    """The motion of an instance at times counted from its start, in step with its sound."""
+    """Motion during an instance, at times from its start, synchronous with its sound."""
     rng = np.random.default_rng([happening.seed, 51])
     still, reach = np.zeros(len(times_s)), actor.size_px / 60
     settle = np.clip((happening.end_s - happening.start_s - times_s) / 0.4, 0, 1)
@@ -232,7 +232,7 @@ def actor_motion(actor: Actor, happening: Happening, times_s: Float[np.ndarray, 
 
 
 def _between_strikes(happening: Happening, times_s: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-    """Pose 0 at each strike; a bell turns around between two, so that it strikes at both ends of its swing."""
+    """Pose 0 at each strike; a bell needs two strikes per cycle, one at each end of its swing."""
     strikes_s = strike_times_s(happening)
     bell = happening.label == "bell ringing"
     edges_s = np.concatenate([[min(-0.3, strikes_s[0] - 0.6)], strikes_s, [strikes_s[-1] + 0.7]])

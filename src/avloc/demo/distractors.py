@@ -1,7 +1,7 @@
-"""Things that move and mean nothing: the distractors of a scene.
+"""Visual distractors: moving objects that belong to no class.
 
 Conventions
-    Places in pixels of the unzoomed picture. A mover is on its way from its `start_s` to its `end_s`.
+    Positions are in pixels of the unzoomed frame. A distractor is visible from its `start_s` to its `end_s`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Path = Callable[[np.random.Generator, np.ndarray], tuple[np.ndarray, np.ndarray,
 
 
 class Distractor:
-    """One distractor, with its whole way laid out when it is made.
+    """One distractor; its path is computed once.
 
     Args:
-        extra: what and when.
+        extra: its kind and time.
         times_s: (t,) times of the video's frames.
     """
 
@@ -40,7 +40,7 @@ class Distractor:
             local_s = np.clip(times_s - extra.start_s, 0, extra.end_s - extra.start_s)
             self.x_px, self.y_px, self.pose = path(rng, local_s)
             share = local_s / (extra.end_s - extra.start_s)
-            if extra.kind in _CROSSING:  # from outside the picture to outside it
+            if extra.kind in _CROSSING:  # from one side of the frame to the other
                 way = share * (WIDTH + 60) - 30
                 self.x_px = way if rng.random() < 0.5 else WIDTH - way
 
@@ -52,17 +52,17 @@ class Distractor:
         camera: tuple[float, float, float],
         light: np.ndarray,
     ) -> None:
-        """Draws itself as it is at frame `index`, if it is there."""
+        """Draw the distractor onto frame `index`, if it is visible then."""
         if not self.extra.start_s <= time_s < self.extra.end_s:
             return
         if self.sprites is None:
-            self._scatter(frame, time_s)
+            self._draw_specks(frame, time_s)
             return
         x_px, y_px = to_screen(float(self.x_px[index]), float(self.y_px[index]), camera)
         self.sprites.paste(frame, float(self.pose[index]) % 1, x_px, y_px, light)
 
-    def _scatter(self, frame: Float32[np.ndarray, "h w 3"], time_s: float) -> None:
-        """Snow, leaves or dust: points that fall, each at its own speed."""
+    def _draw_specks(self, frame: Float32[np.ndarray, "h w 3"], time_s: float) -> None:
+        """Snow, leaves or dust: points that fall at individual speeds."""
         x, y, speed, sway = self.specks.T
         columns = (x * WIDTH + 12 * np.sin(time_s * (0.5 + sway) + 6 * x)).astype(int) % (WIDTH - 1)
         rows = (y * HEIGHT + time_s * (8 + 40 * speed)).astype(int) % (HEIGHT - 1)
@@ -71,7 +71,7 @@ class Distractor:
 
 
 def to_screen(x_px: float, y_px: float, camera: tuple[float, float, float]) -> tuple[float, float]:
-    """Where the camera shows a place."""
+    """Frame position of a scene position under the camera's (x shift, y shift, zoom)."""
     shift_x, shift_y, zoom = camera
     return (x_px - WIDTH / 2 - shift_x) * zoom + WIDTH / 2, (y_px - HEIGHT / 2 - shift_y) * zoom + HEIGHT / 2
 

@@ -1,4 +1,4 @@
-"""The demo's models: Table 1 of the paper, shortened."""
+"""The models of the demo: train, localize and score them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from avloc.types import Progress
 
 __all__ = ["MODELS", "train_and_score"]
 
-
 MODELS: dict[str, dict[str, Any]] = {
     "audio only": {"model.modality": "audio"},
     "visual only": {"model.modality": "visual"},
     "0 stages": {"model.num_stages": 0},
     "2 stages": {"model.num_stages": 2},
 }
-"""The rows of the demo's table: Table 1 of the paper, shortened."""
+"""{row of the demo's table: changes of the config}; a subset of the rows of the paper's Table 1."""
 
 
 def train_and_score(
     demo: Path, home: Path, config: RunConfig, progress: Progress | None = None
 ) -> tuple[Evaluation, dict[str, Localized]]:
-    """Train on a demo folder's features into `home`, or take up the run there, and score it on the test videos.
+    """Train on the features of a demo folder into `home` (or resume there), then localize and score the test videos.
 
-    A video that a uni-modal model cannot see or hear is not localized and counts as missed.
+    A video without the modality of a uni-modal model is not localized and counts as missed.
     """
     if not (home / "run" / "record.json").exists():
         fit(demo / "features", demo / "labels.csv", home / "run", config, has_state(home / "run"), progress)

@@ -1,15 +1,17 @@
-"""What happens in each video of the demo set, decided before anything is drawn or heard. Pure data.
+"""Plans of the demo videos: what is drawn and synthesised, and when. Pure data; nothing is rendered here.
 
 Conventions
-    Everything random in a picture or a sound comes from the `seed` of the thing it belongs to, so taking one thing
-    out of a plan changes nothing else, and the same plan gives the same set with any number of workers.
-    Places are in pixels of the unzoomed picture; times in seconds from the start of the video.
+    Each element has its own `seed`, the only source of randomness when it is rendered. Removing an element therefore
+    changes no other, and a plan gives the same files with any number of workers.
+    Positions are in pixels of the unzoomed frame, times in seconds from the start of the video.
+    Class and field names are part of details.json and of the fingerprint in each mp4 file (studio.py): renaming one
+    re-renders existing sets.
 
 Conditions of an instance
-    normal   seen and heard
-    silent   seen, not heard (a video without sound has only these)
-    hidden   heard, but behind a title card or a large logo (the cases of the paper's Fig. 4)
-    faint    seen, and heard below the background sound
+    normal   visible and audible
+    silent   visible, not audible (the only condition in a video without audio)
+    hidden   audible, but occluded by a title card or a large logo (the cases of the paper's Fig. 4)
+    faint    visible, and audible below the background sound
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ FRAME_RATE = Fraction(12)
 WIDTH, HEIGHT = 192, 144
 AUDIO_RATE_HZ = 16_000
 
-# drumming and hammering look alike; hammering and bell ringing sound alike, and so do the two engines
 CLASSES = ("bell ringing", "drumming", "engine revving", "hammering", "lawn mowing", "talking")
+"""Drumming and hammering look alike; hammering and bell ringing sound alike, and so do the two engines."""
+
 CONDITIONS = ("normal", "silent", "hidden", "faint")
 CONDITION_MIX = ("normal",) * 9 + ("silent",) * 3 + ("hidden",) * 3 + ("faint",) * 2
 
@@ -36,7 +39,7 @@ BEDS = ("quiet", "music", "pad", "wind", "traffic", "crowd")
 MOVERS = ("ball", "bird", "balloon", "walker", "pinwheel", "specks")
 NOISES = ("pluck", "beeps", "chirps", "knock", "splash", "whoosh")
 
-# the open set: these occur in test videos only
+# open set: these occur in test videos only
 TEST_SCENES = ("forest", "night")
 TEST_BEDS = ("rain", "hum")
 TEST_MOVERS = ("kite",)
@@ -45,19 +48,19 @@ TEST_NOISES = ("siren",)
 
 @dataclass(frozen=True)
 class Happening:
-    """One instance: when, of which class, under which condition."""
+    """One ground-truth instance of a class, with its condition."""
 
     start_s: float
     end_s: float
     label: str
     condition: str
-    level_db: float  # of the sound, relative to the set's usual level
+    level_db: float  # of the sound, relative to USUAL_LEVEL in soundtrack.py
     seed: int
 
 
 @dataclass(frozen=True)
 class Actor:
-    """The object that performs a class's action; between its instances it idles, or is away."""
+    """Object that performs the action of a class; still outside instances, or absent unless `always_there`."""
 
     label: str
     x_px: float
@@ -69,7 +72,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Shot:
-    """From `start_s` on, this is the scene."""
+    """A scene, shown from `start_s` until the next shot."""
 
     start_s: float
     kind: str
@@ -78,7 +81,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Bed:
-    """The sound under everything; `level_db` is relative to the usual level of an action."""
+    """The background sound; `level_db` is relative to the usual level of an action."""
 
     kind: str
     level_db: float
@@ -87,7 +90,7 @@ class Bed:
 
 @dataclass(frozen=True)
 class Card:
-    """A title card (the full screen) or a large logo (most of it) in front of everything."""
+    """A title card (full frame) or a large logo (most of the frame) in front of everything."""
 
     start_s: float
     end_s: float
@@ -97,7 +100,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Extra:
-    """A moving thing or a sound that belongs to no class."""
+    """A distractor: a moving object or a sound that belongs to no class."""
 
     kind: str
     start_s: float
@@ -125,36 +128,36 @@ class VideoPlan:
 
     @property
     def duration_s(self) -> Fraction:
-        """Length of the picture, exact."""
+        """Exact duration of the video stream."""
         return self.frame_count / FRAME_RATE
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Classes that happen in it, sorted; none in a background video."""
+        """Classes with an instance, sorted; empty for a background video."""
         return tuple(sorted({happening.label for happening in self.happenings}))
 
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """All videos, train first."""
+    """All videos, training videos first."""
 
     seed: int
     classes: tuple[str, ...]
     videos: tuple[VideoPlan, ...]
 
     def of(self, subset: str) -> tuple[VideoPlan, ...]:
-        """The videos of "train" or "test"."""
+        """Videos of the subset "train" or "test"."""
         return tuple(video for video in self.videos if video.subset == subset)
 
 
 def plan(seed: int = 0, train: int = 52, background: int = 5, test: int = 24) -> DemoPlan:
-    """Decides the whole set, in a few milliseconds; nothing is rendered.
+    """Plan the whole set, in a few milliseconds.
 
     Args:
-        seed: same seed and counts, same plan.
+        seed: the same seed and counts give the same plan.
         train: labelled training videos.
-        background: training videos in which no class happens.
-        test: test videos, all with at least one instance.
+        background: training videos without instances.
+        test: test videos, each with at least one instance.
 
     Raises:
         ValueError: a negative count.
@@ -167,7 +170,7 @@ def plan(seed: int = 0, train: int = 52, background: int = 5, test: int = 24) ->
 
 
 def _subset(rng: np.random.Generator, subset: str, labelled: int, background: int) -> list[VideoPlan]:
-    """Videos with balanced classes, a third of them with two; one in each subset of 4 or more has no sound."""
+    """Videos with balanced classes, a third of them with two; one per subset of 4 or more has no audio."""
     class_sets = _class_sets(rng, labelled) + [()] * background
     mute = int(rng.integers(labelled)) if labelled >= 4 else -1
     conditions = _shuffled_draws(rng, CONDITION_MIX)
@@ -177,17 +180,17 @@ def _subset(rng: np.random.Generator, subset: str, labelled: int, background: in
     ]
 
 
-def _shuffled_draws(rng: np.random.Generator, deck: Sequence[str]) -> Iterator[str]:
-    """Cards from a deck that is shuffled anew when it is used up, so that none is rare."""
+def _shuffled_draws(rng: np.random.Generator, values: Sequence[str]) -> Iterator[str]:
+    """Endless draws without replacement, reshuffled after each round, so that no value is rare."""
     while True:
-        yield from (str(card) for card in rng.permutation(np.array(deck)))
+        yield from (str(value) for value in rng.permutation(np.array(values)))
 
 
 def _class_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
     """Classes of each labelled video."""
-    dealt = _shuffled_draws(rng, CLASSES)
-    class_sets: list[tuple[str, ...]] = [(next(dealt),) for _ in range(count)]
-    seconds = [next(dealt) for _ in range(round(count / 3))]
+    draws = _shuffled_draws(rng, CLASSES)
+    class_sets: list[tuple[str, ...]] = [(next(draws),) for _ in range(count)]
+    seconds = [next(draws) for _ in range(round(count / 3))]
     for index in range(len(seconds)):
         first = class_sets[index][0]
         second = next((label for label in seconds if label != first), None)
@@ -232,7 +235,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def _spans(rng: np.random.Generator, duration_s: float, at_least: int) -> list[tuple[float, float]]:
-    """One to three intervals of 3 to 12 s, at least 1.5 s apart, that fill 25 to 50 % of the video."""
+    """One to three intervals of 3 to 12 s, at least 1.5 s apart, that cover 25 to 50 % of the video."""
     while True:
         share = rng.uniform(0.25, 0.5)
         count = max(at_least, int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
@@ -252,20 +255,20 @@ def _happenings(
     has_audio: bool,
     conditions: Iterator[str],
 ) -> tuple[Happening, ...]:
-    """Gives each interval a class (every class of `classes` at least once) and a condition."""
+    """Assign a class (each one at least once) and a condition to each interval."""
     labels = [*classes, *(str(rng.choice(classes)) for _ in range(len(spans) - len(classes)))]
     found = []
     for label, (start_s, end_s) in zip(rng.permutation(labels), spans, strict=True):
         condition = next(conditions) if has_audio else "silent"
         level_db = rng.uniform(-4, 4)
-        if condition == "faint":  # below the bed, however loud that is
+        if condition == "faint":  # below the background, at any level of it
             level_db = min(bed.level_db, -4.0) - rng.uniform(2, 7)
         found.append(Happening(start_s, end_s, str(label), condition, round(float(level_db), 2), _seed(rng)))
     return tuple(found)
 
 
 def _actors(rng: np.random.Generator, classes: tuple[str, ...]) -> tuple[Actor, ...]:
-    """One object a class, side by side; in some videos also one of another class that never does anything."""
+    """One object per class, side by side; in some videos also an object of another class that stays still."""
     names = list(classes)
     if rng.random() < (0.12 if classes else 0.4):
         names.append(str(rng.choice([label for label in CLASSES if label not in classes])))
@@ -282,14 +285,14 @@ def _actors(rng: np.random.Generator, classes: tuple[str, ...]) -> tuple[Actor, 
 
 
 def _pick(rng: np.random.Generator, usual: tuple[str, ...], only_test: tuple[str, ...]) -> str:
-    """One kind; where kinds are only for test, those in 35 % of the cases."""
+    """A random kind; test videos use the test-only kinds in 35 % of the cases."""
     return str(rng.choice(only_test if only_test and rng.random() < 0.35 else usual))
 
 
 def _shots(rng: np.random.Generator, duration_s: float, open_set: bool) -> tuple[Shot, ...]:
     only_test = TEST_SCENES if open_set else ()
     shots = [Shot(0.0, _pick(rng, SCENES, only_test), _seed(rng))]
-    if rng.random() < 0.3:  # an edited video: one cut, anywhere
+    if rng.random() < 0.3:  # an edited video with one cut
         cut_s = round(rng.uniform(0.25, 0.75) * duration_s, 3)
         shots.append(Shot(cut_s, _pick(rng, SCENES, only_test), _seed(rng)))
     return tuple(shots)
@@ -302,7 +305,7 @@ def _bed(rng: np.random.Generator, open_set: bool) -> Bed:
 
 
 def _cards(rng: np.random.Generator, happenings: tuple[Happening, ...], duration_s: float) -> tuple[Card, ...]:
-    """One over each hidden instance, a little longer than it; and some over nothing, so a card is no sign."""
+    """A card over each hidden instance, slightly longer, and some elsewhere, so that cards do not reveal instances."""
     cards = []
     for happening in happenings:
         if happening.condition == "hidden":

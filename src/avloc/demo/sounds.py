@@ -1,8 +1,8 @@
-"""What the classes and the distractors sound like: struck, driven, spoken, plucked, blown. Synthesised, mono.
+"""Synthesis of the sounds of actions and distractors: strikes, engines, speech, plucked strings, noise. Mono.
 
 Conventions
-    A sound is (n,) float64 at `rate_hz`, scaled so that where it sounds its root mean square is 1. Each depends on
-    its seed alone: its own pitch, tempo, timbre.
+    A sound is (n,) float64 at `rate_hz`, scaled to RMS 1 over its audible samples. Its pitch, tempo and timbre depend
+    only on its seed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VOWELS_HZ = (
 
 
 def action_sound(happening: Happening, rate_hz: int) -> Sound:
-    """The sound of an instance, in step with its picture; (n,) for its whole length, silent in the end."""
+    """Sound of an instance over its whole length, (n,), synchronous with its frames; fades out at the end."""
     length_s = happening.end_s - happening.start_s
     count = round(length_s * rate_hz)
     if happening.label == "talking":
@@ -44,40 +44,37 @@ def action_sound(happening: Happening, rate_hz: int) -> Sound:
         sound = _engine(happening, rate_hz)
     else:
         sound = _struck(happening, rate_hz)
-    return _faded(normalized(_padded(sound, count)), rate_hz)
+    return _fitted(sound, count, rate_hz)
 
 
 def normalized(sound: Sound) -> Sound:
-    """Scaled to a root mean square of 1, counted where it is not silent."""
+    """Scale to RMS 1 over the samples that are not silent."""
     loud = np.abs(sound) > 1e-4 * (np.abs(sound).max() + 1e-12)
     return sound / (np.sqrt(np.mean(sound[loud] ** 2)) + 1e-9) if loud.any() else sound
 
 
 def filtered(sound: Sound, rate_hz: int, gain: Callable[[np.ndarray], np.ndarray]) -> Sound:
-    """The sound with each frequency f (Hz) scaled by gain(f)."""
+    """Scale each frequency f (Hz) by gain(f)."""
     size = _fast_length(len(sound))
     spectrum = np.fft.rfft(sound, size)
     return np.fft.irfft(spectrum * gain(np.fft.rfftfreq(size, 1 / rate_hz)), size)[: len(sound)]
 
 
 def _fast_length(count: int) -> int:
-    """The next length of the form 2^a or 3 * 2^a: quick to transform."""
+    """The next length of the form 2^a or 3 * 2^a, for a fast FFT."""
     power = 1 << max(4, (count - 1).bit_length())
     return power * 3 // 4 if power * 3 // 4 >= count else power
 
 
-def _padded(sound: Sound, count: int) -> Float[np.ndarray, " count"]:
-    return np.pad(sound[:count], (0, max(0, count - len(sound))))
-
-
-def _faded(sound: Sound, rate_hz: int, fade_s: float = 0.06) -> Sound:
-    """Both ends brought to zero, so that a sound ends where the ground truth says it does."""
-    ramp = np.minimum(1, np.arange(1, len(sound) + 1) / (fade_s * rate_hz))
+def _fitted(sound: Sound, count: int, rate_hz: int, fade_s: float = 0.06) -> Float[np.ndarray, " count"]:
+    """Cut or zero-pad to `count` samples, scale to RMS 1, fade the ends: it stops where the ground truth does."""
+    sound = normalized(np.pad(sound[:count], (0, max(0, count - len(sound)))))
+    ramp = np.minimum(1, np.arange(1, count + 1) / (fade_s * rate_hz))
     return sound * np.minimum(ramp**0.5, ramp[::-1])
 
 
 def add_at(into: Float[np.ndarray, " m"], start_s: float, sound: Sound, rate_hz: int) -> None:
-    """Adds `sound` to `into` from `start_s` on; what reaches beyond the end is dropped."""
+    """Add `sound` to `into` from `start_s` on; samples beyond the end are dropped."""
     start = round(start_s * rate_hz)
     part = sound[: max(0, len(into) - start)]
     into[start : start + len(part)] += part
@@ -92,7 +89,7 @@ def modal(
     click: float,
     glide: float = 0,
 ) -> Sound:
-    """A struck body: decaying partials, higher ones shorter, and the click of the blow (modal synthesis)."""
+    """A struck body by modal synthesis: decaying partials, shorter for higher ones, and the click of the strike."""
     times_s = np.arange(round(min(2.5, 5 * decay_s) * rate_hz)) / rate_hz
     cycles = pitch_hz * (times_s - glide * 0.03 * np.expm1(-times_s / 0.03))
     sound = np.zeros(len(times_s))
@@ -107,7 +104,7 @@ def modal(
 
 
 def _struck(happening: Happening, rate_hz: int) -> Sound:
-    """Drum, hammer or bell: three variants of the blow, each time with another force."""
+    """Drum, hammer or bell: three variants of a strike, at random loudness."""
     rng = np.random.default_rng([happening.seed, 20])
     if happening.label == "drumming":
         body = (rng.uniform(75, 210), MEMBRANE, rng.uniform(0.07, 0.28), rng.uniform(0.3, 1.0), rng.uniform(0.1, 0.5))
@@ -118,7 +115,7 @@ def _struck(happening: Happening, rate_hz: int) -> Sound:
     state = rng.bit_generator.state
     blows = []
     for spread in (1.0, rng.uniform(0.985, 1.0), rng.uniform(1.0, 1.015)):
-        rng.bit_generator.state = state  # the same body, struck elsewhere
+        rng.bit_generator.state = state  # the same timbre, at slightly different pitch
         blows.append(modal(rng, rate_hz, body[0] * spread, *body[1:]))
     sound = np.zeros(round((happening.end_s - happening.start_s) * rate_hz))
     for time_s in strike_times_s(happening):
@@ -127,7 +124,7 @@ def _struck(happening: Happening, rate_hz: int) -> Sound:
 
 
 def _engine(happening: Happening, rate_hz: int) -> Sound:
-    """Half-order harmonics of the firing rate, puffs of noise with each stroke, louder when faster."""
+    """Half-order harmonics of the firing rate and noise pulsed at it; louder at higher speed."""
     rng = np.random.default_rng([happening.seed, 21])
     count = round((happening.end_s - happening.start_s) * rate_hz)
     speed_hz = rev_hz(happening, np.arange(count) / rate_hz)
@@ -143,7 +140,7 @@ def _engine(happening: Happening, rate_hz: int) -> Sound:
 
 
 def speech(seed: int, length_s: float, rate_hz: int) -> Sound:
-    """Syllables: a glottal pulse train through moving formants, with hissed consonants between."""
+    """Syllables: a glottal pulse train filtered by moving formants, with noise consonants in between."""
     rng = np.random.default_rng([seed, 22])
     pitch_hz, tract, breath = rng.uniform(85, 240), rng.uniform(0.9, 1.2), rng.uniform(0.02, 0.12)
     sound = np.zeros(round(length_s * rate_hz))
@@ -160,13 +157,13 @@ def speech(seed: int, length_s: float, rate_hz: int) -> Sound:
 
 
 def _hiss(rng: np.random.Generator, rate_hz: int) -> Sound:
-    """A consonant like s or f."""
+    """A consonant such as s or f."""
     noise, low_hz = rng.normal(0, 1, round(rng.uniform(0.03, 0.09) * rate_hz)), rng.uniform(1500, 4000)
     return rng.uniform(0.05, 0.3) * filtered(noise, rate_hz, lambda f: (f > low_hz) * 1.0) * np.hanning(len(noise))
 
 
 def _vowel_glide(pulse: Sound, syllable: Syllable, tract: float, rate_hz: int) -> Sound:
-    """The pulse as one vowel, crossfaded to the next; loud in the middle."""
+    """The pulse train filtered as one vowel, crossfaded to the next; loudest in the middle."""
     rise = np.linspace(0, 1, len(pulse))
     first, last = (filtered(pulse, rate_hz, _formants(VOWELS_HZ[v], tract)) for v in syllable.vowels)
     return ((1 - rise) * first + rise * last) * np.minimum(1, 6 * np.minimum(rise, 1 - rise)) ** 0.7
@@ -181,7 +178,7 @@ def _formants(vowel_hz: tuple[int, int, int], tract: float) -> Callable[[np.ndar
 
 
 def pluck(rng: np.random.Generator, rate_hz: int, pitch_hz: float, length_s: float, damping: float = 0.996) -> Sound:
-    """A plucked string (Karplus and Strong): a burst of noise that circulates and is smoothed each turn."""
+    """A plucked string (Karplus-Strong): a noise burst that is delayed, smoothed and fed back."""
     period = max(2, round(rate_hz / pitch_hz))
     turns = max(1, round(length_s * rate_hz) // period)
     string = np.empty((turns, period))
@@ -194,11 +191,11 @@ def pluck(rng: np.random.Generator, rate_hz: int, pitch_hz: float, length_s: flo
 
 
 def distractor_sound(extra: Extra, rate_hz: int) -> Sound:
-    """A distractor's sound, (n,) for its length."""
+    """Sound of a distractor over its length, (n,)."""
     rng = np.random.default_rng([extra.seed, 23])
     count = round((extra.end_s - extra.start_s) * rate_hz)
     sound = _DISTRACTORS[extra.kind](rng, count, rate_hz)
-    return _faded(normalized(_padded(sound, count)), rate_hz)
+    return _fitted(sound, count, rate_hz)
 
 
 def _repeated(

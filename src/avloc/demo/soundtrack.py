@@ -1,7 +1,7 @@
-"""The sound under everything, and the sum of all sounds of a video.
+"""Background sounds, and the mix of all sounds of a video.
 
 Conventions
-    As in sounds.py: (n,) at `rate_hz`, root mean square 1 before its level. USUAL_LEVEL is what 0 dB means.
+    As in sounds.py: (n,) at `rate_hz`, with RMS 1 before its level is applied. 0 dB is an RMS of USUAL_LEVEL.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SCALE = (0, 2, 3, 5, 7, 8, 10)
 
 
 def sound_track(video: VideoPlan, rate_hz: int = AUDIO_RATE_HZ) -> Float32[np.ndarray, " n"]:
-    """All that is heard in a video, as long as its picture, gently limited to (-1, 1).
+    """Mix the audio of a video, with the video's duration, softly limited to (-1, 1).
 
-    A silent instance adds nothing; taking any sound out leaves the others as they were.
+    Silent instances add nothing. Removing a sound from the plan does not change the others.
     """
     count = round(video.duration_s * rate_hz)
     rng = np.random.default_rng([video.seed, 30])
@@ -34,7 +34,7 @@ def sound_track(video: VideoPlan, rate_hz: int = AUDIO_RATE_HZ) -> Float32[np.nd
             add_at(total, happening.start_s, _gain(happening.level_db) * action_sound(happening, rate_hz), rate_hz)
     for extra in video.noises:
         add_at(total, extra.start_s, _gain(extra.level_db) * distractor_sound(extra, rate_hz), rate_hz)
-    hiss = _gain(rng.uniform(-48, -34)) * rng.normal(0, 1, count)  # every microphone has some
+    hiss = _gain(rng.uniform(-48, -34)) * rng.normal(0, 1, count)  # microphone noise
     return np.tanh(_gain(rng.uniform(-5, 4)) * USUAL_LEVEL * (total + hiss)).astype(np.float32)
 
 
@@ -43,19 +43,19 @@ def _gain(level_db: float) -> float:
 
 
 def background_sound(bed: Bed, count: int, rate_hz: int) -> Sound:
-    """`count` samples of a background, never the same twice."""
+    """`count` samples of a background sound."""
     rng = np.random.default_rng([bed.seed, 31])
     return normalized(_BACKGROUNDS[bed.kind](rng, count, rate_hz))
 
 
 def _random_level(rng: np.random.Generator, count: int, rate_hz: int, every_s: float, low: float, high: float) -> Sound:
-    """A wandering level between `low` and `high`, with a new aim every few seconds."""
+    """A slowly varying level between `low` and `high`: random values every `every_s`, interpolated."""
     knots = int(count / rate_hz / every_s) + 2
     return np.interp(np.arange(count) / rate_hz, np.arange(knots) * every_s, rng.uniform(low, high, knots))
 
 
 def _coloured_noise(rng: np.random.Generator, count: int, rate_hz: int, slope: float, low_hz: float) -> Sound:
-    """Noise that falls off as f^-slope above `low_hz`."""
+    """Noise whose spectrum falls as f^-slope above `low_hz`."""
     return filtered(rng.normal(0, 1, count), rate_hz, lambda f: 1 / (1 + (f / low_hz) ** 2) ** (slope / 2))
 
 
@@ -64,7 +64,7 @@ def _quiet(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 
 
 def _music(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    """A plucked tune over a plucked bass, from a table of twelve notes."""
+    """A random plucked melody of twelve notes over a plucked bass."""
     sound, beat_s = np.zeros(count), 60 / rng.uniform(80, 170)
     root_hz = rng.uniform(90, 150)
     tune = [pluck(rng, rate_hz, 2 * root_hz * 2 ** (s / 12), 1.2) for s in (*SCALE, *(12 + s for s in SCALE[:5]))]
@@ -81,7 +81,7 @@ def _music(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 
 
 def _pad(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    """Slow chords, three detuned voices each."""
+    """Slow chords of three detuned voices."""
     times_s, sound = np.arange(count) / rate_hz, np.zeros(count)
     root_hz, span_s = rng.uniform(110, 220), rng.uniform(3, 6)
     for start_s in np.arange(0, count / rate_hz, span_s):
@@ -104,7 +104,7 @@ def _wind(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 
 
 def _traffic(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    """A rumble, and now and then something that drives past."""
+    """A low rumble, with vehicles that pass."""
     sound = normalized(_coloured_noise(rng, count, rate_hz, 2.5, 120))
     near = normalized(_coloured_noise(rng, count, rate_hz, 1.5, 900))
     times_s = np.arange(count) / rate_hz
@@ -115,7 +115,7 @@ def _traffic(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 
 
 def _crowd(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    """Babble: a few far voices, looped at odd offsets until nobody can be understood."""
+    """Babble: a few voices, looped at random offsets and speeds until they are unintelligible."""
     voices = [normalized(speech(int(rng.integers(2**31)), 5.0, rate_hz)) for _ in range(3)]
     sound = np.zeros(count)
     for layer in range(9):
@@ -134,7 +134,7 @@ def _rain(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
 
 
 def _hum(rng: np.random.Generator, count: int, rate_hz: int) -> Sound:
-    """A fan or a refrigerator: steady harmonics of the mains, a little noise."""
+    """A fan or a refrigerator: harmonics of the mains frequency and some noise."""
     times_s, mains_hz = np.arange(count) / rate_hz, rng.choice([50.0, 60.0])
     sound = 0.3 * normalized(_coloured_noise(rng, count, rate_hz, 1.5, 300))
     for order in (1, 2, 3, 4, 6, 8, 12):

@@ -1,4 +1,4 @@
-"""A plan becomes a folder of mp4 files and the tables that a person with such videos would have."""
+"""Render a plan to a folder of mp4 files with labels and ground truth."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from avloc.errors import InputError
 from avloc.media.encode import write_video
 from avloc.system.atomic import atomic_write, make_folder
 from avloc.system.pool import pool
-from avloc.system.text import csv_text
+from avloc.system.text import csv_text, pluralize
 
 __all__ = ["DemoSet", "render", "render_video"]
 
-LOOK = "1"  # raise it when the same plan is drawn or played differently, so that old files are made anew
+RENDERER_VERSION = "1"  # increase if the same plan renders differently, so that old files are replaced
 
 
 @dataclass(frozen=True)
 class DemoSet:
-    """Where the demo set lies.
+    """Paths of a rendered demo set.
 
     Args:
         videos: folder of the mp4 files.
-        labels: csv with header video,labels,subset: all that training may see.
-        ground_truth: ActivityNet's schema; the test videos are its "validation" subset.
-        details: the whole plan (conditions, kinds of background), for breakdowns of results; never for training.
+        labels: csv with header video,labels,subset: the only supervision for training.
+        ground_truth: in ActivityNet's schema; the test videos are its "validation" subset.
+        details: the full plan (conditions, kinds of background), for analysing results; not for training.
     """
 
     videos: Path
@@ -52,32 +52,30 @@ def render(
     test: int = 24,
     progress: Callable[[int, int], None] | None = None,
 ) -> DemoSet:
-    """Renders the demo set; videos that are there, complete and of the same plan are kept.
+    """Render the demo set; complete videos of the same plan are kept.
 
-    Takes about 50 s of processor time, spread over the workers, and 37 MB. Processes are started afresh ("spawn"),
-    so a demo_plan that calls this with more than one worker needs the usual `if __name__ == "__main__":`.
+    Takes about 50 s of CPU time, shared by the workers, and 37 MB on disk. Processes are started with "spawn", so a
+    script that calls this with more than one worker needs `if __name__ == "__main__":`.
 
     Args:
-        folder: where to; made if it is not there.
-        seed: same seed and counts, same pixels and samples, whatever the number of workers.
-        workers: processes; None: one a core that this process may use. 1: all in this process.
-        train, background, test: number of labelled, class-free and test videos.
-        progress: called with (videos done, videos in all) as they come.
+        folder: output folder; created if missing.
+        seed: the same seed and counts give the same pixels and samples, for any number of workers.
+        workers: processes; None means one per available core, 1 renders in this process.
+        train, background, test: number of labelled, background and test videos.
+        progress: called with (videos done, total).
 
     Raises:
-        InputError: a negative count, no worker, a folder that cannot be written to or that holds other videos.
+        InputError: a negative count, no workers, or a folder that is not writable or holds other videos.
     """
     folder, workers = Path(folder), _cores() if workers is None else workers
     if workers < 1 or min(train, background, test) < 0:
-        raise InputError(
-            f"counts cannot be negative and workers not below 1, got {workers=}, {train=}, {background=}, {test=}"
-        )
+        raise InputError(f"expected counts >= 0 and workers >= 1, got {workers=}, {train=}, {background=}, {test=}")
     demo_plan = plan(seed, train, background, test)
     found = DemoSet(folder / "videos", folder / "labels.csv", folder / "ground_truth.json", folder / "details.json")
     _prepare(found.videos, demo_plan)
     jobs = [(video, found.videos / f"{video.video_id}.mp4") for video in demo_plan.videos]
     todo = [(video, path) for video, path in jobs if not _is_done(video, path)]
-    for done, _ in enumerate(_rendered(todo, workers), start=len(jobs) - len(todo) + 1):
+    for done, _ in enumerate(_render_all(todo, workers), start=len(jobs) - len(todo) + 1):
         if progress is not None:
             progress(done, len(jobs))
     atomic_write(found.labels, _labels_csv(demo_plan))
@@ -87,19 +85,19 @@ def render(
 
 
 def render_video(video: VideoPlan, path: Path) -> None:
-    """Draws, plays and encodes one video; under a second.
+    """Render and encode one video; takes less than a second.
 
     Raises:
         InputError, MediaError: as `write_video`.
     """
-    stage = FrameRenderer(video)
-    frames = (stage.frame(index) for index in range(video.frame_count))
+    renderer = FrameRenderer(video)
+    frames = (renderer.frame(index) for index in range(video.frame_count))
     audio = sound_track(video) if video.has_audio else None
     write_video(path, frames, FRAME_RATE, audio, AUDIO_RATE_HZ, crf=25, metadata={"comment": _fingerprint(video)})
 
 
-def _rendered(jobs: list[tuple[VideoPlan, Path]], workers: int) -> Iterator[None]:
-    """Renders all, yielding once a video."""
+def _render_all(jobs: list[tuple[VideoPlan, Path]], workers: int) -> Iterator[None]:
+    """Render all videos, yielding once per video."""
     if workers == 1 or len(jobs) <= 1:
         for video, path in jobs:
             render_video(video, path)
@@ -115,23 +113,24 @@ def _cores() -> int:
 
 
 def _prepare(videos: Path, demo_plan: DemoPlan) -> None:
-    """Makes the folder. Videos of someone else in it would be taken for the demo's, so they are an error."""
+    """Create the folder. Other videos in it would be mistaken for demo videos, so they are an error."""
     make_folder(videos, "the videos")
     expected = {f"{video.video_id}.mp4" for video in demo_plan.videos}
     others = sorted(p.name for p in videos.glob("[!.]*") if p.name not in expected)
     if others:
         raise InputError(
-            f"{videos} holds {len(others)} files not of this demo (such as {others[0]}); choose an empty folder"
+            f"{videos}: expected only videos of this demo, found {pluralize(len(others), 'other file')} "
+            f"(such as {others[0]}); choose an empty folder"
         )
 
 
 def _fingerprint(video: VideoPlan) -> str:
-    """Goes into the file, so that it can be recognised; a plan's repr names every number in it."""
-    return "avloc demo " + hashlib.sha256(f"{LOOK} {video!r}".encode()).hexdigest()[:32]
+    """Hash of the plan, stored in the file to recognise it; the plan's repr contains all its values."""
+    return "avloc demo " + hashlib.sha256(f"{RENDERER_VERSION} {video!r}".encode()).hexdigest()[:32]
 
 
 def _is_done(video: VideoPlan, path: Path) -> bool:
-    """Whether the file is there and of this plan. Files appear by renaming, so one that is there is whole."""
+    """Whether the file exists and has this plan's fingerprint. Files are written atomically, so they are complete."""
     import av
 
     if not path.is_file():
@@ -149,7 +148,7 @@ def _labels_csv(demo_plan: DemoPlan) -> str:
 
 
 def _ground_truth(demo_plan: DemoPlan) -> dict[str, Any]:
-    subsets = {"train": "training", "test": "validation"}  # as in the field, the tested subset is called validation
+    subsets = {"train": "training", "test": "validation"}  # ActivityNet's name of the evaluated subset
     database = {
         video.video_id: {
             "subset": subsets[video.subset],

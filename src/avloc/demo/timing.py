@@ -1,7 +1,7 @@
-"""The time course of an action, shared by its picture and its sound: a stick is down when the drum is heard.
+"""Time course of an action, shared by video and audio so that they are synchronous (a stick hits when the drum sounds).
 
 Conventions
-    Times are seconds from the start of the instance. All of it follows from the instance's seed.
+    Times are seconds from the start of the instance. Everything is determined by the seed of the instance.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ REV_HZ = {"engine revving": (38.0, 75.0), "lawn mowing": (55.0, 105.0)}
 
 @dataclass(frozen=True)
 class Syllable:
-    """One beat of speech; `vowels` are indices into a speaker's vowels, at its start and its end."""
+    """A syllable of speech; `vowels` are indices into VOWELS_HZ (sounds.py), at its start and its end."""
 
     start_s: float
     end_s: float
     vowels: tuple[int, int]
-    pitch: float  # relative to the speaker's
+    pitch: float  # relative to the speaker's pitch
     stress: float
 
 
 def strike_times_s(happening: Happening) -> Float[np.ndarray, " n"]:
-    """When the stick, hammer or clapper hits: regular with a swing, and now and then a rest or a double."""
+    """Strikes of stick, hammer or clapper: regular, with swing and jitter; drums also skip or double beats."""
     rng = np.random.default_rng([happening.seed, 10])
     length_s = happening.end_s - happening.start_s
     period_s = 1 / rng.uniform(*STRIKE_HZ[happening.label])
@@ -48,7 +48,7 @@ def strike_times_s(happening: Happening) -> Float[np.ndarray, " n"]:
 
 
 def rev_hz(happening: Happening, times_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """The engine's firing rate: revved up and let go, or held under a wandering load."""
+    """Firing rate of the engine: throttle blips (engine revving), or a slowly varying load (lawn mowing)."""
     rng = np.random.default_rng([happening.seed, 11])
     length_s = happening.end_s - happening.start_s
     base = rng.uniform(*REV_HZ[happening.label])
@@ -59,7 +59,7 @@ def rev_hz(happening: Happening, times_s: Float[np.ndarray, " n"]) -> Float[np.n
     else:
         curve = 1 + rng.normal(0, 0.03, len(knots_s))
         start_s = rng.uniform(0, 0.5)
-        while start_s < length_s:  # a blip of the throttle: quickly up, slowly down
+        while start_s < length_s:  # a throttle blip: fast rise, slow decay
             since_s = np.maximum(0, knots_s - start_s)
             curve += rng.uniform(0.3, 1.4) * np.minimum(1, since_s / 0.35) * np.exp(-since_s / rng.uniform(0.4, 0.9))
             start_s += rng.uniform(0.9, 2.8)
@@ -67,7 +67,7 @@ def rev_hz(happening: Happening, times_s: Float[np.ndarray, " n"]) -> Float[np.n
 
 
 def syllables(seed: int, length_s: float) -> list[Syllable]:
-    """Phrases of syllables with short breaths between them."""
+    """Syllables in phrases, with short pauses between phrases."""
     rng = np.random.default_rng([seed, 12])
     rate_hz, time_s, found = rng.uniform(3.2, 5.5), 0.02, []
     while time_s < length_s - 0.12:

@@ -1,11 +1,11 @@
 """appearance: shape, motion and colour of moving objects, independent of their position. No weights.
 
-Frames are 96 x 128 at 12 fps. Pixel values are in [0, 1]; Y is luma; a "pair" is two consecutive frames of a snippet. A
-frame has 12 x 16 cells of 8 x 8 pixels; a *patch* is 3 x 3 cells, at each of 10 x 14 positions. The descriptor of a
-patch is the gradient orientations of its cells (8 unsigned bins each, as in HOG) and the motion energy of its cells,
-each part of unit length. It is projected on 256 fixed random directions and rectified (random features: Rahimi & Recht
-2008). Responses are pooled over moving patches, so that an object gives nearly the same row at any position and a
-static background gives none.
+Frames are 96 x 128 at 12 fps. Pixel values are in [0, 1]; a "pair" is two consecutive frames of a snippet. A frame has
+12 x 16 cells of 8 x 8 pixels; a *patch* is 3 x 3 cells, at each of 10 x 14 positions. The descriptor of a patch is the
+gradient orientations of its cells (8 unsigned bins each, as in HOG) and the motion energy of its cells, each part of
+unit length. It is projected on 256 fixed random directions and rectified (random features: Rahimi & Recht 2008).
+Responses are pooled over moving patches, so that an object gives nearly the same row at any position and a static
+background gives none.
 
 Channels (584):
     parts   0-255    mean response over patches, weighted by their motion
@@ -17,9 +17,9 @@ Channels (584):
             519      fraction of moving pixels (difference above 0.06)
     colour  520-583  of moving pixels: square root of the frequency of 4 x 4 x 4 RGB colours (r slowest, b fastest)
 
-Differences are taken after removing the change of overall brightness and a global drift (camera) of up to 6 pixels,
-found by matching row and column profiles with a median, which a single moving object does not affect. Without motion,
-and in snippets of one frame, all channels are zero.
+Differences of luma are taken after removing the change of overall brightness and a global drift (camera) of up to 6
+pixels, found by matching row and column profiles with a median, which a single moving object does not affect. Without
+motion, and in snippets of one frame, all channels are zero.
 
 There are no channels for position or for the colours of the whole frame: with a few dozen training videos they identify
 the scene of each training video, and a weakly supervised classifier then labels the scene as the action and the action
