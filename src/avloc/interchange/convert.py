@@ -114,10 +114,9 @@ def convert(
         write_annotations(target, as_annotations(videos))
         files = [target]
     else:
-        form = FORMATS[chosen]
         known = media or {}
-        videos = tuple(with_media(v, known.get(v.video_id), form.frames) for v in videos)
-        files = write_as(form, chosen, target, videos)
+        videos = tuple(with_media(v, known.get(v.video_id), FORMATS[chosen].frames) for v in videos)
+        files = write_as(chosen, target, videos)
     segments = sum(len(v.segments) for v in videos)
     return {"videos": len(videos), "segments": segments, "files": [str(f) for f in files], "notes": notes}
 

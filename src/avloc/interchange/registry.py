@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from avloc.errors import ConfigError, InputError, did_you_mean
 from avloc.formats.detections import write_segments_csv, write_segments_json
@@ -23,7 +24,7 @@ from avloc.interchange.raven import write_raven
 from avloc.interchange.segments import VideoSegments
 from avloc.interchange.subtitles import write_srt, write_vtt
 from avloc.interchange.via import write_via
-from avloc.media.probe import frame_times
+from avloc.media.probe import frame_times, probe
 from avloc.system.text import file_stems
 from avloc.types import Detection
 
@@ -47,16 +48,16 @@ class Format:
 
     Args:
         suffix: of its files.
-        opens: the tool it is for.
-        one: writes one video to a path, or None.
-        all: writes all videos to a path, or None.
-        frames: it counts frames, so it needs the videos.
+        opens: the tools that open them.
+        write: writes one video (per_video) or a sequence of videos to a path.
+        per_video: a file holds one video; otherwise it holds all.
+        frames: the format counts frames, so it needs the video files.
     """
 
     suffix: str
     opens: str
-    one: Callable[[Path, VideoSegments], None] | None = None
-    all: Callable[[Path, Sequence[VideoSegments]], None] | None = None
+    write: Callable[[Path, Any], None]
+    per_video: bool = False
     frames: bool = False
 
 
@@ -77,18 +78,18 @@ def _scored(videos: Sequence[VideoSegments]) -> dict[str, tuple[Detection, ...]]
 
 
 FORMATS: dict[str, Format] = {
-    "csv": Format(".csv", "R, Excel, pandas", all=lambda p, v: write_segments_csv(p, _scored(v))),
-    "json": Format(".json", "ActivityNet's tools", all=lambda p, v: write_segments_json(p, _scored(v))),
-    "vtt": Format(".vtt", "any player", one=write_vtt),
-    "srt": Format(".srt", "any player", one=write_srt),
-    "audacity": Format(".txt", "Audacity", one=write_audacity),
-    "elan": Format(".eaf", "ELAN", one=write_eaf),
-    "boris": Format(".boris", "BORIS", all=write_boris, frames=True),
-    "labelstudio": Format(".labelstudio.json", "Label Studio", all=_labelstudio, frames=True),
-    "via": Format(".via.csv", "VIA 3", all=write_via),
-    "raven": Format(".selections.txt", "Raven", one=write_raven),
-    "otio": Format(".otio", "editing programs", one=write_otio, frames=True),
-    "parquet": Format(".parquet", "pandas, R, DuckDB", all=write_parquet),
+    "csv": Format(".csv", "R, Excel, pandas", lambda path, videos: write_segments_csv(path, _scored(videos))),
+    "json": Format(".json", "ActivityNet's tools", lambda path, videos: write_segments_json(path, _scored(videos))),
+    "vtt": Format(".vtt", "any player", write_vtt, per_video=True),
+    "srt": Format(".srt", "any player", write_srt, per_video=True),
+    "audacity": Format(".txt", "Audacity", write_audacity, per_video=True),
+    "elan": Format(".eaf", "ELAN", write_eaf, per_video=True),
+    "boris": Format(".boris", "BORIS", write_boris, frames=True),
+    "labelstudio": Format(".labelstudio.json", "Label Studio", _labelstudio, frames=True),
+    "via": Format(".via.csv", "VIA 3", write_via),
+    "raven": Format(".selections.txt", "Raven", write_raven, per_video=True),
+    "otio": Format(".otio", "editing programs", write_otio, per_video=True, frames=True),
+    "parquet": Format(".parquet", "pandas, R, DuckDB", write_parquet),
 }
 """Every format that can be written; `avloc localize -f NAME`."""
 
@@ -115,11 +116,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def clear_formats(out: Path) -> None:
     """Take away what `write_formats` has left in a folder, in whatever formats."""
     for form in FORMATS.values():
-        if form.all is not None:
-            (out / f"segments{form.suffix}").unlink(missing_ok=True)
-        elif form.one is not None:
-            for path in (out / "per-video").glob(f"*{form.suffix}"):
-                path.unlink()
+        for path in out.glob(f"per-video/*{form.suffix}" if form.per_video else f"segments{form.suffix}"):
+            path.unlink()
     (out / "segments.labelstudio.xml").unlink(missing_ok=True)
 
 
@@ -135,11 +133,7 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
     written = []
     for name in names:
         form = FORMATS[name]
-        if form.all is not None:
-            written.append(out / f"segments{form.suffix}")
-            form.all(written[-1], videos)
-        elif form.one is not None:
-            written += _one_each(form, out / "per-video", videos)
+        written += write_as(name, out / ("per-video" if form.per_video else f"segments{form.suffix}"), videos)
     return written
 
 
@@ -179,8 +173,8 @@ def save_detections(
             raise InputError(
                 f"{path}: cannot write {path.suffix or 'a file without suffix'}; choose one of {known}"
             ) from None
-    form = FORMATS[name]
-    write_as(form, name, path, [with_media(video, media if name not in ("csv", "json") else None, form.frames)])
+    source = media if name not in ("csv", "json") else None
+    write_as(name, path, [with_media(video, source, FORMATS[name].frames)])
 
 
 def with_media(video: VideoSegments, path: Path | None, frames: bool = False) -> VideoSegments:
@@ -191,8 +185,6 @@ def with_media(video: VideoSegments, path: Path | None, frames: bool = False) ->
     """
     if path is None:
         return video
-    from avloc.media.probe import probe
-
     media = probe(path, video.video_id)
     times_s = frame_times(media) if frames else None
     return replace(video, media=media, duration_s=video.duration_s or media.duration_s, frame_times_s=times_s)
@@ -211,25 +203,28 @@ def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments
     raise ConfigError(f"{target}: cannot tell the format from its name; give --to one of {', '.join(FORMATS)}, truth")
 
 
-def write_as(form: Format, name: str, target: Path, videos: Sequence[VideoSegments]) -> list[Path]:
-    if form.all is not None:
-        form.all(target, videos)
+def write_as(name: str, target: Path, videos: Sequence[VideoSegments]) -> list[Path]:
+    """Write videos in one format to a file, or to a folder where the format holds one video per file.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: several videos for a file that holds one.
+    """
+    form = FORMATS[name]
+    if not form.per_video:
+        form.write(target, videos)
         return [target]
-    assert form.one is not None
-    if len(videos) == 1 and target.suffix:
-        form.one(target, videos[0])
-        return [target]
-    if target.suffix:
+    if not target.suffix:
+        stems = file_stems(video.video_id for video in videos)
+        files = [target / (stems[video.video_id] + form.suffix) for video in videos]
+    elif len(videos) == 1:
+        files = [target]
+    else:
         raise InputError(
             f"{target}: {name} holds one video a file, and there are {len(videos)}; give a folder (a name without dot)"
         )
-    return _one_each(form, target, videos)
-
-
-def _one_each(form: Format, folder: Path, videos: Sequence[VideoSegments]) -> list[Path]:
-    assert form.one is not None
-    stems = file_stems(video.video_id for video in videos)
-    files = [folder / (stems[video.video_id] + form.suffix) for video in videos]
     for file, video in zip(files, videos, strict=True):
-        form.one(file, video)
+        form.write(file, video)
     return files
