@@ -27,10 +27,11 @@ from avloc.interchange.otio import write_otio
 from avloc.interchange.parquet import write_parquet
 from avloc.interchange.raven import write_raven
 from avloc.interchange.registry import FORMATS, parse_formats, with_media, write_formats
-from avloc.interchange.segments import VideoSegments, frame_at, frame_span, lanes
+from avloc.interchange.segments import VideoSegments, frame_at, frame_span
 from avloc.interchange.subtitles import read_vtt, write_srt, write_vtt
 from avloc.interchange.via import read_via, write_via
 from avloc.media.probe import frame_times, probe
+from avloc.metrics.overlap import lanes
 from avloc.pipeline.folder import counted
 from avloc.types import Detection, Instance
 

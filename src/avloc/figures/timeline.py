@@ -12,6 +12,7 @@ from avloc.figures.style import COLOURS as _FOUND
 from avloc.figures.style import INK as _INK
 from avloc.figures.style import MUTED as _MUTED
 from avloc.figures.style import any_letters, literal, make_figure, save_figure
+from avloc.metrics.overlap import lanes
 from avloc.types import ActivationSequence, Detection, Instance
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ def timeline(
     found = {name: [d for d in given.get(name, ()) if d.score >= least.get(name, 0.0)] for name in models}
     first = next(iter(models.values()))
     strips = {name: _strip_classes(a, found[name], truth or ()) for name, a in models.items()}
-    lanes = {name: _lanes(found[name]) for name in models}
+    found_lanes = {name: _lanes(found[name]) for name in models}
     true_lanes = _lanes(truth or ())
     heights = [_height(true_lanes)] if truth is not None else []
     for name in models:
-        heights += [_height(lanes[name]), 0.45 * max(1, len(strips[name])), 0.9]
+        heights += [_height(found_lanes[name]), 0.45 * max(1, len(strips[name])), 0.9]
     figure = make_figure(11, 1.1 + 0.62 * sum(heights))
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
     rows, scores = iter(axes), []
@@ -68,7 +69,7 @@ def timeline(
         prefix = f"{name}\n" if name else ""
         left_out = len(found[name]) < len(given.get(name, ()))
         heading = f"{prefix}detections" + (f"\nfrom {least[name]:.2f}" if left_out else "")
-        scores += _draw_segments(next(rows), heading, lanes[name], lambda d, colour=colour: colour[d.label])
+        scores += _draw_segments(next(rows), heading, found_lanes[name], lambda d, colour=colour: colour[d.label])
         _draw_strips(next(rows), a, strips[name])
         _draw_reliability(next(rows), a)
     axes[-1].set_xlabel("seconds")
@@ -90,20 +91,11 @@ def _strip_classes(
     return known[:_SHOWN]
 
 
-def _lanes(segments: Sequence[Instance | Detection]) -> list[list[Any]]:
+def _lanes(segments: Sequence[Instance | Detection]) -> list[list[Instance | Detection]]:
     """Segments that do not overlap, lane by lane: classes by their first appearance, each in as many as it needs."""
-    lanes: list[list[Any]] = []
     ordered = sorted(segments, key=lambda s: (s.start_s, s.end_s))
-    for label in dict.fromkeys(s.label for s in ordered):
-        own: list[list[Any]] = []
-        for segment in (s for s in ordered if s.label == label):
-            free = next((lane for lane in own if lane[-1].end_s <= segment.start_s), None)
-            if free is None:
-                own.append([segment])
-            else:
-                free.append(segment)
-        lanes += own
-    return lanes
+    labels = dict.fromkeys(s.label for s in ordered)
+    return [row for label in labels for row in lanes(s for s in ordered if s.label == label)]
 
 
 def _height(lanes: Sequence[Sequence[Any]]) -> float:

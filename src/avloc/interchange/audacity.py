@@ -22,7 +22,7 @@ __all__ = ["read_audacity", "write_audacity"]
 def write_audacity(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as a label track, in order of time; the six decimals are Audacity's own."""
     rows = []
-    for item in sorted(video.segments, key=lambda s: (s.start_s, s.end_s)):
+    for item in video.by_time:
         start, end = milliseconds(item)
         rows.append(f"{start / 1000:.6f}\t{end / 1000:.6f}\t{scored_text(item)}\n")
     atomic_write(path, "".join(rows))

@@ -19,7 +19,7 @@ from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import gunzip
-from avloc.interchange.segments import Labelled, VideoSegments, frame_at, lanes, milliseconds, segment
+from avloc.interchange.segments import Labelled, VideoSegments, frame_at, milliseconds, segment
 from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
@@ -33,7 +33,7 @@ _SCORE = re.compile(r"^score (-?\d+(?:\.\d+)?)$")
 def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
     """Write a project with one observation a video. Videos whose file is not known get their id as file name."""
     labels = list(dict.fromkeys(label for video in videos for label in video.labels))
-    depth = max((len(_rows(video, label)) for video in videos for label in video.labels), default=1)
+    depth = max((len(video.rows(label)) for video in videos for label in video.labels), default=1)
     now = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     project = {
         "time_format": "hh:mm:ss",
@@ -54,10 +54,6 @@ def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
         "observations": {video.video_id: _observation(video, now) for video in videos},
     }
     atomic_write(path, json.dumps(project, ensure_ascii=False, indent=1) + "\n")
-
-
-def _rows(video: VideoSegments, label: str) -> list[list[Labelled]]:
-    return lanes(s for s in video.segments if s.label == label)
 
 
 def _subject(lane: int) -> str:
@@ -107,7 +103,7 @@ def _events(video: VideoSegments) -> list[list[Any]]:
     times_s = video.frame_times() if video.media is not None or video.frame_times_s is not None else None
     events: list[tuple[float, int, list[Any]]] = []
     for label in video.labels:
-        for lane, row in enumerate(_rows(video, label)):
+        for lane, row in enumerate(video.rows(label)):
             for item in row:
                 comment = f"score {item.score:.4f}" if isinstance(item, Detection) else ""
                 for order, ms, note in zip((1, 0), milliseconds(item), (comment, ""), strict=True):

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from xml.parsers import expat
 
 from avloc.errors import FormatError, InputError
-from avloc.interchange.segments import Labelled, VideoSegments, clean, lanes, milliseconds, segment
+from avloc.interchange.segments import Labelled, VideoSegments, clean, milliseconds, segment
 from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
@@ -79,7 +79,7 @@ def _tiers(video: VideoSegments) -> list[tuple[str, list[Labelled]]]:
     """(name, segments) of every tier; names are unique."""
     tiers: dict[str, list[Labelled]] = {}
     for label in video.labels:
-        for number, row in enumerate(lanes(s for s in video.segments if s.label == label), start=1):
+        for number, row in enumerate(video.rows(label), start=1):
             name = clean(label) if number == 1 else f"{clean(label)} ({number})"
             while name in tiers:  # two labels that differ in control characters only
                 name += "'"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from avloc.errors import InputError
-from avloc.interchange.segments import Labelled, VideoSegments, frame_span, lanes
+from avloc.interchange.segments import Labelled, VideoSegments, frame_span
 from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
@@ -33,8 +33,7 @@ def write_otio(path: Path | str, video: VideoSegments) -> None:
     desk = _Desk(video)
     tracks = [desk.track("video", [desk.clip(video.video_id, 0, desk.total, markers=True)])]
     for label in video.labels:
-        for row in lanes(s for s in video.segments if s.label == label):
-            tracks.append(desk.track(label, desk.cuts(row)))
+        tracks += [desk.track(label, desk.cuts(row)) for row in video.rows(label)]
     timeline = {
         "OTIO_SCHEMA": "Timeline.1",
         "name": video.video_id,

@@ -29,7 +29,7 @@ def write_raven(path: Path | str, video: VideoSegments) -> None:
     rate_hz = video.media.audio_rate_hz if video.media is not None else 0
     top_hz = rate_hz / 2 or 8000.0  # of a sound that is not known: the band the features were made of
     rows = ["\t".join(_COLUMNS)]
-    for number, item in enumerate(sorted(video.segments, key=lambda s: (s.start_s, s.end_s)), start=1):
+    for number, item in enumerate(video.by_time, start=1):
         start, end = (f"{ms / 1000:.3f}" for ms in milliseconds(item))
         score = f"{item.score:.4f}" if isinstance(item, Detection) else ""
         cells = [str(number), "Spectrogram 1", "1", start, end, "0.0", f"{top_hz:.1f}"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avloc.errors import FormatError, InputError
+from avloc.metrics.overlap import lanes
 from avloc.system.text import printable
 from avloc.types import Detection, Instance, Media
 
@@ -28,7 +29,6 @@ __all__ = [
     "clean",
     "frame_at",
     "frame_span",
-    "lanes",
     "milliseconds",
     "read_lines",
     "scored_text",
@@ -78,6 +78,15 @@ class VideoSegments:
         """Its labels, each once, in order of first appearance."""
         return tuple(dict.fromkeys(s.label for s in self.segments))
 
+    @property
+    def by_time(self) -> list[Labelled]:
+        """Its segments in order of time."""
+        return sorted(self.segments, key=lambda s: (s.start_s, s.end_s))
+
+    def rows(self, label: str) -> list[list[Labelled]]:
+        """Segments of a class in the fewest rows without overlap, to the millisecond; each row is in order of time."""
+        return lanes((s for s in self.segments if s.label == label), milliseconds)
+
     def frame_times(self) -> Float[np.ndarray, " n"]:
         """Presentation times of the frames in seconds.
 
@@ -111,19 +120,6 @@ def milliseconds(segment: Labelled) -> tuple[int, int]:
     """Start and end in whole milliseconds; a shorter segment keeps one, so that it does not vanish."""
     start = round(segment.start_s * 1000)
     return start, max(round(segment.end_s * 1000), start + 1)
-
-
-def lanes(segments: Iterable[Labelled]) -> list[list[Labelled]]:
-    """Segments spread over as few rows as need be so that none overlaps another in its row; each row in time order."""
-    rows: list[list[Labelled]] = []
-    for item in sorted(segments, key=lambda s: (s.start_s, s.end_s)):
-        start, _ = milliseconds(item)
-        row = next((row for row in rows if milliseconds(row[-1])[1] <= start), None)
-        if row is None:
-            rows.append([item])
-        else:
-            row.append(item)
-    return rows
 
 
 def clean(text: str) -> str:

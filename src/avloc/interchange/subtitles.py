@@ -34,7 +34,7 @@ _BLOCKS = ("NOTE", "STYLE", "REGION", "WEBVTT")
 def write_vtt(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as WebVTT, in order of time."""
     cues = [f"WEBVTT - {html.escape(_without_arrow(clean(video.video_id)), quote=False)}\n"]
-    for number, item in enumerate(_in_time(video), start=1):
+    for number, item in enumerate(video.by_time, start=1):
         start, end = milliseconds(item)
         text = html.escape(scored_text(item), quote=False)
         cues.append(f"{number}\n{_stamp(start, '.')} --> {_stamp(end, '.')}\n{text}\n")
@@ -44,7 +44,7 @@ def write_vtt(path: Path | str, video: VideoSegments) -> None:
 def write_srt(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as SubRip, in order of time."""
     cues = []
-    for number, item in enumerate(_in_time(video), start=1):
+    for number, item in enumerate(video.by_time, start=1):
         start, end = milliseconds(item)
         cues.append(f"{number}\n{_stamp(start, ',')} --> {_stamp(end, ',')}\n{_without_arrow(scored_text(item))}\n")
     atomic_write(path, "\n".join(cues))
@@ -66,10 +66,6 @@ def read_vtt(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
 def _without_arrow(text: str) -> str:
     """Text where nothing can be escaped, and an arrow would start a cue: the header of WebVTT, all of SRT."""
     return text.replace("-->", "→")
-
-
-def _in_time(video: VideoSegments) -> Sequence[Labelled]:
-    return sorted(video.segments, key=lambda s: (s.start_s, s.end_s))
 
 
 def _stamp(milliseconds_: int, point: str) -> str:

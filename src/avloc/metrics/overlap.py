@@ -6,10 +6,17 @@ its t-IoU with anything, itself included, is 0. (The ActivityNet toolkit compute
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 import numpy as np
 from jaxtyping import Float, Num
 
-__all__ = ["paired_t_iou", "t_iou"]
+from avloc.types import Detection, Instance
+
+__all__ = ["lanes", "paired_t_iou", "t_iou"]
+
+Labelled = TypeVar("Labelled", Instance, Detection, Instance | Detection)
 
 
 def t_iou(a: Num[np.ndarray, "n 2"], b: Num[np.ndarray, "m 2"]) -> Float[np.ndarray, "n m"]:
@@ -40,3 +47,21 @@ def paired_t_iou(
         union = (end_a - start_a) + (end_b - start_b) - intersection
     overlap = np.where(union == 0, empty, 0.0)
     return np.divide(intersection, union, out=overlap, where=(intersection > 0) & np.isfinite(union))
+
+
+def lanes(
+    segments: Iterable[Labelled], span: Callable[[Labelled], tuple[float, float]] = lambda s: (s.start_s, s.end_s)
+) -> list[list[Labelled]]:
+    """Distribute segments over the fewest rows without overlap within a row; each row is in order of time.
+
+    Args:
+        span: (start, end) of a segment, for comparison; seconds by default.
+    """
+    rows: list[list[Labelled]] = []
+    for item in sorted(segments, key=lambda s: (s.start_s, s.end_s)):
+        row = next((row for row in rows if span(row[-1])[1] <= span(item)[0]), None)
+        if row is None:
+            rows.append([item])
+        else:
+            row.append(item)
+    return rows
