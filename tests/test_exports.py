@@ -30,7 +30,8 @@ from avloc.interchange.registry import FORMATS, parse_formats, with_media, write
 from avloc.interchange.segments import VideoSegments, frame_at, frame_span
 from avloc.interchange.subtitles import read_vtt, write_srt, write_vtt
 from avloc.interchange.via import read_via, write_via
-from avloc.media.probe import frame_times, probe
+from avloc.media.frames import frame_times
+from avloc.media.probe import probe
 from avloc.metrics.overlap import lanes
 from avloc.pipeline.folder import counted
 from avloc.types import Detection, Instance

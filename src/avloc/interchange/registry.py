@@ -24,7 +24,8 @@ from avloc.interchange.raven import write_raven
 from avloc.interchange.segments import VideoSegments
 from avloc.interchange.subtitles import write_srt, write_vtt
 from avloc.interchange.via import write_via
-from avloc.media.probe import frame_times, probe
+from avloc.media.frames import frame_times
+from avloc.media.probe import probe
 from avloc.system.text import file_stems
 from avloc.types import Detection
 

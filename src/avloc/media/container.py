@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
@@ -17,8 +18,18 @@ import av.error
 import av.stream
 
 from avloc.errors import MediaError
+from avloc.media.clock import stamp
 
-__all__ = ["choose_streams", "convertible", "decoded", "first_frame", "nominal_rate", "open_container", "packets"]
+__all__ = [
+    "choose_streams",
+    "decoded",
+    "decoded_frames",
+    "first_frame",
+    "nominal_rate",
+    "open_container",
+    "packets",
+    "seek",
+]
 
 MAX_READ_ERRORS = 20
 """The reader gives up after so many errors with no packet between them."""
@@ -113,10 +124,14 @@ def nominal_rate(stream: av.VideoStream) -> Fraction:
     return Fraction(25)
 
 
+def _ignore(error: Exception) -> None:
+    pass
+
+
 def packets(
     container: av.container.InputContainer,
     streams: Sequence[av.stream.Stream],
-    on_error: Callable[[Exception], None],
+    on_error: Callable[[Exception], None] = _ignore,
 ) -> Iterator[av.Packet]:
     """Packets of `streams` in file order. Read errors are handed to `on_error`; reading goes on while it can."""
     chosen = {stream.index for stream in streams}
@@ -140,7 +155,7 @@ def packets(
 
 
 def decoded(
-    stream: av.VideoStream | av.AudioStream, packet: av.Packet | None, on_error: Callable[[Exception], None]
+    stream: av.VideoStream | av.AudioStream, packet: av.Packet | None, on_error: Callable[[Exception], None] = _ignore
 ) -> list[av.VideoFrame] | list[av.AudioFrame]:
     """Frames that `packet` completes; with None, those that the decoder still holds. Errors go to `on_error`."""
     try:
@@ -156,24 +171,32 @@ def decoded(
         return []
 
 
-@contextlib.contextmanager
-def convertible(path: Path, frame: av.VideoFrame) -> Iterator[None]:
-    """Around the conversion of a frame: MediaError for pictures that ffmpeg decodes and cannot convert."""
-    try:
-        yield
-    except (av.error.FFmpegError, ValueError, MemoryError) as error:
-        raise MediaError(
-            f"{path}: its pictures ({frame.width} x {frame.height} {frame.format.name}) cannot be converted ({error}); "
-            "convert it to mp4"
-        ) from error
+def decoded_frames(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream, stop_s: Fraction | None = None
+) -> Iterator[Any]:
+    """Frames of one stream from the current position; packets that cannot be read or decoded are skipped.
+
+    Args:
+        stop_s: time on the file's clock after which no frame is needed. Packets up to a second later are decoded,
+            because frames that are shown before it may come after it in the file. None: to the end of the file.
+    """
+    for packet in packets(container, [stream]):
+        at_s = stamp(packet)
+        if stop_s is not None and at_s is not None and at_s > stop_s + 1:
+            break
+        yield from decoded(stream, packet)
+    yield from decoded(stream, None)
 
 
 def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
     """The first frame that can be decoded from where the container stands, or None."""
-    ignore: Callable[[Exception], None] = lambda error: None  # noqa: E731
-    for packet in packets(container, [stream], ignore):
-        for frame in decoded(stream, packet, ignore):
-            return frame  # type: ignore[return-value]
-    for frame in decoded(stream, None, ignore):
-        return frame  # type: ignore[return-value]
-    return None
+    return next(decoded_frames(container, stream), None)
+
+
+def seek(container: av.container.InputContainer, stream: av.VideoStream, time_s: Fraction) -> bool:
+    """Go to the last key frame at or before a time on the file's clock; False where the file cannot seek."""
+    try:
+        container.seek(int(time_s / Fraction(stream.time_base or 1)), stream=stream, backward=True)
+    except (av.error.FFmpegError, OSError, OverflowError):
+        return False
+    return True

@@ -26,8 +26,8 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import MediaError
 from avloc.media.clock import Clock, PictureStamps, stamp
-from avloc.media.container import choose_streams, convertible, decoded, first_frame, open_container, packets
-from avloc.media.probe import rotation_ccw_deg
+from avloc.media.container import choose_streams, decoded, open_container, packets
+from avloc.media.frames import first_frame_s, upright_rgb
 from avloc.media.sound import Sound, SoundTrack
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
@@ -127,7 +127,7 @@ def decode(
     """
     report = report if report is not None else DecodeReport()
     report.promised_s = Fraction(media.duration_s)
-    origin_s = _origin_s(media)
+    origin_s = first_frame_s(media)  # before the pass: audio may come before it in the file
     with open_container(media.path) as container:
         video, audio = choose_streams(container, media.path)
         video.thread_type = "AUTO"
@@ -171,15 +171,6 @@ def sound_blocks(media: Media, rate_hz: int, report: DecodeReport | None = None)
             yield item.samples
 
 
-def _origin_s(media: Media) -> Fraction:
-    """The file's own time of the first frame. Asked before the pass, because sound may come before it in the file."""
-    with open_container(media.path) as container:
-        frame = first_frame(container, choose_streams(container, media.path)[0])
-    if frame is None:
-        raise MediaError(f"{media.path}: expected a video, not one frame of it can be decoded")
-    return stamp(frame) or Fraction(0)
-
-
 def _take_sound(
     track: SoundTrack, stream: av.AudioStream, packet: av.Packet | None, report: DecodeReport
 ) -> Iterator[Sound]:
@@ -214,7 +205,7 @@ class _Pictures:
     ) -> None:
         self._clock = Clock(origin_s, Fraction(media.duration_s) + Fraction(1, 1000))
         self._rate = None if rate is None else Fraction(rate)
-        self._height, self._width = _picture_size(media, size)
+        self._size = _picture_size(media, size)
         self._path, self._frame_s = media.path, 1 / media.frame_rate
         self._report = report
         self._stamps = PictureStamps()
@@ -266,13 +257,8 @@ class _Pictures:
             self._next += 1
 
     def _convert(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-        turn_deg = rotation_ccw_deg(frame)
-        height, width = (self._width, self._height) if turn_deg in (90, 270) else (self._height, self._width)
-        # BILINEAR averages over the source pixels when it shrinks; AREA costs more and looks the same here
         # planar RGB: ffmpeg's packed one is several times slower for odd widths, and rounds more coarsely for even ones
-        with convertible(self._path, frame):
-            resized = self._reformatter.reformat(frame, width, height, "gbrp", interpolation="BILINEAR")
-        rgb = np.ascontiguousarray(np.rot90(resized.to_ndarray(), turn_deg // 90))
+        rgb = upright_rgb(self._path, frame, self._size, "gbrp", self._reformatter)
         rgb.flags.writeable = False
         return rgb
 

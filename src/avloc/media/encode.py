@@ -8,6 +8,7 @@ Conventions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
@@ -19,8 +20,13 @@ from jaxtyping import Float32, UInt8
 
 from avloc.errors import InputError, MediaError
 from avloc.system.atomic import atomic_path
+from avloc.types import Media
 
-__all__ = ["write_video"]
+__all__ = ["SMALL_AUDIO_HZ", "small_video", "write_video"]
+
+SMALL_AUDIO_HZ = 24_000
+_SMALL_SIDE = 480
+_SMALL_RATE = Fraction(30)
 
 Samples = Float32[np.ndarray, " n"] | Float32[np.ndarray, "n channels"]
 
@@ -68,6 +74,13 @@ def write_video(
             if isinstance(error, OSError):  # of the disk, not of the codec
                 raise
             raise MediaError(f"{path}: the encoder failed: {error}; see whether `av` has libx264 and aac") from error
+
+
+def small_video(media: Media) -> tuple[Fraction, tuple[int, int]]:
+    """Frame rate and (h, w) of a clip or proxy: at most 30 fps and 480 pixels on the short side, both sides even."""
+    scale = min(1.0, _SMALL_SIDE / max(1, min(media.height, media.width)))
+    height, width = (max(2, 2 * math.floor(side * scale / 2)) for side in (media.height, media.width))
+    return min(media.frame_rate, _SMALL_RATE), (height, width)
 
 
 def _peek(path: Path, frames: Iterable[np.ndarray]) -> tuple[np.ndarray, Iterator[np.ndarray]]:

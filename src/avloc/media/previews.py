@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +15,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from avloc.errors import AvlocError, InputError, MediaError
+from avloc.media.container import choose_streams, first_frame, open_container, seek
+from avloc.media.decode import Picture, decode, frames, sound_blocks
+from avloc.media.encode import SMALL_AUDIO_HZ, small_video, write_video
+from avloc.media.frames import upright_rgb
+from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
 
 __all__ = ["COLUMNS", "Preview", "ThumbnailSheet", "make_preview", "make_proxy", "plays_in_browsers"]
@@ -28,8 +31,6 @@ _HEIGHT = 54
 _MOST = 120
 _SEEK_ABOVE_S = 600.0
 _WAVE_HZ = 8000
-_PROXY_SIDE = 480
-_PROXY_HZ = 24_000
 _CONTAINERS = {".mp4", ".m4v", ".mov", ".webm", ".mkv"}
 _PICTURES = {"h264", "vp8", "vp9", "av1"}
 _SOUNDS = {"aac", "mp3", "mp3float", "opus", "vorbis", "flac", "pcm_s16le"}
@@ -96,8 +97,6 @@ class _Wave:
         np.maximum.at(self.peaks, np.minimum(places, len(self.peaks) - 1), np.abs(samples))
 
     def take_all(self, media: Media) -> None:
-        from avloc.media.decode import sound_blocks
-
         at = 0
         for block in sound_blocks(media, _WAVE_HZ):
             self.take(at, block)
@@ -109,8 +108,6 @@ class _Wave:
 
 def _pass(media: Media, step_s: float, size: tuple[int, int], wave: _Wave) -> list[np.ndarray]:
     """The picture in the middle of every step, and all sound, in one go."""
-    from avloc.media.decode import Picture, decode
-
     pictures = []
     rate = 2 / Fraction(step_s).limit_denominator(10_000)
     for item in decode(media, frame_rate=rate, frame_size=size, audio_rate_hz=_WAVE_HZ):
@@ -124,31 +121,16 @@ def _pass(media: Media, step_s: float, size: tuple[int, int], wave: _Wave) -> li
 
 def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndarray]:
     """The key frame before the middle of every step: a seek each, whatever the video's length."""
-    import av
-
-    from avloc.media.container import choose_streams, convertible, first_frame, open_container
-    from avloc.media.probe import rotation_ccw_deg
-    from avloc.system.isolate_child import heartbeat
-
     pictures: list[np.ndarray] = []
     with open_container(media.path) as container:
         stream, _ = choose_streams(container, media.path)
-        base = Fraction(stream.time_base or 1)
-        origin = stream.start_time or 0
+        origin_s = (stream.start_time or 0) * Fraction(stream.time_base or 1)
         for k in range(count):
             heartbeat()
-            at = origin + int(Fraction(media.duration_s) * (2 * k + 1) / (2 * count) / base)
-            try:
-                container.seek(at, stream=stream, backward=True)
-                frame = first_frame(container, stream)
-            except (av.FFmpegError, OverflowError):
-                frame = None
+            time_s = origin_s + Fraction(media.duration_s) * (2 * k + 1) / (2 * count)
+            frame = first_frame(container, stream) if seek(container, stream, time_s) else None
             if frame is not None:
-                turn = rotation_ccw_deg(frame)
-                height, width = size if turn % 180 == 0 else size[::-1]
-                with convertible(media.path, frame):
-                    small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-                pictures.append(np.rot90(small, turn // 90))
+                pictures.append(upright_rgb(media.path, frame, size))
             elif pictures:
                 pictures.append(pictures[-1])
     return pictures
@@ -184,8 +166,6 @@ def plays_in_browsers(media: Media) -> bool:
 
 
 def _pixel_format(media: Media) -> str:
-    from avloc.media.container import choose_streams, open_container
-
     with open_container(media.path) as container:
         return str(choose_streams(container, media.path)[0].codec_context.pix_fmt)
 
@@ -199,17 +179,14 @@ def make_proxy(media: Media, path: Path) -> bool:
     Raises:
         MediaError: the video cannot be decoded. InputError: the file cannot be written.
     """
-    from avloc.media.decode import frames, sound_blocks
-    from avloc.media.encode import write_video
-
     origin = _origin(media.path)
     if _comment(path) == origin:
         return False
-    rate = min(media.frame_rate, Fraction(30))
-    size = _proxy_size(media)
-    sound = _joined(sound_blocks(media, _PROXY_HZ)) if media.has_audio else None
+    rate, size = small_video(media)
+    blocks = list(sound_blocks(media, SMALL_AUDIO_HZ)) if media.has_audio else []
+    sound = np.concatenate(blocks) if blocks else None
     pictures = (rgb for _, rgb in frames(media, rate, size))
-    write_video(path, pictures, rate, sound, _PROXY_HZ, crf=26, metadata={"comment": origin})
+    write_video(path, pictures, rate, sound, SMALL_AUDIO_HZ, crf=26, metadata={"comment": origin})
     return True
 
 
@@ -221,22 +198,8 @@ def _origin(path: Path) -> str:
 
 
 def _comment(path: Path) -> str | None:
-    from avloc.media.container import open_container
-
     try:
         with open_container(path) as container:
             return container.metadata.get("comment")
     except MediaError:
         return None
-
-
-def _proxy_size(media: Media) -> tuple[int, int]:
-    """(h, w), even, the short side at most _PROXY_SIDE."""
-    scale = min(1.0, _PROXY_SIDE / max(1, min(media.height, media.width)))
-    height, width = (max(2, 2 * math.floor(side * scale / 2)) for side in (media.height, media.width))
-    return height, width
-
-
-def _joined(blocks: Iterable[np.ndarray] | Iterator[np.ndarray]) -> Float32[np.ndarray, " n"] | None:
-    parts = list(blocks)
-    return np.concatenate(parts).astype(np.float32) if parts and sum(map(len, parts)) else None

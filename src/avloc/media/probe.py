@@ -16,15 +16,14 @@ from pathlib import Path
 import av
 import av.container
 import av.error
-import numpy as np
-from jaxtyping import Float
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
-from avloc.media.container import choose_streams, first_frame, nominal_rate, open_container, packets
+from avloc.media.container import choose_streams, first_frame, nominal_rate, open_container, packets, seek
+from avloc.media.frames import rotation_ccw_deg
 from avloc.types import Media
 
-__all__ = ["frame_times", "probe", "rotation_ccw_deg"]
+__all__ = ["probe"]
 
 _STATES_ITS_LENGTH = ("mov", "matroska", "avi", "flv", "asf")
 """Formats whose header states a length; of others ffmpeg guesses it from the bit rate, which promises nothing."""
@@ -69,11 +68,6 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
             audio_channels=audio.codec_context.channels if audio is not None else 0,
             codec=_codec(video) + (f"+{_codec(audio)}" if audio is not None else ""),
         )
-
-
-def rotation_ccw_deg(frame: av.VideoFrame) -> int:
-    """Counter-clockwise turn asked for by the display matrix, to the nearest quarter; mirroring is ignored."""
-    return round(frame.rotation / 90) * 90 % 360
 
 
 def _check_duration(path: Path, duration_s: Fraction) -> None:
@@ -168,38 +162,10 @@ def _read_ends(
 ) -> _Ends:
     """Read packets from about `seek_s` on the file's clock (None: from the start) to the end of the file."""
     ends = _Ends()
-    if seek_s is not None:
-        try:
-            container.seek(int(seek_s / Fraction(video.time_base or 1)), stream=video, backward=True)
-        except (av.error.FFmpegError, OSError, OverflowError):
-            return ends
+    if seek_s is not None and not seek(container, video, seek_s):
+        return ends
     streams = [*container.streams.video, *container.streams.audio]
     with contextlib.suppress(av.error.FFmpegError):
-        for packet in packets(container, streams, lambda error: None):
+        for packet in packets(container, streams):
             ends.add(packet, packet.stream_index == video.index, frame_s)
     return ends
-
-
-def frame_times(media: Media) -> Float[np.ndarray, " n"]:
-    """Presentation times of all frames in seconds, ascending from 0; reads the file's packets and decodes none.
-
-    Files without time stamps (bare streams) get a clock of their average rate.
-    """
-    from avloc.media.clock import stamp
-    from avloc.media.container import choose_streams, open_container, packets
-
-    stamps = []
-    count = 0
-    with open_container(media.path) as container:
-        stream, _ = choose_streams(container, media.path)
-        for packet in packets(container, [stream], lambda error: None):
-            if packet.is_discard or packet.stream_index != stream.index:
-                continue
-            count += 1
-            time_s = stamp(packet)
-            if time_s is not None:
-                stamps.append(time_s)
-    if len(stamps) < count or len(set(stamps)) < len(stamps) or not stamps:
-        return np.arange(max(count, 1)) / float(media.frame_rate)
-    first = min(stamps)
-    return np.array([float(t - first) for t in sorted(stamps)])
