@@ -87,7 +87,7 @@ def named_media(paths: Iterable[str | Path] | str | Path) -> dict[str, Path]:
 
 
 def known_suffix(path: Path) -> str:
-    """A video's extension, in lower case, for copies of it; empty when it is none that is known."""
+    """The extension in lower case if it is one of VIDEO_EXTENSIONS, else empty."""
     suffix = path.suffix.lower()
     return suffix if suffix in VIDEO_EXTENSIONS else ""
 
@@ -107,7 +107,7 @@ def _expand(entry: str, others: Counter[str]) -> list[Path]:
         if match.is_dir():
             if not entry.endswith("**"):
                 files += _videos_under(match, others)
-        elif written_out or match.suffix.lower() in VIDEO_EXTENSIONS:
+        elif written_out or known_suffix(match):
             files.append(match)
         else:
             others[match.suffix.lower()] += 1
@@ -120,7 +120,7 @@ def _videos_under(folder: Path, others: Counter[str]) -> list[Path]:
         # macOS writes a "._name.mp4" beside each file on foreign disks: it has the extension and is no video
         if path.name.startswith(".") or not path.is_file():
             continue
-        if path.suffix.lower() in VIDEO_EXTENSIONS:
+        if known_suffix(path):
             videos.append(path)
         else:
             others[path.suffix.lower()] += 1
