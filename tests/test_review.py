@@ -90,3 +90,29 @@ def test_what_cannot_be_cut_is_said(world, tmp_path):
     assert clips
     with pytest.raises((InputError, MediaError)):
         encode_clip(probe(world / "videos" / "dog.mp4"), 50.0, 51.0, tmp_path / "c.mp4")
+
+
+def test_clips_of_a_file_without_an_index(world, tmp_path):
+    """ffmpeg cannot seek in a bare H.264 stream."""
+    bare = tmp_path / "bare.h264"
+    with av.open(str(world / "videos" / "dog.mp4")) as source, av.open(str(bare), "w", format="h264") as target:
+        output = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = output
+                target.mux(packet)
+    for cut, suffix in ((encode_clip, ".mp4"), (copy_clip, ".h264")):
+        with pytest.raises(MediaError, match="cannot seek in this file to cut it; convert it to mp4"):
+            cut(probe(bare), 5.3, 7.25, tmp_path / f"c{suffix}")
+    with pytest.raises(MediaError, match=r"no key frame at 0\.000 s; use --cut encode"):
+        copy_clip(probe(bare), 0.0, 1.0, tmp_path / "c.h264")
+
+
+def test_damaged_audio_frames_are_silent_in_clips(world, tmp_path, monkeypatch):
+    def refuse(self, frame):
+        raise ValueError("an audio frame without channels")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avloc.media.sound.SoundTrack.push", refuse)
+        encode_clip(probe(world / "videos" / "dog.mp4"), 5.0, 7.0, tmp_path / "c.mp4")
+    assert not np.concatenate(list(sound_blocks(probe(tmp_path / "c.mp4"), 8000))).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:
 def _seek(media: Media, container: Any, stream: Any, start_s: Fraction) -> Fraction:
     """Go to the key frame before `start_s`; returns the time of the first frame on the file's clock."""
     origin_s = first_frame_s(media)
-    if start_s > 1 and not seek(container, stream, origin_s + start_s):  # no index: read from the start
-        container.seek(0)
+    # without an index, read from the start
+    if start_s > 1 and not (seek(container, stream, origin_s + start_s) or seek(container, stream, Fraction(0))):
+        raise MediaError(f"{media.path}: cannot seek in this file to cut it; convert it to mp4")
     return origin_s
 
 
@@ -80,7 +82,8 @@ def _sound(media: Media, start_s: Fraction, end_s: Fraction) -> np.ndarray | Non
         track = SoundTrack(SMALL_AUDIO_HZ, origin_s + start_s, end_s - start_s)
         parts = [np.zeros(0, np.float32)]
         for frame in decoded_frames(container, audio, origin_s + end_s):
-            parts += [block.samples for block in track.push(frame)]
+            with suppress(ValueError):  # a damaged frame
+                parts += [block.samples for block in track.push(frame)]
         parts += [block.samples for block in track.finish()]
     samples = np.concatenate(parts)
     return np.pad(samples, (0, max(0, round((end_s - start_s) * SMALL_AUDIO_HZ) - len(samples))))
@@ -120,8 +123,8 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
                     packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                     packet.stream = outputs[packet.stream_index]
                     target.mux(packet)
+            if began is None or began >= origin_s + Fraction(end_s):
+                raise MediaError(f"{media.path}: no key frame at {start_s:.3f} s; use --cut encode")
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"{media.path}: its streams cannot be copied ({error}); use --cut encode") from error
-    if began is None:
-        raise MediaError(f"{media.path}: no key frame at {start_s:.3f} s; use --cut encode")
     return max(0.0, float(began - origin_s))
