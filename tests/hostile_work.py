@@ -1,4 +1,4 @@
-"""What a hostile file can make a process do; functions of a module, so that isolated processes find them."""
+"""Work that behaves as with a hostile file; in a module, so that isolated processes can import it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def act(path: Path) -> str:
-    """Does what the file's name says."""
+    """Behave as the file's name says."""
     kind = path.stem.partition("_")[0]
     if kind == "abort":
         os.abort()
     elif kind == "segfault":
         ctypes.string_at(1)
-    elif kind == "once":  # dies the first time only
+    elif kind == "once":  # dies on the first attempt only
         if not path.exists():
             path.touch()
             os._exit(3)
     elif kind == "hang":
         time.sleep(600)
-    elif kind == "slow":  # longer than the limit, but it says that it lives
+    elif kind == "slow":  # longer than the timeout, with heartbeats
         for _ in range(8):
             time.sleep(1.1)
             heartbeat()
@@ -59,7 +59,7 @@ def measured(path: Path, job: Job) -> tuple[str, str, float, float]:
     from avloc.media.probe import probe
 
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     began = time.monotonic()
     row = extract_to_file(path, job)
     said = row.reason

@@ -1,6 +1,6 @@
-"""Processes that die on purpose: killed after some time, or just before the n-th time they flush or rename a file.
+"""Run work in a process that is killed after some time, or before its n-th fsync or rename.
 
-A fork server that has the heavy modules loaded makes a new process in milliseconds.
+A fork server with the heavy modules loaded starts a new process in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _TIMEOUT_S = 120
 
 
 def run(work: Callable[..., Any], *args: object, kill_after_s: float | None = None, kill_at: int | None = None) -> int:
-    """Call `work(*args)` in a new process; its exit code, -SIGKILL when it was killed.
+    """Call `work(*args)` in a new process; returns its exit code, -SIGKILL if it was killed.
 
     Args:
-        kill_after_s: SIGKILL from outside after so many seconds.
-        kill_at: SIGKILL itself just before its n-th call of os.fsync or os.replace; before an fsync, half of what was
-            written since the last one is cut off, as a crash of the machine may leave it. These calls are all that
-            stands between an old file and a new one.
+        kill_after_s: send SIGKILL after this many seconds.
+        kill_at: the process kills itself just before its n-th call of os.fsync or os.replace, the calls that turn a new
+            file into a finished one. Before an fsync, half of the bytes written since the last one are cut off, as
+            after a crash of the machine.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -45,23 +45,23 @@ def run(work: Callable[..., Any], *args: object, kill_after_s: float | None = No
 
 
 def limit_file_size(size: int) -> None:
-    """From here on, in this process, writing past `size` bytes of any file fails as on a full disk (EFBIG)."""
+    """Make writes beyond `size` bytes of any file fail in this process (EFBIG), as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def _child(work: Callable[..., Any], args: tuple[object, ...], kill_at: int | None) -> None:
     if kill_at is not None:
-        mine = _Mine(kill_at)
+        trap = _KillAt(kill_at)
         for name in ("fsync", "replace"):
-            setattr(os, name, mine.around(getattr(os, name)))
+            setattr(os, name, trap.around(getattr(os, name)))
     work(*args)
 
 
-class _Mine:
+class _KillAt:
     def __init__(self, kill_at: int) -> None:
         self.left = kill_at
-        self.flushed: dict[int, int] = {}  # inode -> bytes that the disk has for sure
+        self.flushed: dict[int, int] = {}  # inode -> bytes flushed to disk
 
     def around(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(first: Any, *rest: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Guarded processes: whatever a file does to its process costs that file, and nothing else."""
+"""Isolated processes: a file that crashes, hangs or exhausts memory fails alone."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_no_process_is_left_when_the_caller_stops_early() -> None:
 
 
 def test_no_process_is_left_when_the_caller_is_killed(tmp_path: Path) -> None:
-    """A script without `if __name__ == "__main__"`, too: it is not run again in the isolated process."""
+    """The script has no `if __name__ == "__main__"`: it must not run again in the isolated process."""
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""

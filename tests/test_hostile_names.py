@@ -96,7 +96,7 @@ def test_no_two_names_share_a_file(names: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a\0b", "a/" + "b" * 260, "é" * 130, ".."])
 def test_nothing_is_written_outside(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"leads out of|a file's may have 255"):
+    with pytest.raises(InputError, match=r"leads out of|a file name at most 255"):
         inside(tmp_path / "out", name)
 
 
@@ -115,7 +115,7 @@ def test_names_of_250_bytes_and_of_no_characters_are_written_whole(tmp_path: Pat
         atomic_write(tmp_path / name, "x")
     assert len(list(tmp_path.iterdir())) == 3
     assert sweep(tmp_path) == 0
-    with pytest.raises(InputError, match="rename what it is of"):
+    with pytest.raises(InputError, match="use a shorter name"):
         atomic_write(tmp_path / ("n" * 256), "x")
 
 

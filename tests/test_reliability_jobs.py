@@ -1,4 +1,4 @@
-"""Extraction, localization, tables and report, killed and run again, starved of disk, or started twice."""
+"""Reliability of extraction, localization, tables and report: killed and restarted, disk full, started twice."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def undisturbed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 
 def contents(out: Path) -> dict[str, object]:
-    """All of a folder, less the seconds that things took, and what keeps other runs away."""
+    """Contents of a folder, without timings and lock files."""
     found: dict[str, object] = {}
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         name = path.relative_to(out).as_posix()
@@ -122,7 +122,7 @@ def contents(out: Path) -> dict[str, object]:
 
 
 def assert_all_whole(out: Path) -> None:
-    """Whatever has its name can be read to its end."""
+    """Every file under a final name is complete."""
     for path in (p for p in out.rglob("[!.]*") if p.is_file()):
         if path.suffix == ".safetensors" and path.parent.name == "scores":
             load_activations(path)
@@ -138,7 +138,7 @@ def assert_all_whole(out: Path) -> None:
 
 
 def writes_of(job: Job, home: Path, out: Path) -> int:
-    """How often the job's own process flushes or renames a file."""
+    """Number of fsync and rename calls in the job's own process."""
     low, high = 1, 256
     while low < high:
         middle = (low + high) // 2
@@ -208,7 +208,7 @@ def test_killed_at_ten_random_moments(
 def test_a_second_one_in_the_same_folder_is_turned_away(tmp_path: Path, home: Path, name: str) -> None:
     with (
         folder_lock(tmp_path),
-        pytest.raises(InputError, match=rf"{tmp_path}: another avloc is at work there \(process {os.getpid()} on"),
+        pytest.raises(InputError, match=rf"{tmp_path}: in use by another avloc \(process {os.getpid()} on"),
     ):
         JOBS[name](home, tmp_path)
 
@@ -217,7 +217,7 @@ def test_shards_of_one_folder_may_work_at_once(tmp_path: Path, home: Path) -> No
     with folder_lock(tmp_path, part="-1-of-2"):
         summary = extract_all(find_media(home / "videos"), tmp_path, ExtractConfig(), shard=(2, 2))
         assert summary.done == ("video_001",)
-        with pytest.raises(InputError, match="at work there"):
+        with pytest.raises(InputError, match="in use by another avloc"):
             extract_all(find_media(home / "videos"), tmp_path, ExtractConfig(), shard=(1, 2))
 
 
@@ -238,7 +238,7 @@ def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_same_content_is_the_same_bytes() -> None:
-    """The library's own order of metadata changes from process to process; in one, from key set to key set."""
+    """The library's order of metadata varies between processes."""
     from safetensors import deserialize
     from safetensors.numpy import save
 
@@ -259,7 +259,7 @@ def test_a_file_of_the_same_content_is_the_same_bytes() -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 200 kB of its own, where mounting is allowed."""
+    """A separate file system of 200 kB; skips where mounting is not allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "avloc-test", disk], capture_output=True)
@@ -278,14 +278,14 @@ def test_a_full_disk_stops_it_in_one_line_and_with_room_it_goes_on(
     out.mkdir()
     room = {"extract": 14_000, "localize": 16_000, "report": 40_000, "tables": 60_000}[name]
     ballast.write_bytes(b"\0" * (200_000 - room))
-    with pytest.raises(StorageError, match=r"cannot write .*No space left on device; make room and run the same"):
+    with pytest.raises(StorageError, match=r"cannot write .*No space left on device; free space and run the same"):
         JOBS[name](home, out)
     assert not list(out.rglob(".*.part"))
     assert_all_whole(out)
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     JOBS[name](home, out)
-    if name != "report":  # whose links to the videos depend on where it lies
+    if name != "report":  # its links to the videos depend on its location
         assert contents(out) == contents(undisturbed(name))
 
 
@@ -361,7 +361,7 @@ def test_a_proxy_is_of_the_video_that_stands_there_now(tmp_path: Path, home: Pat
     assert make_proxy(first, proxy)
     content = proxy.read_bytes()
     assert not make_proxy(first, proxy)
-    os.utime(proxy, (2e9, 2e9))  # newer than any video, by whatever clock
+    os.utime(proxy, (2e9, 2e9))  # newer than any video
     assert make_proxy(second, proxy)
     assert proxy.read_bytes() != content
     os.utime(proxy, (0, 0))
@@ -385,5 +385,5 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot write the page there \(Not a directory\); choose another -o"):
         make_folder(tmp_path / "file" / "page", "the page")
-    with pytest.raises(InputError, match=r"cannot write .*name: .*choose a folder"):
+    with pytest.raises(InputError, match=r"cannot write .*name: .*choose a writable folder"):
         atomic_write(tmp_path / "file" / "name", "text")

@@ -1,4 +1,4 @@
-"""Ctrl-C once and twice, workers whose parent is killed, and the same bits from other processes and thread counts."""
+"""Ctrl-C once and twice, workers of a killed parent, and equal results across processes and thread counts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from avloc.train.state import STATE_FILE, load_state
 from feature_sets import make_videos, write_set
 
 SMALL = {"model.embed_dim": 8, "train.batch_size": 6, "train.eval_every": 5}
-_PATIENCE_S = 170
+_TIMEOUT_S = 170
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + _TIMEOUT_S
     while not what():
-        assert time.monotonic() < until, "it did not happen"
+        assert time.monotonic() < until, "timed out"
         time.sleep(0.05)
 
 
@@ -39,7 +39,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts python with arguments, in a session of its own; whatever still runs at the end of the test is killed."""
+    """Start Python with arguments in a new session; processes are killed at the end of the test."""
     with ExitStack() as running:
 
         def one(*command: object, **named: Any) -> subprocess.Popen[str]:
@@ -53,12 +53,12 @@ def start() -> Iterator[Start]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code, and all that it said on stderr."""
-    _, err = process.communicate(timeout=_PATIENCE_S)
+    """(exit code, stderr)."""
+    _, err = process.communicate(timeout=_TIMEOUT_S)
     return process.returncode, err
 
 
-def heartbeat(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -132,9 +132,9 @@ def test_workers_end_with_their_parent(tmp_path: Path, start: Start, sign: signa
     process = start(script)
     assert process.stdout is not None
     workers = [int(process.stdout.readline()) for _ in range(2)]
-    assert all(map(heartbeat, workers))
+    assert all(map(alive, workers))
     process.send_signal(sign)
-    wait_for(lambda: not any(map(heartbeat, workers)))
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) -> None:
@@ -142,18 +142,18 @@ def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) ->
     code = "from avloc.system.isolate import map_isolated\nfrom hostile_work import nap\n"
     code += "list(map_isolated(nap, [60, 60], 2))\n"
     (tmp_path / "hostile_work.py").write_text(
-        "import os, time\ndef nap(s):\n    os.write(2, b'%d\\n' % os.getpid())\n    time.sleep(s)\n"  # in one piece
+        "import os, time\ndef nap(s):\n    os.write(2, b'%d\\n' % os.getpid())\n    time.sleep(s)\n"  # one write
     )
     script.write_text(code)
     process = start(script)
     assert process.stderr is not None
     workers = [int(process.stderr.readline()) for _ in range(2)]
     process.kill()
-    wait_for(lambda: not any(map(heartbeat, workers)))
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 def test_freed_memory_is_kept_for_the_next_step() -> None:
-    """Page faults of the tenth array of 80 MB: none, where the system would have handed out 20,000 pages anew."""
+    """Page faults of the tenth array of 80 MB: none, instead of 20,000 new pages."""
     code = """
 import resource, sys
 import numpy as np
@@ -213,7 +213,7 @@ def test_localizing_on_other_thread_counts_differs_by_less_than_1e_5(tmp_path: P
 
 @pytest.mark.slow
 def test_other_processes_give_the_same_bytes(tmp_path: Path, start: Start) -> None:
-    """Each with its own order of sets and dictionaries' hashes."""
+    """With different hash seeds, and therefore different orders of sets."""
     features, labels = write_set(tmp_path, make_videos(count=12))
     sets = [word for key, value in {**SMALL, "train.steps": 10}.items() for word in ("--set", f"{key}={value}")]
     for seed in ("1", "2"):

@@ -239,7 +239,7 @@ def test_two_runs_in_one_folder_the_second_is_told_who_the_first_is(tmp_path: Pa
             told.append(str(caught.value))
 
     fit(*data, tmp_path, config(), progress=second)
-    assert f"{tmp_path}: another avloc is at work there (process {os.getpid()} on " in told[0]
+    assert f"{tmp_path}: in use by another avloc (process {os.getpid()} on " in told[0]
     assert "choose another -o" in told[0]
     fit(*data, tmp_path, config())  # and when it has ended, the folder is free
 
@@ -306,7 +306,7 @@ def starved(features: Path, labels: Path, out: Path) -> None:
         if step == 7:
             killing.limit_file_size(10_000)
 
-    with pytest.raises(StorageError, match=r"cannot write .*; make room and run the same command again"):
+    with pytest.raises(StorageError, match=r"cannot write .*; free space and run the same command again"):
         fit(features, labels, out, config(), resume=has_state(out), progress=starve)
 
 

@@ -1,10 +1,10 @@
-"""Files, locks, processes and names: nothing here knows about video.
+"""Files, locks, processes and text: general utilities, independent of video and of the models.
 
-atomic         write a file completely or not at all; errors of the disk in plain words
-locks          one process at a time in a folder
-pool           process pools that end with their parent
+atomic         atomic file writes; disk errors as InputError or StorageError
+locks          one process at a time per folder
+pool           process pools that end with their parent process
 isolate        run a function on many items in processes that may crash, hang or run out of memory
-isolate_child  the other end, inside such a process
+isolate_child  the code that runs inside such a process, and the messages between the two
 text           names and labels as file names, in tables and on a terminal
-moved          old import paths that still work
+moved          deprecated import paths
 """

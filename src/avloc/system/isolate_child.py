@@ -1,7 +1,7 @@
-"""The process that `guard` guards: it calls what comes in and sends back what comes out; and how the two talk.
+"""The code that runs in an isolated process, and its messages to and from `isolate`.
 
-A message is its length (8 bytes) and a pickle; an empty one says only that work goes on. Both ends are ours, and of one
-program: nothing from a file is ever unpickled.
+A message is its length (8 bytes) and a pickle; an empty one is a heartbeat. Both ends belong to the same program:
+nothing from a file is ever unpickled.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _HEAD = struct.Struct("<Q")
 
 
 def heartbeat() -> None:
-    """Say that work goes on; cheap, and of no effect outside a isolated process."""
+    """Report progress to the parent process, at most once a second; no effect outside an isolated process."""
     if _Child.current is not None:
         _Child.current.beat()
 
 
 class _Child:
-    """The other end, in a isolated process."""
+    """Receives tasks and sends results, in an isolated process."""
 
     current: _Child | None = None
 
@@ -40,7 +40,7 @@ class _Child:
         self.inbox, self.outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
-        os.dup2(2, 1)  # what libraries print must not come between the answers
+        os.dup2(2, 1)  # output that libraries print must not mix with the messages
         self.tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.last = time.monotonic()
 
@@ -50,7 +50,7 @@ class _Child:
             _send_raw(self.outbox, b"")
 
     def listen(self) -> None:
-        """Of a thread: whoever started this process is gone when there is nothing more to read."""
+        """Thread: queue tasks as they arrive; exit when the pipe closes, i.e. when the parent is gone."""
         while (raw := receive(self.inbox)) is not None:
             self.tasks.put(raw)
         os._exit(0)
@@ -60,19 +60,19 @@ class _Child:
             raw, item = self.tasks.get(), None
             try:
                 function, item = pickle.loads(raw)
-                _send_raw(self.outbox, b"")  # its clock starts now, not when it was still importing
+                _send_raw(self.outbox, b"")  # the timeout starts here, after the imports
                 self.last = time.monotonic()
-                answer = True, function(item)
+                result = True, function(item)
             except AvlocError as error:
-                answer = False, error
+                result = False, error
             except Exception as error:
-                answer = False, _portable(error, item)
-            send(self.outbox, answer)
+                result = False, _portable(error, item)
+            send(self.outbox, result)
 
 
 def serve() -> None:
-    """What a isolated process does: call what comes in, send what comes out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
+    """Main loop of an isolated process: call each function received and send its result, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _Child.current = _Child()
     threading.Thread(target=_Child.current.listen, daemon=True).start()
     _Child.current.work()
@@ -89,7 +89,7 @@ def _send_raw(pipe: Any, raw: bytes) -> None:
 
 
 def receive(pipe: Any) -> bytes | None:
-    """The next message as it came; None when the other end is gone."""
+    """The next message, still pickled; None when the other end is closed."""
     head = pipe.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
@@ -99,14 +99,14 @@ def receive(pipe: Any) -> bytes | None:
 
 
 def _portable(error: Exception, item: Any) -> Exception:
-    """An error of ours as it was, with where it happened in its notes; as a RuntimeError when it cannot travel."""
+    """The error with its traceback as a note; a RuntimeError of the traceback if the error cannot be pickled."""
     with contextlib.suppress(Exception):
-        error.add_note(f"while working on {item_name(item)}, in a process of its own:\n{traceback.format_exc()}")
+        error.add_note(f"while processing {item_name(item)} in an isolated process:\n{traceback.format_exc()}")
         return pickle.loads(pickle.dumps(error))
     return RuntimeError(traceback.format_exc())
 
 
 def item_name(item: Any) -> str:
-    """Of an item, for people: its path, or the first path in it."""
+    """Name of an item for messages: its path, or the first path in it."""
     parts = item if isinstance(item, tuple | list) else [getattr(item, "path", item)]
     return str(next((part for part in parts if isinstance(part, Path)), parts[0] if parts else item))

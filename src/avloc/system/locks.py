@@ -1,4 +1,4 @@
-"""One worker in a folder at a time: a lock of the operating system, which a dead process cannot hold."""
+"""Folder locks: one process at a time per folder. The operating system releases a lock when its process ends."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _log = logging.getLogger("avloc")
 
 @contextmanager
 def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
-    """Make a folder for results, be the only one at work in it, and clear away what killed processes left half-written.
+    """Context manager: create a folder for results, lock it, and remove partial files of dead processes.
 
-    The lock is the system's own (flock): it ends with the process, however that ends. On a file system that knows no
-    locks, work goes on without one and says so.
+    The lock is released when the process ends, however it ends (flock). On a file system without locks, a warning is
+    logged and the work continues unlocked.
 
     Args:
-        what: what should lie there, for messages.
-        part: name of a share of the work; different shares of one folder may be worked on at once.
+        what: contents of the folder, for messages.
+        part: name of a share of the work; different shares of one folder can be processed at the same time.
 
     Raises:
-        InputError: another process is at work there, or the folder cannot be written to.
+        InputError: another process holds the lock, or the folder is not writable.
     """
     make_folder(folder, what)
     owner = folder / f"{_OWNER_FILE}{part}"
-    lock = _taken(folder, folder / f"{LOCK_FILE}{part}", owner)
+    lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", owner)
     try:
         sweep(folder)
-        atomic_write(owner, _who())
+        atomic_write(owner, _process_info())
         yield
     finally:
         with suppress(OSError):
@@ -53,7 +53,7 @@ def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
         lock.release()
 
 
-def _taken(folder: Path, path: Path, owner: Path) -> BaseFileLock:
+def _acquire(folder: Path, path: Path, owner: Path) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, blocking=False)
@@ -61,19 +61,19 @@ def _taken(folder: Path, path: Path, owner: Path) -> BaseFileLock:
         lock.acquire()
     except Timeout as error:
         raise InputError(
-            f"{folder}: another avloc is at work there{_words(owner)}; wait for it, stop it, or choose another -o"
+            f"{folder}: in use by another avloc{_owner_info(owner)}; wait for it, stop it, or choose another -o"
         ) from error
     except (OSError, NotImplementedError) as error:
-        _log.warning("%s: this disk cannot lock (%s); see that no other avloc works there", folder, error)
+        _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process uses it", folder, error)
     return lock
 
 
-def _who() -> str:
+def _process_info() -> str:
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]
     return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}: {command}"
 
 
-def _words(owner: Path) -> str:
+def _owner_info(owner: Path) -> str:
     try:
         return f" ({owner.read_text(encoding='utf-8')})"
     except OSError:

@@ -1,4 +1,4 @@
-"""Old import paths that still work, with one warning each."""
+"""Deprecated import paths: they still work, with one warning each."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["forward"]
 
 
 def forward(old: str, new: dict[str, str] | str) -> Callable[[str], Any]:
-    """A module's `__getattr__` that looks names up where they are now.
+    """A module-level `__getattr__` that forwards names to their new modules.
 
     Args:
-        old: the old module, for the warning.
-        new: the new module, or {name: new module} where names went to different ones.
+        old: the deprecated module, for the warning.
+        new: the new module, or {name: new module}.
     """
     warned = False
 
-    def __getattr__(name: str) -> Any:  # noqa: N807 - Python's name for it
+    def __getattr__(name: str) -> Any:  # noqa: N807 - required by PEP 562
         nonlocal warned
         home = new if isinstance(new, str) else new.get(name)
         if home is None or name.startswith("__"):

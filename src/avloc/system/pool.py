@@ -1,7 +1,4 @@
-"""What a process does with memory, and pools of processes.
-
-Those end with whoever started them: at once on an error or Ctrl-C, and also when it is killed.
-"""
+"""Process pools whose workers end with the parent process, and malloc settings."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ from contextlib import contextmanager
 
 __all__ = ["keep_freed_memory", "pool"]
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """What a training step frees the next one wants again: it is kept, and not given back to the system in between.
+    """Keep freed memory in the process instead of returning it to the operating system.
 
-    The system hands out zeroed pages, which for the large arrays of a step takes a seventh of its time. Linux with
-    glibc only; elsewhere nothing changes.
+    Each training step allocates the same large arrays again; zeroing their pages takes a seventh of a step's time. No
+    effect except on Linux with glibc.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
@@ -33,11 +30,14 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes started afresh ("spawn"), which share the cores. When the block ends badly, work in hand is dropped."""
+    """Context manager: a pool of spawned processes that share the cores.
+
+    The processes are killed and pending work is dropped on an error or Ctrl-C, and also when the parent is killed.
+    """
     threads = max(1, (os.cpu_count() or 1) // workers)
     others = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_settle, initargs=(threads,))
+    executor = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_init_worker, initargs=(threads,))
     try:
         yield executor
     except BaseException:
@@ -48,8 +48,8 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     executor.shutdown()
 
 
-def _settle(threads: int) -> None:
-    """Threads before torch is imported, so that it takes them as they are; Ctrl-C is for whoever started us."""
+def _init_worker(threads: int) -> None:
+    """Initialize a worker: set thread counts before torch is imported; leave Ctrl-C to the parent."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("MKL_NUM_THREADS", str(threads))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -57,7 +57,7 @@ def _settle(threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """An idle worker waits for work from a pipe that its fellows hold open too: by that it would wait for ever."""
+    """Exit with the parent. The work queue's pipe never closes for an idle worker: other workers hold it open too."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

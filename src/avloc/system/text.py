@@ -1,7 +1,7 @@
-"""Names and labels from outside, where they could do harm: as the name of a file, in a table, as text of a file.
+"""Safe use of external names and labels: as file names, in tables and as text.
 
-file_stem("dog")     'dog'                  ordinary names stay as they are
-file_stem("a/b")     'a_b~c14cddc033f6'     one that had to be changed says so, and is nobody else's
+file_stem("dog")     'dog'                  an ordinary name is unchanged
+file_stem("a/b")     'a_b~c14cddc033f6'     a changed name gets a digest, which keeps it unique
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = [
 ]
 
 STEM_BYTES = 200
-"""Of a file's name without its suffix: with a suffix of ours it is below the 255 that file systems take."""
+"""Longest file stem in bytes; with avloc's suffixes it is below 255, the limit of file systems."""
 
 _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
-"""What systems refuse, what breaks lines, what turns the direction of writing, halves of characters."""
+"""Characters that file systems refuse, line breaks, bidirectional controls and lone surrogates."""
 
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{p}{n}" for p in ("COM", "LPT") for n in "0123456789¹²³"
 }
-"""Of Windows, whatever their extension."""
+"""Reserved device names of Windows, with any extension."""
 
 _DIGEST = 12
 _MARKED = re.compile(rf"~[0-9a-f]{{{_DIGEST}}}\Z", re.IGNORECASE)
@@ -44,31 +44,31 @@ _JOINED = {"\u200d", "\ufe0e", "\ufe0f"}
 
 
 def fingerprint(facts: Any) -> str:
-    """A short name for plain data: the same on any machine."""
+    """Short hash of plain data, the same on every machine."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def safe_name(text: str, most_bytes: int = STEM_BYTES) -> str:
-    """A name that every system takes for a file, as near to the text as can be; others may become the same."""
-    name = _cut(_REFUSED.sub("_", text).strip(". "), most_bytes).rstrip(". ")
+def safe_name(text: str, max_bytes: int = STEM_BYTES) -> str:
+    """A file name that is valid on every system, as close to the text as possible; not unique."""
+    name = _cut(_REFUSED.sub("_", text).strip(". "), max_bytes).rstrip(". ")
     if name.partition(".")[0].rstrip(" ").upper() in _DEVICES:
-        name = _cut("_" + name, most_bytes)
+        name = _cut("_" + name, max_bytes)
     return name or "_"
 
 
 def file_stem(name: str) -> str:
-    """A video's name as that of a file, without suffix: as it is where that can be, else with a digest of it.
+    """A video's name as a file name without suffix: unchanged if it is valid, otherwise with a digest.
 
-    Different names give different stems, and none has more than STEM_BYTES in UTF-8. On disks that do not tell `A` from
-    `a` this takes `file_stems`.
+    Different names give different stems of at most STEM_BYTES in UTF-8. For file systems that ignore case, use
+    `file_stems`.
     """
     return name if safe_name(name) == name and not _MARKED.search(name) else _marked(name)
 
 
 def file_stems(names: Iterable[str]) -> dict[str, str]:
-    """{name: stem} of files that lie in one folder; also where the disk does not tell `A` from `a`, or ways to write é.
+    """{name: stem} for files in one folder, distinct also on file systems that ignore case or Unicode normalization.
 
-    Of names that differ in that alone, the first in alphabetical order stays as it is.
+    Of names that differ only in these, the first in alphabetical order is unchanged.
     """
     stems = dict.fromkeys(names, "")
     taken: set[str] = set()
@@ -90,41 +90,41 @@ def _folded(stem: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
 
 
-def _cut(text: str, most_bytes: int) -> str:
-    """The first part, without half a character at its end: neither of its bytes nor of what is drawn as one."""
+def _cut(text: str, max_bytes: int) -> str:
+    """Truncate at a character boundary, and never inside a combining or joined sequence."""
     raw = text.encode("utf-8", "surrogatepass")
-    if len(raw) <= most_bytes:
+    if len(raw) <= max_bytes:
         return text
-    kept = len(raw[:most_bytes].decode("utf-8", "ignore"))
+    kept = len(raw[:max_bytes].decode("utf-8", "ignore"))
     while kept and (unicodedata.combining(text[kept]) or text[kept] in _JOINED or text[kept - 1] == "\u200d"):
         kept -= 1
     return text[:kept]
 
 
 def readable(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be written down: bytes of its name that are not UTF-8 stand as \\xff."""
+    """A path as valid text; bytes that are not UTF-8 are escaped as \\xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def pluralize(number: int, what: str) -> str:
-    """ "1 video", "2 videos", "3 classes"."""
+    """A number with its noun: "1 video", "2 videos", "3 classes"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def printable(text: str) -> str:
-    """The same text; halves of characters, which UTF-8 cannot hold, stand as \\udcff."""
+    """The text with lone surrogates, which UTF-8 cannot encode, escaped as \\udcff."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def csv_text(rows: Iterable[Sequence[Any]], quoting: Any = csv.QUOTE_MINIMAL) -> str:
-    """Rows as a table with commas, lines ended by \\n, from which csv readers give back the very same cells."""
+    """Rows as CSV with \\n line ends; CSV readers recover exactly the same cells."""
     lines = _Lines()
     csv.writer(lines, lineterminator="\r\n", quoting=quoting).writerows(rows)
     return "".join(lines.kept)
 
 
 class _Lines:
-    """What csv.writer writes to. It quotes a cell for the characters that end its own lines: so those are both."""
+    """Target for csv.writer: lines are written with \\r\\n, so that cells with either character get quoted."""
 
     def __init__(self) -> None:
         self.kept: list[str] = []
