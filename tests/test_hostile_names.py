@@ -1,4 +1,4 @@
-"""Hostile names and labels: as names of files, in every table and export, on the terminal."""
+"""Hostile names and labels in file names, tables, exports and on the terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NAMES = [
 LABELS = [name for name in NAMES if "\0" not in name and "\udcff" not in name and name.strip()]
 
 
-# --- as names of files ---
+# --- file names ---
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_names_of_250_bytes_and_of_no_characters_are_written_whole(tmp_path: Pat
         atomic_write(tmp_path / ("n" * 256), "x")
 
 
-# --- in tables ---
+# --- tables ---
 
 
 def test_tables_give_back_every_cell(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_tables_give_back_every_cell(tmp_path: Path) -> None:
 
 
 def test_detections_in_tables_come_back_as_they_were(tmp_path: Path) -> None:
-    """Also what a spreadsheet takes for a formula: names are data, and stay as they are."""
+    """Including names that a spreadsheet reads as formulas: names are data and are not changed."""
     found = [
         VideoSegments(name, (Detection(0.5, 1.5, label, 0.5),)) for name, label in zip(LABELS, LABELS, strict=True)
     ]
@@ -174,7 +174,7 @@ def test_json_whose_escapes_are_whole_characters_is_read(tmp_path: Path) -> None
     assert read_detections(tmp_path / "d.json")["v"][0].label == "🐕 \\u0000"
 
 
-# --- in exports ---
+# --- exports ---
 
 
 def hostile_video(number: int) -> VideoSegments:
@@ -183,7 +183,7 @@ def hostile_video(number: int) -> VideoSegments:
 
 
 def seen(text: str) -> str:
-    """A label as a format of lines can hold it."""
+    """A label as a line-based format can hold it."""
     return " ".join(clean(text).split())
 
 
@@ -191,7 +191,7 @@ def seen(text: str) -> str:
 def test_exports_of_hostile_labels_are_read_back(form: str, tmp_path: Path) -> None:
     videos = [
         hostile_video(k) for k in range(0, 1 if form == "via" else len(LABELS), 3)
-    ]  # VIA's are told apart by file
+    ]  # VIA tells videos apart by file name
     files = write_formats(tmp_path, [form], videos)
     assert len(set(files)) == (1 if form in ("via", "boris") else len(videos))
     assert {p.parent for p in files} <= {tmp_path, tmp_path / "per-video"}
@@ -243,7 +243,7 @@ def test_half_characters_are_refused_on_reading_and_spelt_out_on_writing(tmp_pat
         '{"behaviors_conf": {"0": {"type": "State event", "code": "\\ud800"}},'
         ' "observations": {"v": {"events": [[1, "", "\\ud800", "", ""], [2, "", "\\ud800", "", ""]]}}}'
     )
-    with pytest.raises(FormatError, match="half a character"):
+    with pytest.raises(FormatError, match="lone surrogate"):
         read_segments(tmp_path / "p.boris")
     pytest.importorskip("pyarrow")
     write_formats(tmp_path, ["parquet", "csv"], [VideoSegments("v", (Detection(0, 1, "half \udcff", 0.5),))])
@@ -258,7 +258,7 @@ def test_conversion_of_hostile_names_stays_in_its_folder(tmp_path: Path) -> None
     assert {p.name for p in tmp_path.iterdir()} == {"out", "d.json"}
 
 
-# --- where a run is looked at ---
+# --- results folders ---
 
 
 def test_scores_are_looked_for_in_their_folder_only(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_clips_and_figures_of_hostile_names_stay_in_their_folder(
     assert {p.name for p in tmp_path.iterdir()} <= {"videos", "clips", "plots", "segments.json"}
 
 
-# --- on a terminal ---
+# --- terminal ---
 
 
 def test_no_name_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

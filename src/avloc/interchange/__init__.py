@@ -1,14 +1,18 @@
-"""Formats that other people's tools open; one module a format. `avloc.interchange.registry` chooses among them.
+"""Formats of other tools, one module per format.
 
-    subtitles    WebVTT, SRT             any player               WebVTT is also read
-    audacity     label track             Audacity                 also read
-    elan         .eaf                    ELAN                     also read
-    boris        project                 BORIS                    also read
-    via          CSV                     VGG Image Annotator 3    also read
-    labelstudio  import JSON and XML     Label Studio
-    raven        selection table         Raven
-    otio         timeline                OpenTimelineIO
-    parquet      table                   pandas, R, DuckDB
+    subtitles    WebVTT, SRT             any player               write; WebVTT also read
+    audacity     label track             Audacity                 read, write
+    elan         .eaf                    ELAN                     read, write
+    boris        project                 BORIS                    read, write
+    via          CSV                     VGG Image Annotator 3    read, write
+    labelstudio  import JSON and XML     Label Studio             write
+    raven        selection table         Raven                    write
+    otio         timeline                OpenTimelineIO           write
+    parquet      table                   pandas, R, DuckDB        write
+
+    segments     the segments of one video, and helpers for all formats
+    registry     all formats that can be written, by name
+    convert      read any format, and convert between formats
 
 Import from the modules: importing this package loads none of them.
 """

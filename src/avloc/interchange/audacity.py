@@ -15,12 +15,13 @@ from avloc.interchange.segments import (
     unscored_text,
 )
 from avloc.system.atomic import atomic_write
+from avloc.system.text import pluralize
 
 __all__ = ["read_audacity", "write_audacity"]
 
 
 def write_audacity(path: Path | str, video: VideoSegments) -> None:
-    """Write one video's segments as a label track, in order of time; the six decimals are Audacity's own."""
+    """Write one video's segments as a label track, in order of time, with Audacity's six decimals."""
     rows = []
     for item in video.by_time:
         start, end = milliseconds(item)
@@ -29,16 +30,16 @@ def write_audacity(path: Path | str, video: VideoSegments) -> None:
 
 
 def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """One video, named after the file. Point labels (no length) are left out and noted.
+    """Read one video, named after the file. Point labels (zero length) are skipped and noted.
 
     Raises:
-        InputError: no such file. FormatError: a line that is no label; says which.
+        InputError: no such file. FormatError: an invalid line.
     """
     found: list[Labelled] = []
     points = 0
     for number, raw in enumerate(read_lines(path), start=1):
         line = raw.rstrip("\r")
-        if not line.strip() or line.startswith("\\"):  # a line with a backslash holds the frequencies of the one before
+        if not line.strip() or line.startswith("\\"):  # a backslash line holds the frequencies of the line before
             continue
         cells = line.split("\t")
         try:
@@ -51,5 +52,5 @@ def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[Vid
         label, score = unscored_text(text)
         found.append(segment(f"{path}: line {number}", start_s, end_s, label, score))
     if points and notes is not None:
-        notes.append(f"{path}: {points} point labels without length were left out")
+        notes.append(f"{path}: skipped {pluralize(points, 'point label')} of zero length")
     return (VideoSegments(Path(path).stem, tuple(found)),)

@@ -1,9 +1,9 @@
-"""BORIS projects (.boris): one observation a video, every segment a START and a STOP of a state event.
+"""BORIS projects (.boris): one observation per video; each segment is the START and STOP of a state event.
 
-BORIS has no import of events, so a whole project is written: ethogram, subjects, observations. An event is
-[time_s, subject, behaviour, modifier, comment, frame]; the comment of a START holds the score, frames are counted from
-0 by presentation time. BORIS pairs STARTs and STOPs by subject and behaviour; segments of one class that overlap
-therefore get subjects of their own, `overlap 2`, `overlap 3`.
+BORIS cannot import events, so a complete project is written: ethogram, subjects, observations. An event is
+[time_s, subject, behaviour, modifier, comment, frame]; the comment of a START holds the score, and frames are counted
+from 0 by presentation time. BORIS pairs STARTs and STOPs by subject and behaviour, so overlapping segments of one class
+get different subjects: `overlap 2`, `overlap 3`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import gunzip
 from avloc.interchange.segments import Labelled, VideoSegments, frame_at, milliseconds, segment
 from avloc.system.atomic import atomic_write
+from avloc.system.text import pluralize
 from avloc.types import Detection
 
 __all__ = ["read_boris", "write_boris"]
@@ -31,7 +32,7 @@ _SCORE = re.compile(r"^score (-?\d+(?:\.\d+)?)$")
 
 
 def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
-    """Write a project with one observation a video. Videos whose file is not known get their id as file name."""
+    """Write a project with one observation per video. Videos without a file get their id as file name."""
     labels = list(dict.fromkeys(label for video in videos for label in video.labels))
     depth = max((len(video.rows(label)) for video in videos for label in video.labels), default=1)
     now = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
@@ -110,14 +111,14 @@ def _events(video: VideoSegments) -> list[list[Any]]:
                     time_s = ms / 1000
                     frame = "NA" if times_s is None else frame_at(times_s, time_s)
                     events.append((time_s, order, [time_s, _subject(lane), label, "", note, frame]))
-    # at one instant a STOP comes before the next START of the same behaviour
+    # at equal times, a STOP comes before the next START of the same behaviour
     return [event for _, _, event in sorted(events, key=lambda e: e[:2])]
 
 
 def read_boris(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Videos of a project (.boris, .boris.gz): its observations, named after their first media file.
+    """Read a project (.boris, .boris.gz): one video per observation, named after its first media file.
 
-    Point events have no length, and a START without STOP no end: they are left out and noted.
+    Point events and STARTs without a STOP are skipped and noted.
 
     Raises:
         InputError: no such file. FormatError: not a BORIS project.
@@ -126,7 +127,7 @@ def read_boris(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
     try:
         return _videos(path, project, notes)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise FormatError(f"{path}: its observations are not as BORIS writes them ({error!r})") from error
+        raise FormatError(f"{path}: its observations are not in BORIS's format ({error!r})") from error
 
 
 def _videos(path: Path | str, project: dict[str, Any], notes: list[str] | None) -> tuple[VideoSegments, ...]:
@@ -136,12 +137,12 @@ def _videos(path: Path | str, project: dict[str, Any], notes: list[str] | None) 
     videos = []
     for name, observation in project["observations"].items():
         events = [_event(path, name, event) for event in observation.get("events", [])]
-        found, odd = _paired(f"{path}: observation {name!r}", [e for e in events if e[2] in states])
+        found, unended = _paired(f"{path}: observation {name!r}", [e for e in events if e[2] in states])
         points = sum(1 for e in events if e[2] not in states)
         if notes is not None and points:
-            notes.append(f"{path}: observation {name!r}: {points} point events without length were left out")
-        if notes is not None and odd:
-            notes.append(f"{path}: observation {name!r}: {odd} states that never stop were left out")
+            notes.append(f"{path}: observation {name!r}: skipped {pluralize(points, 'point event')}")
+        if notes is not None and unended:
+            notes.append(f"{path}: observation {name!r}: skipped {pluralize(unended, 'state')} without a STOP")
         file, length = _media(observation)
         videos.append(VideoSegments(Path(file).stem if file else name, tuple(found), length))
     return tuple(videos)
@@ -149,7 +150,7 @@ def _videos(path: Path | str, project: dict[str, Any], notes: list[str] | None) 
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"{path}: expected a BORIS project; there is none")
+        raise InputError(f"{path}: expected a BORIS project; no such file")
     try:
         project = json.loads(gunzip(path) if path.suffix == ".gz" else path.read_bytes())
     except (ValueError, RecursionError, EOFError, zlib.error) as error:
@@ -172,7 +173,7 @@ def _event(path: Path | str, name: str, event: Any) -> tuple[float, str, str, st
 
 
 def _paired(where: str, events: Sequence[tuple[float, str, str, str, str]]) -> tuple[list[Labelled], int]:
-    """Segments of alternating STARTs and STOPs, and how many never stopped."""
+    """Segments of alternating STARTs and STOPs, and the number of STARTs without a STOP."""
     running: dict[tuple[str, str, str], tuple[float, str]] = {}
     found = []
     for time_s, subject, code, modifier, comment in sorted(events, key=lambda e: e[0]):
@@ -187,7 +188,7 @@ def _paired(where: str, events: Sequence[tuple[float, str, str, str, str]]) -> t
 
 
 def _media(observation: dict[str, Any]) -> tuple[str, float | None]:
-    """Path of the first media file as written on whatever system, and its length if it is stated."""
+    """Path of the first media file, with forward slashes, and its length in seconds if stated."""
     files = observation.get("file")
     listed = files.get("1") if isinstance(files, dict) else None
     if not listed:

@@ -1,4 +1,4 @@
-"""Convert segments of other tools: from any readable format to any format of `interchange.registry`.
+"""Read segments in any readable format, and convert them to any format of `interchange.registry`.
 
 read_segments("annotations.eaf")
 convert("annotations.boris", "truth.json")
@@ -33,13 +33,13 @@ _READERS: dict[str, Callable[..., tuple[VideoSegments, ...]]] = {
 
 
 def read_segments(path: Path, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Segments of a file in any format that is read: CSV (ours or VIA's), ActivityNet JSON, VTT, Audacity, ELAN, BORIS.
+    """Read segments from CSV (avloc's or VIA's), ActivityNet JSON, WebVTT, Audacity, ELAN or BORIS, by suffix.
 
     Args:
-        notes: gets a line for everything in the file that is no segment and was left out.
+        notes: receives a line about each kind of entry that was skipped.
 
     Raises:
-        InputError: no such file, or a suffix that no format has. FormatError: it is not what its suffix says.
+        InputError: no such file, or an unknown suffix. FormatError: the content does not match the suffix.
     """
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
@@ -77,7 +77,7 @@ def _from_annotations(path: Path, notes: list[str] | None) -> tuple[VideoSegment
 
 
 def as_annotations(videos: Iterable[VideoSegments], subset: str = "validation") -> tuple[VideoAnnotation, ...]:
-    """As ground truth, scores gone. A video whose duration is not known ends with its last segment."""
+    """Segments as ground truth, without scores. A video of unknown duration ends with its last segment."""
     return tuple(
         VideoAnnotation(v.video_id, v.length_s, subset, tuple(_instance(s) for s in v.segments))
         for v in videos
@@ -95,16 +95,16 @@ def convert(
     """Read segments in one format and write them in another.
 
     Args:
-        target: a file for formats that hold all videos (and for a single video), a folder otherwise.
-        name: of FORMATS, or "truth" for ActivityNet ground truth; None goes by the target's suffix, where .json
-            without scores is ground truth.
-        media: {video_id: file}, for formats that count frames or point at the video.
+        target: a file for formats that hold all videos (and for a single video), otherwise a folder.
+        name: a key of FORMATS, or "truth" for ActivityNet ground truth; None: by the target's suffix, where .json
+            is ground truth if there are no scores.
+        media: {video_id: file}, for formats that count frames or refer to the video file.
 
     Returns:
         {"videos": n, "segments": n, "files": [...], "notes": [...]}
 
     Raises:
-        InputError, FormatError: as `read_segments`; ConfigError: no such format.
+        InputError, FormatError: as `read_segments`. ConfigError: unknown format.
     """
     notes: list[str] = []
     videos = read_segments(source, notes)
@@ -122,7 +122,7 @@ def convert(
 
 
 def read_truth(path: Path) -> tuple[tuple[VideoAnnotation, ...], tuple[str, ...]]:
-    """Ground truth in any format that is read, and what in it was odd."""
+    """Read ground truth in any readable format; returns it with notes about skipped entries."""
     notes: list[str] = []
     videos = read_segments(path, notes)
     notes += _without_length(videos)
@@ -130,6 +130,6 @@ def read_truth(path: Path) -> tuple[tuple[VideoAnnotation, ...], tuple[str, ...]
 
 
 def _without_length(videos: Iterable[VideoSegments]) -> list[str]:
-    """A line for every video that cannot be ground truth, because nothing says how long it is."""
+    """A line for each video that cannot be ground truth because its duration is unknown."""
     empty = [v.video_id for v in videos if v.length_s <= 0]
-    return [f"{v}: left out, it has neither segments nor a known duration" for v in empty]
+    return [f"{v}: skipped, it has no segments and no known duration" for v in empty]

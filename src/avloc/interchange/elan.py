@@ -1,10 +1,10 @@
-"""ELAN documents (.eaf): a tier a class, times in whole milliseconds.
+"""ELAN documents (.eaf): one tier per class, times in whole milliseconds.
 
-Written: tiers are named after the class, an annotation's value is its score (empty for ground truth). ELAN allows no
-overlap within a tier, so overlapping segments of a class go to further tiers, `label (2)`, `label (3)`.
+Writing: tiers are named after the class, and an annotation's value is its score (empty for ground truth). ELAN allows
+no overlap within a tier, so overlapping segments of a class go to further tiers, `label (2)`, `label (3)`.
 
-Read: two habits are known. A tier a class (values empty, numbers, or the tier's own name): the tier is the label.
-A tier a coder: the values are the labels. Which one holds is seen tier by tier.
+Reading: two conventions are supported, decided tier by tier. One tier per class (values are empty, numbers, or the
+tier's own name): the tier is the label. One tier per coder: the values are the labels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from xml.parsers import expat
 from avloc.errors import FormatError, InputError
 from avloc.interchange.segments import Labelled, VideoSegments, clean, milliseconds, segment
 from avloc.system.atomic import atomic_write
+from avloc.system.text import pluralize
 from avloc.types import Detection
 
 __all__ = ["read_eaf", "write_eaf"]
@@ -31,7 +32,7 @@ _NUMBER = re.compile(r"^\s*(-?\d+(\.\d+)?)?\s*$")
 
 
 def write_eaf(path: Path | str, video: VideoSegments) -> None:
-    """Write one video's segments as an ELAN document that points at the video's file."""
+    """Write one video's segments as an ELAN document that refers to the video file."""
     root = ET.Element(
         "ANNOTATION_DOCUMENT",
         {
@@ -43,7 +44,7 @@ def write_eaf(path: Path | str, video: VideoSegments) -> None:
         },
     )
     header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    _point_at_media(header, Path(path), video)
+    _add_media(header, Path(path), video)
     order = ET.SubElement(root, "TIME_ORDER")
     count = 0
     for tier, row in _tiers(video):
@@ -62,7 +63,7 @@ def write_eaf(path: Path | str, video: VideoSegments) -> None:
     atomic_write(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
 
 
-def _point_at_media(header: ET.Element, path: Path, video: VideoSegments) -> None:
+def _add_media(header: ET.Element, path: Path, video: VideoSegments) -> None:
     if video.media is None:
         return
     source = video.media.path.resolve()
@@ -70,18 +71,18 @@ def _point_at_media(header: ET.Element, path: Path, video: VideoSegments) -> Non
     try:
         relative = source.relative_to(path.resolve().parent)
         facts["RELATIVE_MEDIA_URL"] = f"./{clean(relative.as_posix())}"
-    except ValueError:  # elsewhere: ELAN looks beside the document for a file of this name
+    except ValueError:  # in another folder: ELAN searches beside the document for this file name
         facts["RELATIVE_MEDIA_URL"] = f"./{clean(source.name)}"
     ET.SubElement(header, "MEDIA_DESCRIPTOR", facts)
 
 
 def _tiers(video: VideoSegments) -> list[tuple[str, list[Labelled]]]:
-    """(name, segments) of every tier; names are unique."""
+    """(name, segments) of each tier; names are unique."""
     tiers: dict[str, list[Labelled]] = {}
     for label in video.labels:
         for number, row in enumerate(video.rows(label), start=1):
             name = clean(label) if number == 1 else f"{clean(label)} ({number})"
-            while name in tiers:  # two labels that differ in control characters only
+            while name in tiers:  # labels that differ only in control characters
                 name += "'"
             tiers[name] = row
     return list(tiers.items())
@@ -98,12 +99,12 @@ def _annotation(order: ET.Element, tier: ET.Element, item: Labelled, number: int
 
 
 def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """One video, named after the media file the document points at, else after the document.
+    """Read one video, named after the document's media file, else after the document.
 
-    Annotations that hang on others (symbolic subdivisions) have no times of their own and are left out and noted.
+    Reference annotations (symbolic subdivisions), which have no times, are skipped and noted.
 
     Raises:
-        InputError: no such file. FormatError: not an ELAN document, or a time that is missing.
+        InputError: no such file. FormatError: not an ELAN document, or a missing time.
     """
     root = _parse(Path(path))
     slots = {s.get("TIME_SLOT_ID", ""): s.get("TIME_VALUE") for s in root.iter("TIME_SLOT")}
@@ -112,9 +113,9 @@ def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     for tier in root.iter("TIER"):
         rows = [_times(path, a, slots) for a in tier.iter("ALIGNABLE_ANNOTATION")]
         found += _tier_segments(f"{path}: tier {tier.get('TIER_ID')!r}", tier.get("TIER_ID", ""), rows, names)
-    hanging = sum(1 for _ in root.iter("REF_ANNOTATION"))
-    if hanging and notes is not None:
-        notes.append(f"{path}: {hanging} annotations without times of their own were left out")
+    references = sum(1 for _ in root.iter("REF_ANNOTATION"))
+    if references and notes is not None:
+        notes.append(f"{path}: skipped {pluralize(references, 'annotation')} without times")
     media = next((m.get("MEDIA_URL", "") for m in root.iter("MEDIA_DESCRIPTOR")), "")
     name = Path(media.rsplit("/", 1)[-1]).stem if media else ""
     return (VideoSegments(unquote(name) or Path(path).stem, tuple(found)),)
@@ -122,27 +123,27 @@ def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
 
 def _parse(path: Path) -> ET.Element:
     if not path.is_file():
-        raise InputError(f"{path}: expected an ELAN document; there is none")
+        raise InputError(f"{path}: expected an ELAN document; no such file")
     raw = path.read_bytes()
     try:
         _refuse_entities(path, raw)
         root = ET.fromstring(raw)
     except (ET.ParseError, expat.ExpatError, ValueError, LookupError) as error:
-        raise FormatError(f"{path}: expected XML, but it cannot be read as such ({error})") from error
+        raise FormatError(f"{path}: expected XML ({error})") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         raise FormatError(f"{path}: expected an ELAN document (ANNOTATION_DOCUMENT), got <{root.tag}>")
     return root
 
 
 def _refuse_entities(path: Path, raw: bytes) -> None:
-    """FormatError at the first declaration, whatever the encoding: ELAN writes none, and they can grow without end."""
+    """FormatError at the first entity declaration, in any encoding: ELAN writes none, and expansion is unbounded."""
 
-    def declared(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise FormatError(f"{path}: expected an ELAN document, this one declares XML entities")
 
     parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = declared
-    parser.EntityDeclHandler = declared
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
     parser.Parse(raw, True)
 
 

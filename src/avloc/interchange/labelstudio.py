@@ -1,9 +1,8 @@
-"""Label Studio: tasks with timeline labels, ready for its import, and the labelling configuration they belong to.
+"""Label Studio: tasks with timeline labels for import, and the labelling configuration for them.
 
-Label Studio counts frames from 1, both ends included, and knows no presentation times: it shows frame
-floor(time x rate) + 1 at the rate it is told. So every task states its own rate (`$fps` in the configuration; a wrong
-or guessed one is what its users' shifted labels come from), and a range runs from the tick at which its first frame is
-presented to the tick at which its last one is.
+Label Studio counts frames from 1, both ends included, and ignores presentation times: it shows frame
+floor(time x fps) + 1 at the fps given. Each task therefore states its own fps (`$fps` in the configuration; a wrong
+value shifts the labels), and a range runs from the tick at which its first frame is presented to that of its last.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ def write_labelstudio(path: Path | str, videos: Sequence[VideoSegments], url_pre
     """Write import JSON: detections as predictions, instances as annotations.
 
     Args:
-        url_prefix: goes before the file name, such as "/data/local-files/?d=videos/" for a local storage.
+        url_prefix: prepended to the file name, such as "/data/local-files/?d=videos/" for local storage.
 
     Raises:
-        InputError: a video's file is not known, so neither are its frames.
+        InputError: a video's file, and so its frames, are unknown.
     """
     tasks = [_task(number, video, url_prefix) for number, video in enumerate(videos, start=1)]
     atomic_write(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
 
 
 def write_labelstudio_config(path: Path | str, labels: Sequence[str]) -> None:
-    """Write the labelling configuration (XML) for tasks with these labels; control characters are spaces in both."""
+    """Write the labelling configuration (XML) for tasks with these labels; control characters become spaces."""
     view = ET.Element("View")
     control = ET.SubElement(view, "TimelineLabels", {"name": _CONTROL, "toName": _OBJECT})
     for label in labels:
@@ -84,7 +83,7 @@ def _region(name: str, video: VideoSegments, item: Labelled) -> dict[str, Any]:
 
 
 def ticks(video: VideoSegments, item: Labelled) -> tuple[int, int]:
-    """First and last tick of a segment, counted from 1: where Label Studio's clock stands when its frames are shown."""
+    """First and last tick of a segment on Label Studio's clock, counted from 1."""
     assert video.media is not None
     times_s = video.frame_times()
     rate = float(video.media.frame_rate)

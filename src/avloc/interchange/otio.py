@@ -1,8 +1,8 @@
-"""OpenTimelineIO: a timeline for editing programs. The video with a marker a segment, and under it a track a class
-with the segments cut out, in place.
+"""OpenTimelineIO: a timeline for video editors. One track holds the video with a marker per segment; below it, one
+track per class holds the segments as clips in place.
 
-Editing programs count whole frames at one rate. Positions are those at which the first frame of a segment and the
-first one after it are presented, on a clock of the video's average rate; exact seconds are in the metadata.
+Editors count whole frames at a constant rate. Positions are the presentation times of a segment's first frame and of
+the first frame after it, on a clock of the video's average fps; exact seconds are in the metadata.
 Plain JSON in the schema that every version of the library reads (Clip.1, Marker.2).
 """
 
@@ -26,14 +26,14 @@ def write_otio(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as a timeline.
 
     Raises:
-        InputError: the video's file is not known.
+        InputError: the video file is unknown.
     """
     if video.media is None:
-        raise InputError(f"{video.video_id}: a timeline needs the video it cuts; give --videos FOLDER")
-    desk = _Desk(video)
-    tracks = [desk.track("video", [desk.clip(video.video_id, 0, desk.total, markers=True)])]
+        raise InputError(f"{video.video_id}: a timeline needs the video; give --videos FOLDER")
+    builder = _Builder(video)
+    tracks = [builder.track("video", [builder.clip(video.video_id, 0, builder.total, markers=True)])]
     for label in video.labels:
-        tracks += [desk.track(label, desk.cuts(row)) for row in video.rows(label)]
+        tracks += [builder.track(label, builder.cuts(row)) for row in video.rows(label)]
     timeline = {
         "OTIO_SCHEMA": "Timeline.1",
         "name": video.video_id,
@@ -61,8 +61,8 @@ def _facts(item: Labelled) -> dict[str, Any]:
     return {"avloc": facts | ({"score": item.score} if isinstance(item, Detection) else {})}
 
 
-class _Desk:
-    """Makes the parts of one video's timeline; positions are whole frames at its average rate."""
+class _Builder:
+    """Builds the parts of one video's timeline; positions are whole frames at its average fps."""
 
     def __init__(self, video: VideoSegments) -> None:
         assert video.media is not None
@@ -72,7 +72,7 @@ class _Desk:
         self.total = max(1, round(video.media.duration_s * self.rate))
 
     def span(self, item: Labelled) -> tuple[int, int]:
-        """[start, stop) of a segment on the clock of the average rate."""
+        """[start, stop) of a segment in frames at the average fps."""
         first, last = frame_span(self.times_s[:-1], item.start_s, item.end_s)
         end = len(self.times_s) - 1
         start, stop = (round(float(self.times_s[min(k, end)]) * self.rate) for k in (first, last + 1))
@@ -113,13 +113,13 @@ class _Desk:
         }
 
     def cuts(self, row: list[Labelled]) -> list[dict[str, Any]]:
-        """Clips in place, with gaps between them."""
+        """Clips at their positions, with gaps between them."""
         children: list[dict[str, Any]] = []
         here = 0
         for item in row:
             start, stop = self.span(item)
             start = max(start, here)
-            if start >= stop:  # two segments that share their only frame
+            if start >= stop:  # it shares its only frame with the segment before
                 continue
             if start > here:
                 children.append({**_item("Gap.1", ""), "source_range": self.range(0, start - here)})

@@ -1,4 +1,4 @@
-"""Parquet: the table of segments.csv with types, for pandas, R, DuckDB, Spark. Needs pyarrow."""
+"""Parquet: segments.csv as a typed table, for pandas, R, DuckDB, Spark. Needs pyarrow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raven selection tables: what people who work on sound open. Tab-separated, one row a selection."""
+"""Raven selection tables for bioacoustics: tab-separated, one row per selection."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COLUMNS = (
 
 
 def write_raven(path: Path | str, video: VideoSegments) -> None:
-    """Write one video's segments as a selection table over the whole band of its sound, in order of time."""
+    """Write one video's segments as a selection table over the full frequency band, in order of time."""
     rate_hz = video.media.audio_rate_hz if video.media is not None else 0
-    top_hz = rate_hz / 2 or 8000.0  # of a sound that is not known: the band the features were made of
+    top_hz = rate_hz / 2 or 8000.0  # audio unknown: the band of the audio features
     rows = ["\t".join(_COLUMNS)]
     for number, item in enumerate(video.by_time, start=1):
         start, end = (f"{ms / 1000:.3f}" for ms in milliseconds(item))

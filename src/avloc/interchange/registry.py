@@ -1,6 +1,6 @@
-"""Segments out to other people's tools: which formats there are, and what each needs of the video.
+"""All formats in which segments can be written, and what each needs of the video.
 
-    write_formats(out, ["elan", "vtt"], videos)     one file a video in out/per-video, or one for all in out
+    write_formats(out, ["elan", "via"], videos)     out/per-video/<video>.eaf and out/segments.via.csv
 
 `avloc.interchange.convert` reads them back.
 """
@@ -69,7 +69,7 @@ def _labelstudio(path: Path, videos: Sequence[VideoSegments]) -> None:
 
 
 def _scored(videos: Sequence[VideoSegments]) -> dict[str, tuple[Detection, ...]]:
-    """As detections; an instance without a score is certain."""
+    """Segments as detections; instances get score 1."""
     return {
         v.video_id: tuple(
             s if isinstance(s, Detection) else Detection(s.start_s, s.end_s, s.label, 1.0) for s in v.segments
@@ -92,30 +92,30 @@ FORMATS: dict[str, Format] = {
     "otio": Format(".otio", "editing programs", write_otio, per_video=True, frames=True),
     "parquet": Format(".parquet", "pandas, R, DuckDB", write_parquet),
 }
-"""Every format that can be written; `avloc localize -f NAME`."""
+"""Formats that can be written, by name; `avloc localize -f NAME`."""
 
 _ALIASES = {"eaf": "elan", "activitynet": "json", "label-studio": "labelstudio", "webvtt": "vtt"}
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """ "csv,vtt,elan" or "all" as names of FORMATS, each once.
+    """Parse "csv,vtt,elan" or "all" into names of FORMATS, without duplicates.
 
     Raises:
-        ConfigError: an unknown name; says which are near.
+        ConfigError: an unknown name.
     """
     names = [_ALIASES.get(n, n) for n in (part.strip().lower() for part in text.split(",")) if n]
     if "all" in names:
         return tuple(FORMATS)
     if not names:
-        raise ConfigError(f"expected formats with commas between them, such as csv,vtt; known: {', '.join(FORMATS)}")
+        raise ConfigError(f"expected formats separated by commas, such as csv,vtt; known: {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
-            raise ConfigError(f"there is no format {name!r}.{did_you_mean(name, FORMATS)} -f all writes every one")
+            raise ConfigError(f"unknown format {name!r}.{did_you_mean(name, FORMATS)} -f all writes every format")
     return tuple(dict.fromkeys(names))
 
 
 def clear_formats(out: Path) -> None:
-    """Take away what `write_formats` has left in a folder, in whatever formats."""
+    """Remove all files that `write_formats` writes to a folder, in every format."""
     for form in FORMATS.values():
         for path in out.glob(f"per-video/*{form.suffix}" if form.per_video else f"segments{form.suffix}"):
             path.unlink()
@@ -123,13 +123,13 @@ def clear_formats(out: Path) -> None:
 
 
 def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegments]) -> list[Path]:
-    """Write formats into a folder: segments.<suffix> for all videos, per-video/<video>.<suffix> for one.
+    """Write formats to a folder: segments.<suffix> for all videos, or per-video/<video>.<suffix> for each.
 
     Returns:
-        The files, one-for-all formats first.
+        The files, in order of the formats.
 
     Raises:
-        InputError: a format counts frames and a video's file is not known; nothing else is skipped.
+        InputError: a format counts frames and a video's file is unknown.
     """
     written = []
     for name in names:
@@ -141,9 +141,9 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
 def write_detections(
     out: Path, names: Iterable[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None]]
 ) -> list[Path]:
-    """`write_formats` for {video_id: (detections, duration in seconds, the video's file if known)}.
+    """`write_formats` for {video_id: (detections, duration in seconds, video file if known)}.
 
-    Files are probed only for formats that point at them or count their frames.
+    Files are probed only for formats that refer to them or count their frames.
     """
     chosen = [FORMATS[name] for name in names]
     frames = any(form.frames for form in chosen)
@@ -158,10 +158,10 @@ def write_detections(
 def save_detections(
     path: Path, video_id: str, detections: Sequence[Detection], duration_s: float, media: Path | None = None
 ) -> None:
-    """Write one video's detections to a file in the format that its suffix names.
+    """Write one video's detections to a file, in the format of its suffix.
 
     Raises:
-        InputError: no format has that suffix, or it counts frames and `media` is not given.
+        InputError: an unknown suffix, or a format that counts frames and no `media`.
     """
     video = VideoSegments(video_id, tuple(detections), duration_s)
     if path.suffix == ".json" and not path.name.endswith(".labelstudio.json"):
@@ -179,7 +179,7 @@ def save_detections(
 
 
 def with_media(video: VideoSegments, path: Path | None, frames: bool = False) -> VideoSegments:
-    """The same with its file probed and, for formats that count frames, the times of its frames.
+    """The segments with the probed video file and, if `frames`, its frame times.
 
     Raises:
         MediaError: the file is not a video.
@@ -192,6 +192,11 @@ def with_media(video: VideoSegments, path: Path | None, frames: bool = False) ->
 
 
 def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments]) -> str:
+    """Name of the format to write: `name` if given, else by the target's suffix; .json without scores is "truth".
+
+    Raises:
+        ConfigError: an unknown name or suffix.
+    """
     if name is not None:
         return "truth" if name == "truth" else parse_formats(name)[0]
     if target.suffix == ".json" and not target.name.endswith(".labelstudio.json"):
@@ -224,7 +229,7 @@ def write_as(name: str, target: Path, videos: Sequence[VideoSegments]) -> list[P
         files = [target]
     else:
         raise InputError(
-            f"{target}: {name} holds one video a file, and there are {len(videos)}; give a folder (a name without dot)"
+            f"{target}: {name} holds one video per file, got {len(videos)}; give a folder (a name without a dot)"
         )
     for file, video in zip(files, videos, strict=True):
         form.write(file, video)

@@ -1,9 +1,9 @@
-"""What every export starts from: a video's labelled segments, and where its frames are in time.
+"""The labelled segments of a video, its frame times, and text helpers: shared by all formats.
 
 Conventions
-    Times are seconds on the picture's clock and are written to the millisecond. Frame numbers come from presentation
-    times, never from time x rate, so that they also hold where the frame rate varies.
-    A frame belongs to [start_s, end_s) when it is first shown in it; times within half a millisecond are equal.
+    Times are seconds on the video's clock, written to the millisecond. Frame numbers come from presentation times,
+    never from time x fps, so they are correct for variable frame rates.
+    A frame belongs to [start_s, end_s) if it is first shown in it; times within half a millisecond are equal.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _SCORED = re.compile(r"^(?P<label>.*) \((?P<score>-?\d+\.\d{4})\)$", re.DOTALL)
 
 @dataclass(frozen=True)
 class VideoSegments:
-    """What is claimed or known about one video, ready to be written in any format.
+    """Detections or ground truth of one video, as written to and read from every format.
 
     Args:
-        video_id: its name in every table.
+        video_id: name of the video in every table.
         segments: Detections (with score) or Instances (without).
-        duration_s: None where a format that was read does not say.
-        media: the file, when it is there; formats that point at it need its path.
-        frame_times_s: (n,) presentation times of all frames, ascending, the first at 0. None: frames are counted at
-            the media's average rate.
+        duration_s: None if the source format does not state it.
+        media: the video file if available; some formats refer to it.
+        frame_times_s: (n,) presentation times of all frames, ascending from 0. None: frames are counted at the
+            average fps.
     """
 
     video_id: str
@@ -64,23 +64,23 @@ class VideoSegments:
 
     @property
     def file_name(self) -> str:
-        """Name of the video's file; its id when the file is not known."""
+        """Name of the video file; the video's id if the file is unknown."""
         return self.media.path.name if self.media is not None else self.video_id
 
     @property
     def length_s(self) -> float:
-        """Its duration; where that is not known, the last end."""
+        """Duration in seconds; if unknown, the end of the last segment."""
         known = self.duration_s or (self.media.duration_s if self.media is not None else 0.0)
         return known or max((s.end_s for s in self.segments), default=0.0)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Its labels, each once, in order of first appearance."""
+        """Distinct labels in order of first appearance."""
         return tuple(dict.fromkeys(s.label for s in self.segments))
 
     @property
     def by_time(self) -> list[Labelled]:
-        """Its segments in order of time."""
+        """Segments in order of time."""
         return sorted(self.segments, key=lambda s: (s.start_s, s.end_s))
 
     def rows(self, label: str) -> list[list[Labelled]]:
@@ -91,7 +91,7 @@ class VideoSegments:
         """Presentation times of the frames in seconds.
 
         Raises:
-            InputError: neither they nor a frame rate are known.
+            InputError: neither frame times nor the video file are known.
         """
         if self.frame_times_s is not None:
             return self.frame_times_s
@@ -102,9 +102,9 @@ class VideoSegments:
 
 
 def frame_span(times_s: Float[np.ndarray, " n"], start_s: float, end_s: float) -> tuple[int, int]:
-    """First and last frame, both inclusive and counted from 0, that are first shown in [start_s, end_s).
+    """First and last frame (inclusive, counted from 0) that are first shown in [start_s, end_s).
 
-    A segment in which no frame begins gets the frame that is on screen at its start.
+    If no frame begins in the segment, the frame shown at its start.
     """
     first = int(np.searchsorted(times_s, start_s - _HALF_MS, "left"))
     stop = int(np.searchsorted(times_s, end_s - _HALF_MS, "left"))
@@ -112,18 +112,18 @@ def frame_span(times_s: Float[np.ndarray, " n"], start_s: float, end_s: float) -
 
 
 def frame_at(times_s: Float[np.ndarray, " n"], time_s: float) -> int:
-    """The frame on screen at a time, counted from 0."""
+    """Index of the frame shown at a time, counted from 0."""
     return max(0, int(np.searchsorted(times_s, time_s + _HALF_MS, "right")) - 1)
 
 
 def milliseconds(segment: Labelled) -> tuple[int, int]:
-    """Start and end in whole milliseconds; a shorter segment keeps one, so that it does not vanish."""
+    """Start and end in whole milliseconds, at least one apart."""
     start = round(segment.start_s * 1000)
     return start, max(round(segment.end_s * 1000), start + 1)
 
 
 def clean(text: str) -> str:
-    """Text for one line of a file: line ends, tabs, control characters and what XML cannot hold become spaces."""
+    """Text for a single line: line ends, tabs, control characters and characters invalid in XML become spaces."""
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _NO_XML else c for c in text)
 
 
@@ -134,32 +134,32 @@ def scored_text(segment: Labelled) -> str:
 
 
 def unscored_text(text: str) -> tuple[str, float | None]:
-    """The other way: ("label", 0.8712), or (text, None) when no score is in it."""
+    """Inverse of `scored_text`: ("label", 0.8712), or (text, None) without a score."""
     match = _SCORED.match(text)
     return (match["label"], float(match["score"])) if match else (text, None)
 
 
 def segment(where: str, start_s: float, end_s: float, label: str, score: float | None = None) -> Labelled:
-    """A segment that was read from a file; FormatError naming `where` when it is none."""
+    """A segment read from a file. FormatError naming `where` if it is invalid."""
     if "\0" in label or printable(label) != label:
-        raise FormatError(f"{where}: {label!r}: a label with a NUL or half a character in it; mend or remove it")
+        raise FormatError(f"{where}: {label!r}: the label contains a NUL or a lone surrogate; correct or remove it")
     try:
         if score is None:
             return Instance(start_s, end_s, label)
         return Detection(start_s, end_s, label, score)
     except ValueError as error:
-        raise FormatError(f"{where}: {label!r}: {error}; mend or remove it") from error
+        raise FormatError(f"{where}: {label!r}: {error}; correct or remove it") from error
 
 
 def read_lines(path: Path | str) -> Sequence[str]:
-    """Lines of a UTF-8 text (byte-order mark and CRLF accepted).
+    """Lines of a UTF-8 text file; a byte-order mark is removed.
 
     Raises:
         InputError: no such file. FormatError: not UTF-8.
     """
     source = Path(path)
     if not source.is_file():
-        raise InputError(f"{source}: expected a file; there is none")
+        raise InputError(f"{source}: no such file")
     try:
         return source.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
-"""WebVTT and SRT: detections as captions that any player shows over the video.
+"""WebVTT and SRT subtitles: detections as captions over the video.
 
-A cue's text is `label (score)`, without the score for ground truth. WebVTT is also read: a cue is an instance whose
-label is its text, without mark-up.
+A cue's text is `label (score)`, or `label` for ground truth. WebVTT is also read: the label is the cue's text without
+mark-up.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write_srt(path: Path | str, video: VideoSegments) -> None:
 
 
 def read_vtt(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """One video, named after the file. Cues with other text than a label are read as they stand.
+    """Read one video, named after the file. The full text of a cue is its label.
 
     Raises:
         InputError: no such file. FormatError: not WebVTT, or a cue that ends before it starts.
@@ -64,7 +64,7 @@ def read_vtt(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
 
 
 def _without_arrow(text: str) -> str:
-    """Text where nothing can be escaped, and an arrow would start a cue: the header of WebVTT, all of SRT."""
+    """Text for the WebVTT header and for SRT, which have no escapes: an arrow would be read as a cue."""
     return text.replace("-->", "→")
 
 

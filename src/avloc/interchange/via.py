@@ -1,4 +1,4 @@
-"""VGG Image Annotator 3 (video): the CSV of its temporal segments, and its general CSV, in which cells are JSON.
+"""VGG Image Annotator 3 (video): its CSV of temporal segments, and its general CSV. Cells are JSON.
 
 # CSV_HEADER = metadata_id,file_list,temporal_segment_start,temporal_segment_end,metadata
 "1_a1","[""dog.mp4""]",1.500,2.750,"{""TEMPORAL-SEGMENTS"":""barking""}"
@@ -16,7 +16,7 @@ from avloc.errors import FormatError
 from avloc.formats.labels import TableReader
 from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, read_lines, segment
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text
+from avloc.system.text import csv_text, pluralize
 from avloc.types import Detection
 
 __all__ = ["read_via", "write_via"]
@@ -26,7 +26,7 @@ _LABEL, _SCORE = "TEMPORAL-SEGMENTS", "score"
 
 
 def write_via(path: Path | str, videos: Sequence[VideoSegments]) -> None:
-    """Write all videos' segments as VIA's CSV of temporal segments; scores are a second attribute."""
+    """Write all videos' segments as a CSV of temporal segments; the score is a second attribute."""
     head = "# Exported by avloc for VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)\n"
     head += f"# CSV_HEADER = {','.join(_COLUMNS)}\n"
     rows: list[Sequence[object]] = []
@@ -40,13 +40,13 @@ def write_via(path: Path | str, videos: Sequence[VideoSegments]) -> None:
 
 
 def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Videos of either CSV, named after their files. Rows without two times (frames, regions) are left out and noted.
+    """Read either CSV; videos are named after their files. Rows without two times (frames, regions) are skipped.
 
-    The label is the attribute TEMPORAL-SEGMENTS, or the only attribute there is besides `score`; an option's id is
-    replaced by its name where the file holds them (`# ATTRIBUTE = `).
+    The label is the attribute TEMPORAL-SEGMENTS, or the only attribute besides `score`. Option ids are replaced by
+    their names if the file has them (`# ATTRIBUTE = `).
 
     Raises:
-        InputError: no such file. FormatError: no header, or a row that cannot be read; says which.
+        InputError: no such file. FormatError: no header, or an invalid row.
     """
     header, attributes, lines = _header(path)
     found: dict[str, list[Labelled]] = {}
@@ -69,10 +69,10 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
         try:
             label, score = _label(where, facts, attributes)
         except (AttributeError, TypeError, ValueError) as error:
-            raise FormatError(f"{where}: its attributes are not as VIA writes them ({error!r})") from error
+            raise FormatError(f"{where}: its attributes are not in VIA's format ({error!r})") from error
         found.setdefault(video_id, []).append(segment(where, times[0], times[1], label, score))
     if skipped and notes is not None:
-        notes.append(f"{path}: {skipped} rows without a length in time were left out")
+        notes.append(f"{path}: skipped {pluralize(skipped, 'row')} without a start and an end")
     return tuple(VideoSegments(video, tuple(rows)) for video, rows in found.items())
 
 
