@@ -148,7 +148,7 @@ def profile(clips: list[Path], backbone: VisualBackbone, audio: Any, step_s: Fra
     from avloc.media.sound import SoundTrack
 
     spent: dict[str, float] = {}
-    pictures: Any = module._Pictures
+    pictures: Any = module._Sampler
     clocks = [(pictures, "_convert", "resize + convert"), (SoundTrack, "_resample", "resample")]
     module.decoded = _clocked(module.decoded, "decode", spent)  # type: ignore[assignment]
     for owner, name, label in clocks:

@@ -1,9 +1,9 @@
-"""Hostile media files, made from small clips by a seeded script: the same seed gives the same files.
+"""Hostile media files, generated from small clips: the same seed gives the same files.
 
     paths = mutants(folder, count=300, seed=0)
 
-Kinds go round; what a kind does to a clip is drawn. Their names begin with the kind. Clips are rendered here; real ones
-can be given beside them.
+Kinds of damage are used in turn, with random parameters; file names begin with the kind. Clips are rendered here; real
+clips can be added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIXES = (".mp4", ".mkv", ".avi", ".webm", ".ts", ".mov", ".flv", ".mpg", ".gi
 
 
 def clips(folder: Path) -> list[Path]:
-    """Good clips of a second or two in the usual containers."""
+    """Valid clips of one or two seconds in common containers."""
     folder.mkdir(parents=True, exist_ok=True)
     sound = np.random.default_rng(0).normal(0, 0.1, (1, 20800)).astype(np.float32)
     heard = {"sound": sound}
@@ -56,7 +56,7 @@ def clips(folder: Path) -> list[Path]:
 def mutants(
     folder: Path, count: int, seed: int = 0, given: Sequence[Path] = (), kinds: Sequence[str] = ()
 ) -> list[Path]:
-    """Write `count` hostile files. Kinds: `KINDS`, or those named."""
+    """Write `count` hostile files of the given kinds; by default all of `KINDS`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     own = [(path.suffix, path.read_bytes()) for path in clips(folder.with_name(f"{folder.name}_seeds"))]
@@ -73,7 +73,7 @@ def mutants(
 
 
 def _flip(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Single bits, few or many, in the header or anywhere."""
+    """Flip a few or many single bits, in the header or anywhere."""
     data = bytearray(clip[1])
     reach = min(len(data), rng.choice((64, 400, 2000, len(data))))
     for _ in range(rng.choice((1, 3, 10, 100, max(1, reach // 20)))):
@@ -99,7 +99,7 @@ def _cut_front(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
 
 
 def _swap_header(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Another clip's first bytes."""
+    """Replace the first bytes with another clip's."""
     size = rng.choice((4, 12, 64, 512, 4096))
     return clip[0], rng.choice(known)[1][:size] + clip[1][size:]
 
@@ -109,7 +109,7 @@ def _wrong_suffix(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip
 
 
 def _shuffle(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Pieces lost, doubled or exchanged."""
+    """Drop, repeat, swap or zero pieces."""
     size = max(16, len(clip[1]) // rng.randint(4, 40))
     pieces = [clip[1][at : at + size] for at in range(0, len(clip[1]), size)]
     for _ in range(rng.randint(1, 4)):
@@ -140,7 +140,7 @@ EXTREMES = (0, 1, 2, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1_000_0
 
 
 def _numbers(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Absurd numbers where the container keeps its own: durations, rates, sizes, counts, offsets."""
+    """Extreme values in header fields: durations, rates, sizes, counts, offsets."""
     data = bytearray(clip[1])
     marks = [*ATOMS, *MATROSKA.values(), b"strh", b"avih", b"strf", b"onMetaData"]
     places = [at + len(mark) for mark in marks if (at := bytes(data).find(mark)) >= 0]
@@ -160,13 +160,13 @@ def _zero_duration(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Cli
             data[at + len(mark) + skip : at + len(mark) + skip + size] = bytes(size)
             at = bytes(data).find(mark, at + 1)
     if rng.random() < 0.5:
-        at = bytes(data).find(b"stts") + 4  # count of entries, then (samples, ticks each)
+        at = bytes(data).find(b"stts") + 4  # number of entries, then (samples, ticks each)
         data[at + 12 : at + 16] = bytes(4)
     return ".mp4", bytes(data)
 
 
 def _y4m(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Raw pictures, whose text header may claim anything: 100,000 x 100,000, 10^9 per second."""
+    """Raw frames with extreme values in the text header: 100,000 x 100,000 pixels, 10^9 fps."""
     width, height = rng.choice(
         ((100_000, 100_000), (20_000, 20_000), (65_535, 1), (1, 65_535), (64, 48), (8_000, 8_000))
     )
@@ -182,13 +182,13 @@ def _huge_gif(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
     width, height = rng.choice(((65_535, 65_535), (30_000, 30_000), (65_535, 1), (8_000, 8_000), (9_000, 200)))
     data[6:10] = struct.pack("<HH", width, height)
     if rng.random() < 0.5:
-        at = bytes(data).find(b"\x21\xf9\x04")  # the delay of its first picture, in hundredths
+        at = bytes(data).find(b"\x21\xf9\x04")  # the delay of its first frame, in hundredths of a second
         data[at + 4 : at + 6] = rng.choice((b"\0\0", b"\xff\xff"))
     return rng.choice((".gif", ".mp4")), bytes(data)
 
 
 def _raw_avi(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """An avi whose headers claim other pictures than it holds."""
+    """An avi whose headers state another frame size or codec."""
     data = bytearray(next(c[1] for c in known if c[0] == ".avi"))
     at = bytes(data).find(b"strf") + 8
     size = rng.choice((100_000, 20_000, 65_000, 8_000, 1))
@@ -230,7 +230,7 @@ def _sound_only(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
 
 
 def _image(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """A still picture that calls itself a video; some claim to be huge."""
+    """An image with a video's extension; some state a huge size."""
     from PIL import Image
 
     kind = rng.choice(("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF"))
@@ -248,7 +248,7 @@ def _image(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
 
 
 def _text(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Words, tables, markup, playlists that point elsewhere."""
+    """Text, tables, markup, playlists that refer to other files."""
     texts = (
         "just words\n" * 50,
         "video,labels\na,b\n",
@@ -267,13 +267,13 @@ def _text(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
 
 
 def _noise(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Noise, perhaps behind a good beginning."""
+    """Noise, sometimes after a valid beginning."""
     keep = rng.choice((0, 16, 64, 200))
     return clip[0], clip[1][:keep] + rng.randbytes(rng.choice((10, 1000, 60_000)))
 
 
 def _wild_transport(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """A transport stream with time stamps from anywhere: each packet's is drawn."""
+    """A transport stream with random time stamps in some packets."""
     data = bytearray(next(c[1] for c in known if c[0] == ".ts"))
     at = bytes(data).find(b"\x00\x00\x01\xe0")
     while at >= 0:

@@ -1,7 +1,7 @@
-"""Builds odd media files with PyAV: the ones that phones, cameras, browsers and broken downloads produce.
+"""Unusual media files, written with PyAV, as phones, cameras, browsers and broken downloads produce them.
 
-A picture is grey, and white while it flashes; sound is silent but for clicks. Times are in seconds. At the end, two
-backbones that show what they were given.
+Frames are grey, or white as a flash; audio is silent except for clicks. Times are in seconds. Two backbones at the end
+return simple statistics of their input.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ GREY, WHITE = 60, 255
 
 
 def grey_frames(count: int, width: int = 64, height: int = 48, white: Sequence[int] = ()) -> list[np.ndarray]:
-    """`count` RGB pictures, those numbered in `white` white."""
+    """`count` RGB frames, white at the indices in `white`."""
     return [np.full((height, width, 3), WHITE if i in white else GREY, np.uint8) for i in range(count)]
 
 
 def noise_frames(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
-    """`count` RGB pictures of noise: they need many bytes, so that a share of the file is a share of its time."""
+    """`count` RGB frames of noise, which compress evenly: a share of the file is the same share of its time."""
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
@@ -53,20 +53,20 @@ def write_video(
     spoil_sound: bool = False,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """One video file.
+    """Write a video file.
 
     Args:
-        times_s: presentation time of each picture, for variable frame rates; regular by default.
-        rotation_deg: counter-clockwise turn written as a display matrix.
-        picture_start_s, sound_start_s: where each stream starts on the file's clock.
+        times_s: presentation time of each frame, for variable frame rates; regular by default.
+        rotation_deg: counter-clockwise rotation, written as a display matrix.
+        picture_start_s, sound_start_s: start of each stream on the file's clock.
         sound: (channels, n) float32.
-        spoil_sound: write zeros in place of each encoded sound packet.
+        spoil_sound: replace the content of each encoded audio packet with zeros.
     """
     height, width = pictures[0].shape[:2]
     with av.open(str(path), "w", options=container_options or {}) as container:
         video = container.add_stream(codec, rate=rate, options=options or {})
         video.width, video.height, video.pix_fmt = width, height, "rgb8" if codec == "gif" else "yuv420p"
-        video.codec_context.thread_count = 1  # with more, and with x264's look-ahead tree, no two files are the same
+        video.codec_context.thread_count = 1  # more threads, or x264's macroblock tree, make files irreproducible
         if codec in ("libx264", "h264"):
             video.codec_context.options = {"x264-params": "mbtree=0", **(options or {})}
         video.codec_context.time_base = Fraction(1, 1000) if times_s is not None else Fraction(1, rate)
@@ -96,7 +96,7 @@ def _encode_pictures(video, pictures, rate, times_s, start_s):
 
 
 def sound_frames(sound, rate_hz, start_s, layout="mono"):
-    """The sound as float frames of 1024 samples, stamped from `start_s` on."""
+    """The audio as float frames of 1024 samples, with time stamps from `start_s`."""
     for start in range(0, sound.shape[1], 1024):
         block = np.ascontiguousarray(sound[:, start : start + 1024], dtype=np.float32)
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
@@ -122,7 +122,7 @@ def _spoilt(packet):
 
 
 def write_sound_only(path: Path, sound: np.ndarray, rate_hz: int = 16000) -> Path:
-    """A file with a sound stream and no picture."""
+    """Write a file with an audio stream and no video."""
     with av.open(str(path), "w") as container:
         audio = container.add_stream("aac" if path.suffix == ".m4a" else "pcm_s16le", rate=rate_hz, layout="mono")
         for packet in _encode_sound(audio, sound, rate_hz, "mono", Fraction(0)):
@@ -131,14 +131,14 @@ def write_sound_only(path: Path, sound: np.ndarray, rate_hz: int = 16000) -> Pat
 
 
 def cut(source: Path, target: Path, keep: float) -> Path:
-    """The first part of a file, as an interrupted download leaves it."""
+    """The first part of a file, as after an interrupted download."""
     data = source.read_bytes()
     target.write_bytes(data[: round(len(data) * keep)])
     return target
 
 
 def overwrite(source: Path, target: Path, start: float, stop: float) -> Path:
-    """A copy with noise in the middle, from `start` to `stop` (shares of its length)."""
+    """A copy with noise from `start` to `stop` (fractions of its length)."""
     data = bytearray(source.read_bytes())
     first, last = round(len(data) * start), round(len(data) * stop)
     data[first:last] = np.random.default_rng(0).integers(0, 256, last - first, np.uint8).tobytes()
@@ -147,7 +147,7 @@ def overwrite(source: Path, target: Path, start: float, stop: float) -> Path:
 
 
 class Brightness:
-    """A backbone that shows what it was given: the brightness of each picture of the snippet."""
+    """A backbone that returns the brightness of each frame of the snippet."""
 
     name, modality, licence = "brightness", "visual", "none"
     weights: str | None = None
@@ -163,7 +163,7 @@ class Brightness:
 
 
 class Loudness:
-    """A backbone that shows what it was given: peak, its place in the window in seconds, and mean square."""
+    """A backbone that returns the peak, its time in the window in seconds, and the mean square."""
 
     name, modality, licence = "loudness", "audio", "none"
     weights: str | None = None

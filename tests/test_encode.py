@@ -1,4 +1,4 @@
-"""write_video: what is written is what comes back, in time; what cannot be written says so."""
+"""write_video: decoded frames and audio match the input in content and time; invalid input is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avloc.media.encode import write_video
 
 
 def pictures(count=12, height=48, width=64):
-    """A bright square that jumps each frame, so that every frame can be told."""
+    """A bright bar that moves with each frame, so that frames can be told apart."""
     for index in range(count):
         frame = np.full((height, width, 3), 30, np.uint8)
         frame[:, 4 * index : 4 * index + 8] = 220
@@ -46,7 +46,7 @@ def test_pictures_come_back_in_number_and_time(tmp_path, rate):
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(16_000, None), (22_050, 1), (44_100, 2)])
 def test_sound_comes_back_in_place(tmp_path, rate_hz, channels):
-    """A short tone in the middle is found where it was put, within 5 ms."""
+    """A short tone in the middle is found at its time, within 5 ms."""
     path, count = tmp_path / "clip.mp4", rate_hz
     wave = np.zeros(count, np.float32)
     wave[count // 2 : count // 2 + 400] = 0.5 * np.sin(np.arange(400) * 0.3)
@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_there_is_made(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .*clip\.mp4.*choose a folder"):
+    with pytest.raises(InputError, match=r"cannot write .*clip\.mp4.*choose a writable folder"):
         write_video(tmp_path / "file" / "clip.mp4", pictures(), 12)
 
 

@@ -1,6 +1,6 @@
-"""Hostile media: every file gets its answer in one line, in time and in little memory; good files beside them are done.
+"""Hostile media: each file gets a one-line result within time and memory limits; good files beside them succeed.
 
-A seeded sample here; `benchmarks/hostile_media.py` and the slow test do hundreds.
+A seeded sample; `benchmarks/hostile_media.py` and the slow test run hundreds.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ MEMORY_MB = 1024
 
 
 def survey(files: list[Path], good: list[Path], out: Path, workers: int = 1) -> dict[str, tuple[str, str]]:
-    """{name: (status, reason)} of files, after checking what is promised of each."""
+    """{name: (status, reason)} of files, after checking the guarantees for each."""
     job = Job(out, ExtractConfig(fps=2.0))
     out.mkdir()
     said = {}
     for path, answer in map_isolated(partial(measured, job=job), files, workers, Limits(120.0, MEMORY_MB / 1024)):
-        assert not isinstance(answer, AvlocError), f"{path} took its process along: {answer}"
+        assert not isinstance(answer, AvlocError), f"{path} killed its process: {answer}"
         status, reason, _, peak_mb = answer
         assert "internal error" not in reason, f"{path}: {reason}"
         assert "\n" not in reason
@@ -55,7 +55,7 @@ def survey(files: list[Path], good: list[Path], out: Path, workers: int = 1) -> 
 def test_a_sample_of_hostile_files(tmp_path: Path) -> None:
     good = clips(tmp_path / "good")[:3]
     hostile = mutants(tmp_path / "hostile", len(KINDS), seed=3)
-    again = mutants(tmp_path / "again", len(KINDS), seed=3)  # some containers hold the hour they were written at
+    again = mutants(tmp_path / "again", len(KINDS), seed=3)  # some containers hold the time of writing
     assert [(p.name, p.stat().st_size) for p in hostile] == [(p.name, p.stat().st_size) for p in again]
     said = survey([*hostile, *good], good, tmp_path / "out")
     assert len(said) == len(KINDS) + 3
@@ -113,7 +113,7 @@ def test_a_crash_and_a_hang_cost_two_videos_of_five(tmp_path: Path, workers: int
 
 
 def test_a_playlist_opens_nothing_else(tmp_path: Path) -> None:
-    """ffmpeg would follow all of these, wherever they lead."""
+    """ffmpeg would open the files and addresses in all of these."""
     good = odd.write_video(tmp_path / "good.ts", odd.grey_frames(10), codec="mpeg2video", rate=25)
     texts = {
         "list.mp4": f"ffconcat version 1.0\nfile '{good.name}'\n",
@@ -122,9 +122,9 @@ def test_a_playlist_opens_nothing_else(tmp_path: Path) -> None:
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-        with pytest.raises(MediaError, match=r"expected a video, (this is .*a playlist|ffmpeg cannot read this)"):
+        with pytest.raises(MediaError, match=r"expected a video, (got .*a playlist|ffmpeg cannot read this)"):
             probe(tmp_path / name)
-    with av.open(str(tmp_path / "list.mp4")) as container:  # it does: the test can fail
+    with av.open(str(tmp_path / "list.mp4")) as container:  # ffmpeg does follow it: the test can fail
         assert container.format.name == "concat"
     assert not {"hls", "dash", "concat", "image2", "tty", "sdp", "rtsp", "lavfi"} & set(CONTAINERS)
 
@@ -146,9 +146,9 @@ def test_pictures_too_large_are_refused_before_memory_is_taken(tmp_path: Path) -
 def test_a_clock_that_no_video_has_is_refused(tmp_path: Path) -> None:
     times = [Fraction(k, 10) for k in range(9)] + [Fraction(2_000_000)]
     path = odd.write_video(tmp_path / "a.mkv", odd.grey_frames(10), codec="libx264", times_s=times)
-    with pytest.raises(MediaError, match=r"a length that fits the file, got 2000000 s in \d+ bytes"):
+    with pytest.raises(MediaError, match=r"a duration that fits the file, got 2000000 s in \d+ bytes"):
         probe(path)
-    slides = [Fraction(600 * k) for k in range(6)]  # 50 minutes of few pictures are a video
+    slides = [Fraction(600 * k) for k in range(6)]  # 50 minutes with few frames are valid
     path = odd.write_video(tmp_path / "b.mkv", odd.grey_frames(6), codec="libx264", times_s=slides)
     assert 3000 <= probe(path).duration_s < 3001
 

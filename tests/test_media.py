@@ -1,4 +1,4 @@
-"""Video files, the odd ones too: what probe says, where frames and sound land, and what damage costs."""
+"""Video files, unusual ones included: properties from probe, times of frames and audio, effects of damage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import avloc.media.decode
 import odd_media as odd
 from avloc.errors import InputError, MediaError
 from avloc.features.video import extract_features
-from avloc.media.clock import Clock, PictureStamps
+from avloc.media.clock import Clock, FrameStamps
 from avloc.media.decode import DecodeReport, Picture, decode, frames, sound_blocks
 from avloc.media.find import find_media, named_media
 from avloc.media.probe import probe
@@ -65,7 +65,7 @@ def test_flash_and_click_land_where_they_happened(tmp_path: Path, name: str, opt
     features = extract_features(media, Brightness(), Loudness())
     assert features.visual is not None
     assert features.audio is not None
-    assert features.visual.argmax() == 2 * 4 + 2  # snippet 2, its third picture
+    assert features.visual.argmax() == 2 * 4 + 2  # snippet 2, its third frame
     assert features.audio[:, 0].argmax() == 2
     assert features.audio[2, 1] == pytest.approx(0.5, abs=0.003)
     assert features.source["damage"] == "none"
@@ -94,7 +94,7 @@ def test_sound_is_cut_or_padded_to_the_picture(tmp_path: Path, suffix: str) -> N
     )
     assert flash_times(early) == [2.5]
     assert onset_s(sound_of(early)) == pytest.approx(2.5, abs=0.003)
-    assert len(sound_of(early)) == 4 * RATE_HZ  # cut where the picture ends
+    assert len(sound_of(early)) == 4 * RATE_HZ  # cut at the end of the video
     assert probe(early).duration_s == pytest.approx(4.0)
 
 
@@ -135,7 +135,7 @@ def test_sampling_is_exact_whatever_the_rate(tmp_path: Path) -> None:
     for rate in (7, 30, 90):
         numbers = [round(rgb.mean() / 8) for _, rgb in frames(probe(path), rate)]
         assert len(numbers) == rate
-        # a container that counts milliseconds shifts frames by up to half of one
+        # a container with millisecond time stamps shifts frames by up to half a millisecond
         assert all(n in (k * 30 // rate, (k * 30 - 1) // rate) for k, n in enumerate(numbers))
 
 
@@ -154,7 +154,7 @@ def test_rotation_is_applied_and_told(tmp_path: Path) -> None:
         assert rgb[-1 - row, -1 - column].mean() < 50
         _, small = next(frames(media, 1, 24))
         assert min(small.shape[:2]) == 24
-    # the matrix of a phone held upright, as in Apple's QuickTime format: a = d = 0, b = 1, c = -1
+    # the display matrix of a phone held upright, as in Apple's QuickTime format: a = d = 0, b = 1, c = -1
     phone = np.array([0, 1 << 16, 0, -(1 << 16), 0], ">i4").tobytes()
     assert phone in (tmp_path / "90.mp4").read_bytes()
 
@@ -168,13 +168,13 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
 
 
 NOT_VIDEOS = {
-    "missing.mp4": "there is none",
-    "folder": "this is a folder",
+    "missing.mp4": "no such file",
+    "folder": "got a folder",
     "empty.mp4": "0 bytes",
-    "notes.txt": "text or a still picture",
+    "notes.txt": "got text, an image",
     "notes.mp4": "ffmpeg cannot read this",
-    "song.m4a": "no picture stream",
-    "song.wav": "no picture stream",
+    "song.m4a": "no video stream",
+    "song.wav": "no video stream",
     "no_moov.mp4": "moov atom",
 }
 
@@ -260,7 +260,7 @@ def test_a_file_that_states_no_length_is_measured(tmp_path: Path, name: str, cod
 
 
 def test_stamps_that_go_to_and_fro_give_way_to_those_that_go_on() -> None:
-    stamps = PictureStamps()
+    stamps = FrameStamps()
     given = []
     for dts, pts in enumerate([1, 2, 4, 3, 5, 7, 6, 8, 10, 9], start=1):
         frame = av.VideoFrame(16, 16, "rgb24")
@@ -285,9 +285,9 @@ def test_mono_is_the_mean_of_the_channels_at_full_scale(sample: str) -> None:
 def test_recordings_joined_end_to_end_go_on() -> None:
     clock = Clock(F(10), F(100))
     assert clock.place(F(12), F(0)) == 2
-    assert clock.place(F(500), F(3)) == 490  # a wild stamp after the end is left to the caller to drop
+    assert clock.place(F(500), F(3)) == 490  # an outlier after the end: the caller drops it
     assert clock.place(F(13), F(3)) == 3
-    assert clock.place(F(0), F(4)) == 4  # fell back: goes on from where it was
+    assert clock.place(F(0), F(4)) == 4  # fell back: continues from the previous time
     assert clock.place(F(1), F(5)) == 5
     assert clock.place(None, F(6)) == 6
     assert clock.jumps == 1
@@ -296,9 +296,9 @@ def test_recordings_joined_end_to_end_go_on() -> None:
 def test_frames_that_nobody_wants_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = odd.write_video(tmp_path / "a.mkv", odd.grey_frames(60), rate=30, sound=odd.clicks(2, RATE_HZ, [1]))
     converted = []
-    convert = avloc.media.decode._Pictures._convert
+    convert = avloc.media.decode._Sampler._convert
     monkeypatch.setattr(
-        avloc.media.decode._Pictures, "_convert", lambda self, frame: converted.append(frame) or convert(self, frame)
+        avloc.media.decode._Sampler, "_convert", lambda self, frame: converted.append(frame) or convert(self, frame)
     )
     assert len(list(frames(probe(path), 4))) == 8
     assert len(converted) == 8  # of 60

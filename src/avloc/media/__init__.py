@@ -1,15 +1,15 @@
-"""Video files in, frames and audio out; and back.
+"""Decoding and encoding of video files.
 
-    find       files, folders and globs -> the videos in them
-    container  open a file, choose its streams, read packets past damage
-    clock      time stamps as exact seconds
+    find       find the video files in files, folders and globs
+    container  open a file, choose its streams, read and decode packets, seek
+    clock      exact time stamps in seconds
     frames     presentation times of frames, and their pixels as shown
     probe      probe(path) -> Media
     decode     one streaming pass: frames and audio on one clock
-    sound      any audio stream -> mono blocks at one rate
-    encode     frames and audio -> a video file
+    sound      any audio stream -> mono blocks at one sample rate
+    encode     frames and audio -> an mp4 file
     clips      cut clips out of a video
-    previews   thumbnails, waveforms, proxies for browsers
+    previews   thumbnails, waveforms and browser-playable proxies
 
 Import from the modules: importing this package loads no decoder.
 """

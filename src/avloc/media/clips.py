@@ -1,4 +1,4 @@
-"""Cut clips out of videos: re-encoded at the exact times, or copied from the key frame before."""
+"""Cut clips out of videos: re-encoded at exact times, or copied from the preceding key frame."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["copy_clip", "encode_clip"]
 
 
 def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:
-    """Cut [start_s, end_s) into an H.264 mp4 that begins and ends at the frame; reads from the key frame before.
+    """Cut [start_s, end_s) into an H.264 mp4, exact to the frame; decoding starts at the preceding key frame.
 
     Raises:
-        MediaError: nothing in it can be decoded. InputError: it lies outside the video, or cannot be written.
+        MediaError: no frame in it can be decoded. InputError: it is outside the video, or `path` is not writable.
     """
     if not 0 <= start_s < min(end_s, media.duration_s):
-        raise InputError(f"{media.path}: expected a part of its {media.duration_s:.3f} s, got {start_s} to {end_s} s")
-    # as decimals: the binary neighbour below a frame's time would show the frame before
+        raise InputError(f"{media.path}: expected a range within {media.duration_s:.3f} s, got {start_s} to {end_s} s")
+    # as decimals: a float just below a frame's time would show the frame before it
     start, end = exact(round(start_s, 6)), exact(round(end_s, 6))
     rate, size = small_video(media)
     sound = _sound(media, start, end) if media.has_audio else None
@@ -40,9 +40,9 @@ def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:
 
 
 def _seek(media: Media, container: Any, stream: Any, start_s: Fraction) -> Fraction:
-    """Go to the key frame before `start_s`; returns the time of the first frame on the file's clock."""
+    """Go to the key frame before `start_s`; returns the first frame's time on the file's clock."""
     origin_s = first_frame_s(media)
-    # without an index, read from the start
+    # files without an index are read from the start
     if start_s > 1 and not (seek(container, stream, origin_s + start_s) or seek(container, stream, Fraction(0))):
         raise MediaError(f"{media.path}: cannot seek in this file to cut it; convert it to mp4")
     return origin_s
@@ -51,7 +51,7 @@ def _seek(media: Media, container: Any, stream: Any, start_s: Fraction) -> Fract
 def _frames(
     media: Media, start_s: Fraction, end_s: Fraction, rate: Fraction, size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """The frame shown at start_s + k / rate, for all k before end_s; RGB, upright."""
+    """RGB frames shown at start_s + k / rate, for all k up to end_s."""
     shown = None
     count = 0
     with open_container(media.path) as container:
@@ -73,7 +73,7 @@ def _frames(
 
 
 def _sound(media: Media, start_s: Fraction, end_s: Fraction) -> np.ndarray | None:
-    """(n,) mono samples of [start_s, end_s), padded with zeros; None without an audio stream."""
+    """(n,) mono samples of [start_s, end_s), zero-padded; None without an audio stream."""
     with open_container(media.path) as container:
         video, audio = choose_streams(container, media.path)
         if audio is None:
@@ -90,15 +90,15 @@ def _sound(media: Media, start_s: Fraction, end_s: Fraction) -> np.ndarray | Non
 
 
 def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
-    """Copy the packets of [start_s, end_s) without encoding; the clip begins at the key frame at or before start_s.
+    """Copy the packets of [start_s, end_s) without re-encoding, from the key frame at or before start_s.
 
     Returns:
-        Where it begins, in seconds of the video.
+        Start of the clip in the video, in seconds.
 
     Raises:
-        MediaError: the container cannot hold the streams, or there is nothing to copy.
+        MediaError: the container does not support the streams, or there is nothing to copy.
     """
-    began: Fraction | None = None
+    began: Fraction | None = None  # on the file's clock
     try:
         with open_container(media.path) as source, atomic_path(path) as part:
             video, audio = choose_streams(source, media.path)

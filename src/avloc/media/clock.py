@@ -1,4 +1,4 @@
-"""Time stamps of a file -> seconds on the picture's clock, exact."""
+"""Exact time stamps in seconds, on the file's clock and on the video's clock (0 at the first frame)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from fractions import Fraction
 
 import av
 
-__all__ = ["BACKWARD_JUMP_S", "Clock", "PictureStamps", "stamp"]
+__all__ = ["BACKWARD_JUMP_S", "Clock", "FrameStamps", "stamp"]
 
 BACKWARD_JUMP_S = Fraction(1)
+"""Time stamps that fall back by more than this start a new recording."""
 
 
 def stamp(item: av.Packet | av.VideoFrame | av.AudioFrame) -> Fraction | None:
-    """Presentation time of a packet or a frame on the file's own clock, exact, in seconds."""
+    """Presentation time of a packet or frame on the file's clock, in seconds."""
     return _seconds(item.pts, item.time_base)
 
 
@@ -21,11 +22,11 @@ def _seconds(ticks: int | None, base: Fraction | None) -> Fraction | None:
     return None if ticks is None or not base else ticks * Fraction(base)
 
 
-class PictureStamps:
-    """Presentation times of frames in the order in which the decoder gives them, i.e. the order of showing.
+class FrameStamps:
+    """Presentation times of decoded frames, in presentation order.
 
-    Old avi files (packed B-frames) carry presentation stamps that jump to and fro while the decoding stamps go
-    steadily on. Of the two, the kind that has gone back less often so far is believed.
+    In old avi files (packed B-frames) the presentation time stamps are out of order while the decoding time stamps
+    increase steadily. Of the two, the one that has decreased less often so far is used.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class PictureStamps:
         self._faults = [0, 0]
 
     def of(self, frame: av.VideoFrame) -> Fraction | None:
-        """Presentation time of the next frame on the file's clock, or None if it has no stamp."""
+        """Presentation time of the next frame on the file's clock; None without a time stamp."""
         stamps = (frame.pts, frame.dts)
         for kind, ticks in enumerate(stamps):
             last = self._last[kind]
@@ -46,11 +47,11 @@ class PictureStamps:
 
 @dataclass
 class Clock:
-    """Time stamps of one stream -> seconds after `origin_s`, the first picture.
+    """Converts time stamps of one stream to seconds after `origin_s`, the first frame.
 
-    Where the stamps fall back by more than `BACKWARD_JUMP_S` (recordings joined end to end), time goes on from where
-    it was. Stamps at or after `limit_s` are returned but do not count as "where it was": a single wild one must not
-    make its honest successors look like a jump back.
+    Where the time stamps fall back by more than `BACKWARD_JUMP_S` (concatenated recordings), time continues from the
+    previous value. Times at or after `limit_s` are returned but not remembered: a single outlier must not make the
+    correct stamps after it look like a jump back.
     """
 
     origin_s: Fraction
@@ -60,7 +61,7 @@ class Clock:
     _shift_s: Fraction = Fraction(0)
 
     def place(self, stamp_s: Fraction | None, expected_s: Fraction) -> Fraction:
-        """Time of a frame with this stamp; `expected_s` is where the stream would simply go on."""
+        """Time of a frame with this time stamp; `expected_s`: the end of the frame before it."""
         if stamp_s is None:
             return expected_s
         time = stamp_s - self.origin_s + self._shift_s

@@ -1,14 +1,14 @@
-"""Decode once, as a stream: pictures and sound on the picture's clock.
+"""Streaming decoder: frames and audio in one pass, on the video's clock.
 
-Clock: t = 0 is the presentation time of the first frame that can be decoded; sound is placed relative to it. All times
-are exact (Fractions of a second). Memory does not grow with the length of the video.
+Clock: t = 0 is the presentation time of the first frame that can be decoded; audio times are relative to it. All times
+are exact (Fractions of a second). Memory use does not depend on the length of the video.
 
-Sampling: for the wanted times k / frame_rate, k = 0, 1, ..., the frame that a player shows then, i.e. the last one with
-time <= k / frame_rate. This holds for any frame rate, constant or not. Frames that nobody wants are decoded (others
-depend on them) but neither resized nor converted.
+Sampling: at times k / frame_rate, k = 0, 1, ..., the frame that a player shows, i.e. the last one with
+time <= k / frame_rate, for constant and variable frame rates. Frames in between are decoded, because others depend on
+them, but neither resized nor converted.
 
-Damage: packets that cannot be read or decoded are counted, and decoding goes on; the picture before stays, the sound
-is filled with zeros. If the picture ends before `MIN_DECODED` of the promised duration, that is a MediaError.
+Damage: packets that cannot be read or decoded are counted and skipped; the previous frame is repeated, missing audio
+is filled with zeros. It is a MediaError if less than `MIN_DECODED` of the duration can be decoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, UInt8
 
 from avloc.errors import MediaError
-from avloc.media.clock import Clock, PictureStamps, stamp
+from avloc.media.clock import Clock, FrameStamps, stamp
 from avloc.media.container import choose_streams, decoded, open_container, packets
 from avloc.media.frames import first_frame_s, upright_rgb
 from avloc.media.sound import Sound, SoundTrack
@@ -35,18 +35,18 @@ from avloc.types import Media
 __all__ = ["MIN_DECODED", "DecodeReport", "Picture", "Sound", "decode", "frames", "sound_blocks"]
 
 MIN_DECODED = Fraction(1, 2)
-"""Of the promised duration, this much must be there; below it a file counts as broken, not as damaged."""
+"""Share of the expected duration that must be decodable."""
 
-_SLACK_S = Fraction(1, 2)  # headers and last frames may disagree by this much without being worth a word
+_SLACK_S = Fraction(1, 2)  # tolerated difference between the expected duration and the end of the last frame
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame as shown at a wanted time.
+    """The frame shown at a sampling time.
 
     Args:
-        time_s: the wanted time k / frame_rate, exact.
-        rgb: (h, w, 3), turned upright. The same array may come again for the next time: do not write into it.
+        time_s: k / frame_rate, exact.
+        rgb: (h, w, 3), upright. Read-only: the same array can be yielded for several times.
     """
 
     time_s: Fraction
@@ -55,16 +55,16 @@ class Picture:
 
 @dataclass
 class DecodeReport:
-    """What a decoding pass met; filled while it runs, complete when it is exhausted.
+    """Damage found in a decoding pass; complete when the pass is exhausted.
 
     Args:
-        promised_s: duration that probe found.
-        video_end_s: end of the last frame (of the last packet, if no pictures were asked for).
-        audio_samples: decoded samples at the stream's own rate.
-        damaged: packets that could not be read or decoded.
-        misplaced: frames whose time stamp was not after that of the frame before; they were not shown.
-        jumps: places where the clock fell back and was joined up.
-        reason: the first error, in the decoder's words.
+        promised_s: expected duration, from probe.
+        video_end_s: end of the last frame (of the last packet, if no frames were requested).
+        audio_samples: number of decoded samples at the stream's sample rate.
+        damaged: number of packets that could not be read ("file") or decoded ("picture", "sound").
+        misplaced: number of dropped frames, whose time stamp was not after that of the frame before.
+        jumps: number of times the time stamps fell back (see `Clock`).
+        reason: the decoder's first error message.
     """
 
     promised_s: Fraction = Fraction(0)
@@ -76,17 +76,17 @@ class DecodeReport:
     reason: str = ""
 
     def count(self, where: str, error: Exception) -> None:
-        """Count one failure of "file" (reading), "picture" or "sound" (decoding)."""
+        """Count an error: "file" (reading), "picture" or "sound" (decoding)."""
         self.damaged[where] += 1
         self.reason = self.reason or getattr(error, "strerror", None) or str(error)
 
     @property
     def truncated(self) -> bool:
-        """Whether the picture ends noticeably before the promised duration."""
+        """Whether the video ends noticeably before the expected duration."""
         return self.promised_s - self.video_end_s > _SLACK_S
 
     def describe(self) -> str:
-        """One line for people; "none" if all was well."""
+        """The damage in one line; "none" if there is none."""
         words = [f"damaged {where} packets: {n}" for where, n in self.damaged.items() if n and where != "file"]
         if self.damaged["file"]:
             words.append("parts of the file could not be read")
@@ -108,20 +108,20 @@ def decode(
     report: DecodeReport | None = None,
     threads: int = 0,
 ) -> Iterator[Picture | Sound]:
-    """Pictures and sound of a video in one pass, in the order in which they lie in the file.
+    """Decode frames and audio of a video in one pass, in file order.
 
-    Each kind is in order of time; between the two there is no order.
+    Frames are in order of time, and so are audio blocks; their relative order is arbitrary.
 
     Args:
         media: from probe.
-        frame_rate: pictures per second wanted; None for no pictures.
-        frame_size: (h, w) of the pictures, or their short side in pixels, or None for the size as shown.
-        audio_rate_hz: samples per second wanted; None for no sound. A video without sound yields none.
+        frame_rate: fps of the sampled frames; None: no frames.
+        frame_size: (h, w) of the frames, or their short side in pixels; None: the size as shown.
+        audio_rate_hz: sample rate; None: no audio.
         report: filled while decoding.
-        threads: of the picture decoder; 0 lets ffmpeg choose.
+        threads: of the video decoder; 0: ffmpeg's choice.
     Yields:
-        Picture at k / frame_rate for all k with a frame to show, and Sound blocks without gaps from t = 0 to the end
-        of the sound or of media.duration_s, whichever comes first.
+        Picture at k / frame_rate for all k with a frame to show, and contiguous Sound blocks from t = 0 to the end of
+        the audio or of media.duration_s, whichever comes first.
     Raises:
         MediaError: the file cannot be opened, or (at the end) too little of it could be decoded.
     """
@@ -132,15 +132,15 @@ def decode(
         video, audio = choose_streams(container, media.path)
         video.thread_type = "AUTO"
         video.codec_context.thread_count = threads
-        pictures = _Pictures(media, origin_s, frame_rate, frame_size, report)
+        sampler = _Sampler(media, origin_s, frame_rate, frame_size, report)
         track = SoundTrack(audio_rate_hz, origin_s, report.promised_s) if audio is not None and audio_rate_hz else None
         wanted: list[av.stream.Stream] = [video, audio] if audio is not None and track is not None else [video]
         for packet in packets(container, wanted, lambda error: report.count("file", error)):
             if packet.stream_index == video.index:
-                yield from _lively(pictures.take(video, packet))
+                yield from _with_heartbeat(sampler.take(video, packet))
             elif track is not None and audio is not None:
-                yield from _lively(_take_sound(track, audio, packet, report))
-        yield from _lively(pictures.finish(video))
+                yield from _with_heartbeat(_take_sound(track, audio, packet, report))
+        yield from _with_heartbeat(sampler.finish(video))
         if track is not None and audio is not None:
             yield from _take_sound(track, audio, None, report)
             yield from track.finish()
@@ -148,8 +148,8 @@ def decode(
     _check_length(media, report)
 
 
-def _lively(items: Iterator[Any]) -> Iterator[Any]:
-    """The same items; whoever guards this process is told that they come."""
+def _with_heartbeat(items: Iterator[Any]) -> Iterator[Any]:
+    """The same items, with a heartbeat per item."""
     for item in items:
         heartbeat()
         yield item
@@ -158,14 +158,14 @@ def _lively(items: Iterator[Any]) -> Iterator[Any]:
 def frames(
     media: Media, rate: Fraction | int, size: tuple[int, int] | int | None = None, report: DecodeReport | None = None
 ) -> Iterator[tuple[Fraction, UInt8[np.ndarray, "h w 3"]]]:
-    """Only the pictures: (time in seconds, RGB array) at k / rate. See `decode`."""
+    """Frames only: (time in seconds, RGB array) at k / rate. See `decode`."""
     for item in decode(media, frame_rate=rate, frame_size=size, report=report):
         if isinstance(item, Picture):
             yield item.time_s, item.rgb
 
 
 def sound_blocks(media: Media, rate_hz: int, report: DecodeReport | None = None) -> Iterator[Float[np.ndarray, " n"]]:
-    """Only the sound: consecutive mono blocks, sample n of their concatenation at n / rate_hz. See `decode`."""
+    """Audio only: contiguous mono blocks; sample n of their concatenation is at n / rate_hz. See `decode`."""
     for item in decode(media, audio_rate_hz=rate_hz, report=report):
         if isinstance(item, Sound):
             yield item.samples
@@ -187,13 +187,13 @@ def _check_length(media: Media, report: DecodeReport) -> None:
     if report.video_end_s < MIN_DECODED * report.promised_s:
         raise MediaError(
             f"{media.path}: only {float(report.video_end_s):.1f} s of the promised {media.duration_s:.1f} s could be"
-            " decoded, at least half is needed; get the file again, or keep what is there with"
+            " decoded, at least half is needed; get the file again, or keep the intact part with"
             " `ffmpeg -i IN -c copy OUT`"
         )
 
 
-class _Pictures:
-    """Chooses which frames are shown at the wanted times, and converts only those."""
+class _Sampler:
+    """Selects the frames shown at the sampling times, and converts only those."""
 
     def __init__(
         self,
@@ -205,17 +205,17 @@ class _Pictures:
     ) -> None:
         self._clock = Clock(origin_s, Fraction(media.duration_s) + Fraction(1, 1000))
         self._rate = None if rate is None else Fraction(rate)
-        self._size = _picture_size(media, size)
+        self._size = _frame_size(media, size)
         self._path, self._frame_s = media.path, 1 / media.frame_rate
         self._report = report
-        self._stamps = PictureStamps()
+        self._stamps = FrameStamps()
         self._reformatter = VideoReformatter()
         self._next = 0
         self._shown: av.VideoFrame | None = None
         self._shown_s = Fraction(-1)
 
     def take(self, stream: av.VideoStream, packet: av.Packet | None) -> Iterator[Picture]:
-        """Take one packet (None: the end of the stream)."""
+        """Decode one packet (None: the end of the stream)."""
         if self._rate is None:
             if packet is not None and not packet.is_discard:
                 self._place(packet, stamp(packet))
@@ -225,13 +225,13 @@ class _Pictures:
                 yield from self._show(frame)
 
     def finish(self, stream: av.VideoStream) -> Iterator[Picture]:
-        """The frames still inside the decoder, and the last frame up to its end."""
+        """The frames left in the decoder, and the last frame up to its end."""
         yield from self.take(stream, None)
         yield from self._emit_until(min(self._report.video_end_s, self._clock.limit_s))
         self._report.jumps += self._clock.jumps
 
     def _place(self, item: av.Packet | av.VideoFrame, stamp_s: Fraction | None) -> Fraction:
-        """Time of a packet or frame; moves the known end of the picture."""
+        """Time of a packet or frame; extends the known end of the video."""
         end_s = self._report.video_end_s
         time_s = self._clock.place(stamp_s, end_s)
         length_s = item.duration * Fraction(item.time_base) if item.duration and item.time_base else self._frame_s
@@ -248,7 +248,7 @@ class _Pictures:
         self._shown, self._shown_s = frame, time_s
 
     def _emit_until(self, stop_s: Fraction) -> Iterator[Picture]:
-        """The current frame at all wanted times before `stop_s`."""
+        """The current frame at all sampling times before `stop_s`."""
         if self._shown is None or self._rate is None or self._next / self._rate >= stop_s:
             return
         rgb = self._convert(self._shown)
@@ -257,14 +257,14 @@ class _Pictures:
             self._next += 1
 
     def _convert(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-        # planar RGB: ffmpeg's packed one is several times slower for odd widths, and rounds more coarsely for even ones
+        # planar RGB: packed RGB is several times slower for odd widths, and rounds more coarsely for even ones
         rgb = upright_rgb(self._path, frame, self._size, "gbrp", self._reformatter)
         rgb.flags.writeable = False
         return rgb
 
 
-def _picture_size(media: Media, size: tuple[int, int] | int | None) -> tuple[int, int]:
-    """(h, w) to which each frame is resized."""
+def _frame_size(media: Media, size: tuple[int, int] | int | None) -> tuple[int, int]:
+    """(h, w) to which frames are resized."""
     if size is None:
         return media.height, media.width
     if isinstance(size, tuple):

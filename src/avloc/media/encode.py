@@ -1,8 +1,8 @@
-"""Pictures and sound in, an mp4 that every player opens out: H.264 + AAC, yuv420p, index at the front.
+"""Encode frames and audio as a widely playable mp4: H.264 + AAC, yuv420p, index at the front.
 
 Conventions
-    Pictures are RGB uint8 (h, w, 3); sound is float32 in [-1, 1], (n,) mono or (n, 2) stereo. Frame k is shown at
-    k / frame_rate seconds, sample k is heard at k / audio_rate_hz seconds: both streams start at 0.
+    Frames are RGB uint8 (h, w, 3); audio is float32 in [-1, 1], (n,) mono or (n, 2) stereo. Frame k is shown at
+    k / frame_rate seconds, sample k at k / audio_rate_hz seconds: both streams start at 0.
     The same input gives the same file: the encoder runs on one thread.
 """
 
@@ -25,6 +25,8 @@ from avloc.types import Media
 __all__ = ["SMALL_AUDIO_HZ", "small_video", "write_video"]
 
 SMALL_AUDIO_HZ = 24_000
+"""Sample rate of the audio of clips and proxies."""
+
 _SMALL_SIDE = 480
 _SMALL_RATE = Fraction(30)
 
@@ -41,39 +43,38 @@ def write_video(
     crf: int = 23,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Writes an mp4, which appears whole or not at all.
+    """Write an mp4 atomically.
 
     Args:
-        path: the file to make; one that is there is replaced, a folder that is not there is made.
-        frames: RGB pictures, all of one even size; read once, one at a time.
-        frame_rate: frames per second, exact.
-        audio: (n,) or (n, 1) mono or (n, 2) stereo, in [-1, 1]; beyond that it is clipped by whoever plays it.
-            None: no sound stream.
-        audio_rate_hz: samples per second; one that AAC knows (16000, 22050, 44100, 48000, ...).
-        crf: quality of the picture, 0 (lossless) to 51 (worst).
+        path: the file to write; an existing file is replaced, a missing folder is created.
+        frames: RGB frames, all of the same even size; read once, one at a time.
+        frame_rate: fps, exact.
+        audio: (n,) or (n, 1) mono or (n, 2) stereo, in [-1, 1]; players clip values beyond. None: no audio stream.
+        audio_rate_hz: a sample rate that AAC supports (16000, 22050, 44100, 48000, ...).
+        crf: H.264 quality, 0 (lossless) to 51 (worst).
         metadata: tags of the file, such as {"comment": "..."}.
 
     Returns:
-        the number of frames written.
+        Number of frames written.
 
     Raises:
-        InputError: no frame, odd or changing size, unusable sound, or a folder that cannot be written to.
-        StorageError: the disk is full, read-only or gone. MediaError: the encoder failed.
+        InputError: no frames, an odd or changing size, invalid audio, or a folder that is not writable.
+        StorageError: the disk is full, read-only or unavailable. MediaError: the encoder failed.
     """
     import av
 
     path = Path(path)
-    first, pictures = _peek(path, frames)
-    sound = None if audio is None else _planar(path, audio, audio_rate_hz)
+    first, checked = _peek(path, frames)
+    planes = None if audio is None else _planar(path, audio, audio_rate_hz)
     if frame_rate <= 0:
         raise InputError(f"{path}: the frame rate must be positive, got {frame_rate}")
     with atomic_path(path) as part:
         try:
-            return _encode(part, first, pictures, Fraction(frame_rate), sound, audio_rate_hz, crf, metadata or {})
+            return _encode(part, first, checked, Fraction(frame_rate), planes, audio_rate_hz, crf, metadata or {})
         except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:
-            if isinstance(error, OSError):  # of the disk, not of the codec
+            if isinstance(error, OSError):  # a disk error, not a codec error
                 raise
-            raise MediaError(f"{path}: the encoder failed: {error}; see whether `av` has libx264 and aac") from error
+            raise MediaError(f"{path}: the encoder failed: {error}; check that `av` has libx264 and aac") from error
 
 
 def small_video(media: Media) -> tuple[Fraction, tuple[int, int]]:
@@ -84,7 +85,7 @@ def small_video(media: Media) -> tuple[Fraction, tuple[int, int]]:
 
 
 def _peek(path: Path, frames: Iterable[np.ndarray]) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """The first frame, for its size, and all frames, each checked as it passes."""
+    """The first frame, for its size, and an iterator over all frames that checks each."""
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
@@ -105,37 +106,37 @@ def _checked(path: Path, shape: tuple[int, ...], frames: Iterable[np.ndarray]) -
 
 
 def _planar(path: Path, audio: np.ndarray, audio_rate_hz: int) -> np.ndarray:
-    """Samples as the encoder wants them: (channels, n), contiguous."""
+    """Samples as the encoder takes them: (channels, n), contiguous."""
     planes = audio[None] if audio.ndim == 1 else audio.T
     if planes.ndim != 2 or planes.shape[0] not in (1, 2) or planes.shape[1] == 0:
-        raise InputError(f"{path}: expected sound of shape (n,), (n, 1) or (n, 2) with n > 0, got {audio.shape}")
+        raise InputError(f"{path}: expected audio of shape (n,), (n, 1) or (n, 2) with n > 0, got {audio.shape}")
     if not np.isfinite(planes).all():
-        raise InputError(f"{path}: the sound has NaN or infinity in it")
+        raise InputError(f"{path}: the audio contains NaN or Inf")
     if audio_rate_hz <= 0:
-        raise InputError(f"{path}: the sound's rate must be positive, got {audio_rate_hz} Hz")
+        raise InputError(f"{path}: the sample rate must be positive, got {audio_rate_hz} Hz")
     return np.ascontiguousarray(planes, np.float32)
 
 
 def _encode(
     partial: Path,
     first: np.ndarray,
-    pictures: Iterator[np.ndarray],
+    images: Iterator[np.ndarray],
     frame_rate: Fraction,
-    sound: np.ndarray | None,
+    planes: np.ndarray | None,
     audio_rate_hz: int,
     crf: int,
     metadata: Mapping[str, str],
 ) -> int:
-    """Encodes both streams side by side, so that the muxer need not hold one of them in memory."""
+    """Encode both streams in step, so that the muxer does not buffer either."""
     import av
 
     with av.open(f"file:{partial}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata.update(metadata)
         video = _video_stream(container, first, frame_rate, crf)
-        feed = _sound_stream(container, sound, audio_rate_hz) if sound is not None else None
+        feed = _audio_stream(container, planes, audio_rate_hz) if planes is not None else None
         count = 0
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = count, 1 / frame_rate
             container.mux(video.encode(frame))
             count += 1
@@ -152,27 +153,27 @@ def _video_stream(container: Any, first: np.ndarray, frame_rate: Fraction, crf: 
     stream.height, stream.width = first.shape[:2]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = 1 / frame_rate
-    # one thread, and no look-ahead tree (x264's reads memory it has not set): the same input is the same file
+    # for a reproducible file: one thread, and no macroblock tree (x264's reads uninitialized memory)
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"preset": "veryfast", "crf": str(crf), "x264-params": "mbtree=0"}
     return stream
 
 
-def _sound_stream(container: Any, sound: np.ndarray, audio_rate_hz: int) -> Callable[[int | None], None]:
-    """A function that encodes the samples up to (not with) index `stop`; None: all that are left, and the end."""
+def _audio_stream(container: Any, planes: np.ndarray, audio_rate_hz: int) -> Callable[[int | None], None]:
+    """A function that encodes the samples before index `stop`; None: the remaining samples and the end of stream."""
     import av
 
-    layout = "mono" if len(sound) == 1 else "stereo"
+    layout = "mono" if len(planes) == 1 else "stereo"
     stream = container.add_stream("aac", rate=audio_rate_hz, layout=layout)
     stream.codec_context.time_base = Fraction(1, audio_rate_hz)
-    stream.codec_context.options = {"aac_coder": "fast"}  # half the time, no difference to hear at these rates
+    stream.codec_context.options = {"aac_coder": "fast"}  # half the time, no audible difference at these sample rates
     written = 0
 
     def feed(stop: int | None) -> None:
         nonlocal written
-        end = sound.shape[1] if stop is None else min(stop, sound.shape[1])
+        end = planes.shape[1] if stop is None else min(stop, planes.shape[1])
         if end > written:
-            frame = av.AudioFrame.from_ndarray(sound[:, written:end].copy(), format="fltp", layout=layout)
+            frame = av.AudioFrame.from_ndarray(planes[:, written:end].copy(), format="fltp", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = audio_rate_hz, written, Fraction(1, audio_rate_hz)
             container.mux(stream.encode(frame))
             written = end

@@ -1,4 +1,4 @@
-"""Find the videos that a person means: files, folders, globs."""
+"""Find video files in files, folders and globs, and name the videos."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ VIDEO_EXTENSIONS = {
     *(".mpg", ".mpe", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2t", ".m2ts", ".mxf"),
     *(".wmv", ".asf", ".flv", ".rm", ".rmvb", ".gif", ".h264", ".hevc", ".mjpeg", ".y4m"),
 }
-"""Extensions that count as a video when a folder is searched."""
+"""Extensions of video files, for searches in folders."""
 
 
 def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
-    """The video files named by `paths`, sorted, each once.
+    """The video files in `paths`, sorted, without duplicates.
 
     Args:
-        paths: files (taken whatever their extension), folders (searched in depth for `VIDEO_EXTENSIONS`, hidden
-            files left out), and globs (`**` goes in depth; folders they match are searched; files they match
-            count when their extension is known, or is written out in the pattern).
+        paths: files (with any extension), folders (searched recursively for `VIDEO_EXTENSIONS`, without hidden
+            files), and globs (`**` is recursive). Folders matched by a glob are searched; files matched by a glob
+            need a known extension unless the pattern states one.
     Raises:
-        InputError: a path does not exist; nothing was found (it lists what was found instead); two files of a folder
-            share a name without extension, which would be the same video_id.
+        InputError: a path does not exist; no video was found; or two files of a folder differ only in extension and
+            would share a video_id.
     """
     entries = [paths] if isinstance(paths, str | Path) else list(paths)
     found: dict[Path, Path] = {}
@@ -48,10 +48,10 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class VideoNames:
-    """What videos are called: each by its file without extension, those that would share that by their folders too.
+    """Names of videos: the file name without extension, with folders where that is not unique.
 
     Args:
-        longer: {file: name} of the latter.
+        longer: {file: name} of the names with folders.
     """
 
     longer: Mapping[Path, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ BY_FILE = VideoNames()
 
 
 def name_videos(paths: Sequence[Path]) -> VideoNames:
-    """Names of videos that are given together: 001 and 002, but a/001 and b/001, below the folder that holds all."""
+    """Names of a set of videos: 001 and 002, but a/001 and b/001, relative to their common folder."""
     counts = Counter(path.stem for path in paths)
     if len(counts) == len(paths):
         return BY_FILE
@@ -75,12 +75,12 @@ def name_videos(paths: Sequence[Path]) -> VideoNames:
 
 
 def _absolute(path: Path) -> Path:
-    """From the root, links as they are: it is the link that has a name."""
+    """Absolute path without resolving symbolic links: a video is named after the link."""
     return Path(os.path.abspath(path))
 
 
 def named_media(paths: Iterable[str | Path] | str | Path) -> dict[str, Path]:
-    """{video_id: file} of the videos that `paths` name. Raises as `find_media`."""
+    """{video_id: file} of the videos in `paths`. Raises as `find_media`."""
     files = find_media(paths)
     names = name_videos(files)
     return {names(path): path for path in files}
@@ -93,7 +93,7 @@ def known_suffix(path: Path) -> str:
 
 
 def _expand(entry: str, others: Counter[str]) -> list[Path]:
-    """The videos of one entry; what is not a video is counted by extension in `others`."""
+    """The videos of one entry; other files are counted by extension in `others`."""
     path = Path(entry)
     if path.is_file():
         return [path]
@@ -117,7 +117,7 @@ def _expand(entry: str, others: Counter[str]) -> list[Path]:
 def _videos_under(folder: Path, others: Counter[str]) -> list[Path]:
     videos: list[Path] = []
     for path in folder.rglob("*"):
-        # macOS writes a "._name.mp4" beside each file on foreign disks: it has the extension and is no video
+        # macOS writes a "._name.mp4" beside each file on foreign disks, which is not a video
         if path.name.startswith(".") or not path.is_file():
             continue
         if known_suffix(path):
@@ -135,10 +135,10 @@ def _describe(others: Counter[str]) -> str:
 
 
 def _neighbours(path: Path) -> str:
-    """What lies where a missing path was expected, for the error message."""
+    """Files in the folder of a missing path, for the error message."""
     folder = path.parent
     if not folder.is_dir():
-        return f"; its folder {folder} is not there either"
+        return f"; its folder {folder} does not exist either"
     names = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
     if not names:
         return f"; {folder} is empty"
@@ -152,5 +152,5 @@ def _check_names(files: list[Path]) -> None:
         other = first.setdefault(_absolute(path).with_suffix(""), path)
         if other is not path:
             raise InputError(
-                f"{other} and {path} have the same name, and would be the same video; rename one or give one of them"
+                f"{other} and {path} have the same name and would be the same video; rename one or give only one"
             )

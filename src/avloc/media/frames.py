@@ -28,7 +28,7 @@ def first_frame_s(media: Media) -> Fraction:
     with open_container(media.path) as container:
         frame = first_frame(container, choose_streams(container, media.path)[0])
     if frame is None:
-        raise MediaError(f"{media.path}: expected a video, not one frame of it can be decoded")
+        raise MediaError(f"{media.path}: expected a video, no frame of it can be decoded")
     return stamp(frame) or Fraction(0)
 
 
@@ -80,14 +80,14 @@ def upright_rgb(
     turn_deg = rotation_ccw_deg(frame)
     height, width = size if turn_deg % 180 == 0 else size[::-1]
     try:
-        # BILINEAR averages over the source pixels when it shrinks; AREA costs more and looks the same here
+        # BILINEAR averages over the source pixels when downscaling; AREA is slower and looks the same
         scaled = (reformatter or VideoReformatter()).reformat(
             frame, width, height, pixel_format, interpolation="BILINEAR"
         )
         pixels = scaled.to_ndarray()
     except (av.error.FFmpegError, ValueError, MemoryError) as error:
         raise MediaError(
-            f"{path}: its pictures ({frame.width} x {frame.height} {frame.format.name}) cannot be converted ({error}); "
+            f"{path}: its frames ({frame.width} x {frame.height} {frame.format.name}) cannot be converted ({error}); "
             "convert it to mp4"
         ) from error
     return np.ascontiguousarray(np.rot90(pixels, turn_deg // 90))

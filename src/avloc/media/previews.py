@@ -1,6 +1,7 @@
-"""What a page shows of a video file without playing it: thumbnails and a waveform; and a proxy where browsers fail.
+"""Previews of a video file for the report page: thumbnails, a waveform, and a proxy for browsers.
 
-One decoding pass gives both previews; of videos longer than ten minutes the pictures are key frames found by seeking.
+One decoding pass gives thumbnails and waveform. In videos longer than ten minutes, thumbnails are key frames found by
+seeking.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from avloc.types import Media
 __all__ = ["COLUMNS", "Preview", "ThumbnailSheet", "make_preview", "make_proxy", "plays_in_browsers"]
 
 COLUMNS = 10
-"""Thumbnails in a row; there are never fewer than one row of them."""
+"""Thumbnails per row; a sheet has at least one full row."""
 
 _HEIGHT = 54
-_MOST = 120
+_MAX_COUNT = 120
 _SEEK_ABOVE_S = 600.0
 _WAVE_HZ = 8000
 _CONTAINERS = {".mp4", ".m4v", ".mov", ".webm", ".mkv"}
-_PICTURES = {"h264", "vp8", "vp9", "av1"}
-_SOUNDS = {"aac", "mp3", "mp3float", "opus", "vorbis", "flac", "pcm_s16le"}
+_VIDEO_CODECS = {"h264", "vp8", "vp9", "av1"}
+_AUDIO_CODECS = {"aac", "mp3", "mp3float", "opus", "vorbis", "flac", "pcm_s16le"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class ThumbnailSheet:
 
 @dataclass(frozen=True)
 class Preview:
-    """What was found in a file.
+    """Thumbnails and waveform of a video.
 
     Args:
-        waveform: (n,) loudest sample of n equal stretches, 255 is full scale; None without sound.
-        sheet: None when no picture could be decoded.
-        problem: why something is missing; empty when nothing is.
+        waveform: (n,) peak amplitude of n equal intervals, 255 is full scale; None without audio.
+        sheet: None if no frame could be decoded.
+        problem: reason for missing parts, else empty.
     """
 
     waveform: UInt8[np.ndarray, " n"] | None = None
@@ -63,8 +64,8 @@ class Preview:
 
 
 def make_preview(media: Media) -> Preview:
-    """Thumbnails and waveform of a video. What cannot be decoded is missing, and `problem` says why; never raises."""
-    count = max(COLUMNS, min(_MOST, round(media.duration_s)))
+    """Thumbnails and waveform of a video. Does not raise: parts that cannot be decoded are missing, see `problem`."""
+    count = max(COLUMNS, min(_MAX_COUNT, round(media.duration_s)))
     width = max(16, min(160, round(_HEIGHT * media.width / max(1, media.height) / 2) * 2))
     step_s = media.duration_s / count
     wave = _Wave(media.duration_s)
@@ -85,12 +86,12 @@ def make_preview(media: Media) -> Preview:
 
 
 class _Wave:
-    """Peaks of a sound that comes in blocks; memory does not grow with the sound."""
+    """Peak amplitudes of audio blocks; memory use does not depend on the length."""
 
     def __init__(self, duration_s: float) -> None:
         count = max(200, min(8000, round(duration_s * 20)))
         self.peaks = np.zeros(count)
-        self.scale = count / duration_s / _WAVE_HZ  # samples -> stretches
+        self.scale = count / duration_s / _WAVE_HZ  # samples -> intervals
 
     def take(self, first_sample: int, samples: Float32[np.ndarray, " n"]) -> None:
         places = ((first_sample + np.arange(len(samples))) * self.scale).astype(int)
@@ -107,7 +108,7 @@ class _Wave:
 
 
 def _pass(media: Media, step_s: float, size: tuple[int, int], wave: _Wave) -> list[np.ndarray]:
-    """The picture in the middle of every step, and all sound, in one go."""
+    """The frame in the middle of each step, and the waveform, in one decoding pass."""
     pictures = []
     rate = 2 / Fraction(step_s).limit_denominator(10_000)
     for item in decode(media, frame_rate=rate, frame_size=size, audio_rate_hz=_WAVE_HZ):
@@ -120,7 +121,7 @@ def _pass(media: Media, step_s: float, size: tuple[int, int], wave: _Wave) -> li
 
 
 def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """The key frame before the middle of every step: a seek each, whatever the video's length."""
+    """The key frame before the middle of each step, found by seeking."""
     pictures: list[np.ndarray] = []
     with open_container(media.path) as container:
         stream, _ = choose_streams(container, media.path)
@@ -153,16 +154,16 @@ def _sheet(pictures: list[np.ndarray]) -> bytes:
 
 
 def plays_in_browsers(media: Media) -> bool:
-    """Whether today's browsers play picture and sound: H.264 (8 bit 4:2:0), VP8, VP9 or AV1 in mp4, mov, webm or mkv.
+    """Whether current browsers play it: H.264 (8 bit 4:2:0), VP8, VP9 or AV1 in mp4, mov, webm or mkv.
 
-    HEVC counts as not played: some browsers show a black picture and report no error.
+    HEVC is excluded: some browsers show black frames without reporting an error.
     """
-    picture, _, sound = media.codec.partition("+")
-    if media.path.suffix.lower() not in _CONTAINERS or picture not in _PICTURES:
+    video, _, audio = media.codec.partition("+")
+    if media.path.suffix.lower() not in _CONTAINERS or video not in _VIDEO_CODECS:
         return False
-    if media.has_audio and sound not in _SOUNDS:
+    if media.has_audio and audio not in _AUDIO_CODECS:
         return False
-    return picture != "h264" or _pixel_format(media) in ("yuv420p", "yuvj420p")
+    return video != "h264" or _pixel_format(media) in ("yuv420p", "yuvj420p")
 
 
 def _pixel_format(media: Media) -> str:
@@ -171,10 +172,10 @@ def _pixel_format(media: Media) -> str:
 
 
 def make_proxy(media: Media, path: Path) -> bool:
-    """An H.264 + AAC mp4 that every browser plays, at most 480 lines and 30 frames per second, on the same clock.
+    """Write an H.264 + AAC mp4 that browsers play, at most 480 pixels on the short side and 30 fps, on the same clock.
 
     Returns:
-        Whether it was made; False when one of this very file is there.
+        False if `path` is already a proxy of this file, else True.
 
     Raises:
         MediaError: the video cannot be decoded. InputError: the file cannot be written.
@@ -191,7 +192,7 @@ def make_proxy(media: Media, path: Path) -> bool:
 
 
 def _origin(path: Path) -> str:
-    """A file as it is now: a proxy's place is a number in a list, at which another video may have been."""
+    """Fingerprint of a file: proxies are numbered, and the number may have belonged to another video."""
     facts = path.stat()
     words = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
     return "avloc proxy " + hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:32]

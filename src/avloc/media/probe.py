@@ -1,9 +1,9 @@
-"""What a video file is, found once: `probe`.
+"""Properties of a video file: `probe`.
 
-Duration. Headers lie, and many have none: an mp4 whose header counts the sound, a webm that was streamed, a recording
-that was cut. So the end is looked up where it is: seek near the end, read (not decode) what follows, and take the end
-of the last frame. The header's word counts only when the file stops short of it (a truncated file: the decoder then
-finds out how much is there), or when the end cannot be read.
+Duration: many headers are wrong or state none (an mp4 whose duration is that of the audio, a streamed webm, a cut
+recording). So probe seeks close to the end, reads (without decoding) the last packets, and takes the end of the last
+frame. The header's duration is used only if the file ends before it (a truncated file: the decoder then finds out how
+much is there), or if the end cannot be read.
 """
 
 from __future__ import annotations
@@ -25,36 +25,44 @@ from avloc.types import Media
 
 __all__ = ["probe"]
 
-_STATES_ITS_LENGTH = ("mov", "matroska", "avi", "flv", "asf")
-"""Formats whose header states a length; of others ffmpeg guesses it from the bit rate, which promises nothing."""
+LONG_S = 3600
+MIN_BYTES_PER_S = 20
+"""Of a video longer than an hour; a repeated frame takes about as much, including its index entry. Files with less
+have damaged time stamps, and would take days to fill with copies of one frame."""
+
+MAX_DURATION_S = 30 * 86_400
+MAX_ASPECT = Fraction(50)
+
+_STATES_DURATION = ("mov", "matroska", "avi", "flv", "asf")
+"""Formats whose header states a duration; for others ffmpeg estimates it from the bit rate."""
 
 
 def probe(path: str | Path, video_id: str | None = None) -> Media:
-    """Look into a video file: reads its header, decodes one frame, and reads its last packets.
+    """Read the properties of a video file: its header, one decoded frame, and its last packets.
 
     Args:
-        path: any file that ffmpeg decodes in one of `container.CONTAINERS`.
-        video_id: its name in every table; by default the file name without extension.
+        path: a file that ffmpeg decodes, in one of `container.CONTAINERS`.
+        video_id: name of the video in every table; by default the file name without extension.
     Returns:
-        Media. duration_s runs from the first frame to the end of the last one; width and height are as shown: turned,
-        and with pixels that are not square stretched in width.
+        Media. duration_s is from the first frame to the end of the last one; width and height are as shown: rotated,
+        and stretched in width if pixels are not square.
     Raises:
-        MediaError: missing, empty, a folder, not a video, no picture stream, no index, no frame that decodes, or a
-            length or size that no video has.
+        MediaError: missing, empty, a folder, not a video, no video stream, no index, no decodable frame, or an
+            implausible duration or size.
     """
     path = Path(path)
     with open_container(path) as container:
         video, audio = choose_streams(container, path)
         frame = first_frame(container, video)
         if frame is None:
-            raise MediaError(f"{path}: expected a video, not one frame of it can be decoded ({_codec(video)})")
+            raise MediaError(f"{path}: expected a video, no frame of it can be decoded ({_codec(video)})")
         rate = nominal_rate(video)
         duration = _duration_s(container, video, path, stamp(frame) or Fraction(0), rate)
         _check_duration(path, duration)
         turn = -rotation_ccw_deg(frame) % 360
         width, height = _shown_size(video, frame, turn)
         if max(width, height) > MAX_ASPECT * min(width, height):
-            raise MediaError(f"{path}: expected a picture to look at, its header says {width} x {height} pixels")
+            raise MediaError(f"{path}: expected frames of a plausible size, its header says {width} x {height} pixels")
         return Media(
             path=path,
             video_id=path.stem if video_id is None else video_id,
@@ -74,8 +82,8 @@ def _check_duration(path: Path, duration_s: Fraction) -> None:
     size = path.stat().st_size
     if duration_s > LONG_S and (duration_s > MAX_DURATION_S or size < MIN_BYTES_PER_S * duration_s):
         raise MediaError(
-            f"{path}: expected a length that fits the file, got {float(duration_s):.0f} s in {size} bytes: its time "
-            "stamps are damaged; mend them with `ffmpeg -i IN -c copy OUT`"
+            f"{path}: expected a duration that fits the file, got {float(duration_s):.0f} s in {size} bytes: its time "
+            "stamps are damaged; repair them with `ffmpeg -i IN -c copy OUT`"
         )
 
 
@@ -91,25 +99,16 @@ def _shown_size(video: av.VideoStream, frame: av.VideoFrame, turn_deg: int) -> t
     return (frame.height, width) if turn_deg in (90, 270) else (width, frame.height)
 
 
-LONG_S = 3600
-MIN_BYTES_PER_S = 20
-"""Of a video longer than an hour. A frame that repeats the one before takes about as much, its entry in the index
-included: what has less has a damaged clock, and would take days to fill with copies of one picture."""
-
-MAX_DURATION_S = 30 * 86_400
-MAX_ASPECT = Fraction(50)
-
-
 @dataclass
 class _Ends:
-    """Where the streams end on the file's clock, as far as packets were read."""
+    """End times of the streams on the file's clock, from the packets read so far."""
 
     video_s: Fraction | None = None
     any_s: Fraction | None = None
     video_packets_s: Fraction = Fraction(0)  # summed durations, for streams without time stamps
 
     def add(self, packet: av.Packet, is_video: bool, frame_s: Fraction) -> None:
-        if packet.is_discard:  # cut away by an edit list: decoded, never shown
+        if packet.is_discard:  # hidden by an edit list: decoded, never shown
             return
         length = packet.duration * Fraction(packet.time_base) if packet.duration and packet.time_base else Fraction(0)
         if is_video:
@@ -126,7 +125,7 @@ class _Ends:
 def _duration_s(
     container: av.container.InputContainer, video: av.VideoStream, path: Path, first_s: Fraction, rate: Fraction
 ) -> Fraction:
-    """Length of the picture in seconds; see the top of this file."""
+    """Duration of the video stream; see the top of this file."""
     stream_s = video.duration * Fraction(video.time_base) if video.duration and video.time_base else None
     header_end_s = None
     if container.duration:
@@ -135,11 +134,11 @@ def _duration_s(
 
     ends = _Ends()
     if stated_s:
-        # well before the end: in a transport stream a seek does not land on a key frame, and reordered frames that
-        # are shown last may lie before others in the file
+        # well before the end: in a transport stream a seek does not land on a key frame, and the frame shown last may
+        # come before others in the file
         near_end_s = max(Fraction(0), stated_s - max(Fraction(2), 20 / rate))
         ends = _read_ends(container, video, 1 / rate, seek_s=first_s + near_end_s)
-    if ends.video_s is None:  # no length stated, no way to seek, only sound at the end, or a file that stops before
+    if ends.video_s is None:  # no duration stated, no seeking, only audio at the end, or a truncated file
         with open_container(path) as again:
             ends = _read_ends(again, choose_streams(again, path)[0], 1 / rate, seek_s=None)
     if ends.video_s is None:  # no time stamps at all
@@ -154,13 +153,13 @@ def _duration_s(
 
 
 def _trusted(container: av.container.InputContainer) -> bool:
-    return container.format.name.startswith(_STATES_ITS_LENGTH)
+    return container.format.name.startswith(_STATES_DURATION)
 
 
 def _read_ends(
     container: av.container.InputContainer, video: av.VideoStream, frame_s: Fraction, seek_s: Fraction | None
 ) -> _Ends:
-    """Read packets from about `seek_s` on the file's clock (None: from the start) to the end of the file."""
+    """Read packets from about `seek_s` on the file's clock (None: the start) to the end of the file."""
     ends = _Ends()
     if seek_s is not None and not seek(container, video, seek_s):
         return ends

@@ -1,9 +1,9 @@
-"""Any sound stream -> mono float32 blocks at one rate, sample n at time n / rate on the picture's clock.
+"""Convert any audio stream to mono float32 blocks at one sample rate; sample n is at n / rate on the video's clock.
 
-Sound that begins before the picture is cut, sound that begins later gets zeros in front, holes in its time stamps are
-filled with zeros, and nothing goes past the picture's end. Time stamps jitter (a webm rounds them to milliseconds), so
-a deviation below `TOLERANCE_S` is taken as continuous; it does not add up, because each frame is compared with the
-absolute position. Mono is the mean of all channels: no channel of a 5.1 sound is favoured, nothing can clip.
+Audio before the first frame is cut; a late start and gaps in the time stamps are filled with zeros; audio after the end
+of the video is cut. Time stamps jitter (webm rounds them to milliseconds), so deviations below `TOLERANCE_S` count as
+continuous; they do not accumulate, because each frame is compared with its absolute position. Mono is the mean of all
+channels: no channel of 5.1 audio is favoured, and nothing clips.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ MIN_RATE_HZ, MAX_RATE_HZ = 100, 768_000
 
 @dataclass(frozen=True)
 class Sound:
-    """A block of sound.
+    """A block of audio.
 
     Args:
-        time_s: of its first sample, exact.
+        time_s: time of the first sample, exact.
         samples: (n,) float32, full scale is [-1, 1].
     """
 
@@ -90,31 +90,31 @@ def _make_resampler(from_hz: int, to_hz: int) -> _Resampler:
 
 
 class SoundTrack:
-    """Decoded sound frames in, `Sound` blocks out.
+    """Converts decoded audio frames to `Sound` blocks.
 
     Args:
-        rate_hz: samples per second that come out.
-        origin_s: the first picture's time on the file's clock.
-        limit_s: length of the picture in seconds; no sample lies at or after it.
+        rate_hz: output sample rate.
+        origin_s: time of the first video frame on the file's clock.
+        limit_s: duration of the video in seconds; later samples are dropped.
     """
 
     def __init__(self, rate_hz: int, origin_s: Fraction, limit_s: Fraction) -> None:
         self.clock = Clock(origin_s, limit_s)
-        self.decoded_samples = 0  # before resampling, without filled holes
+        self.decoded_samples = 0  # before resampling, without filled gaps
         self._rate_hz = rate_hz
         self._limit = round(limit_s * rate_hz)
         self._written = 0
         self._source_hz = 0
-        self._base_s = Fraction(0)  # time of the first sample given to this resampler
-        self._given = 0  # samples given to it, pending ones included
+        self._base_s = Fraction(0)  # time of the first sample passed to this resampler
+        self._given = 0  # samples passed to it, including pending ones
         self._pending: list[np.ndarray] = []
         self._pending_count = 0
         self._resampler: _Resampler = _Same()
 
     def push(self, frame: av.AudioFrame) -> Iterator[Sound]:
-        """Take one decoded frame. ValueError when it cannot be sound: no channels, or no rate of this world."""
+        """Take one decoded frame. ValueError if it has no channels or an implausible sample rate."""
         if not (MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ and frame.layout.nb_channels):
-            raise ValueError(f"a sound of {frame.sample_rate} Hz and {frame.layout.nb_channels} channels")
+            raise ValueError(f"invalid audio of {frame.sample_rate} Hz and {frame.layout.nb_channels} channels")
         if frame.sample_rate != self._source_hz:
             yield from self._change_rate(frame.sample_rate)
         samples = _mono(frame)
@@ -129,13 +129,13 @@ class SoundTrack:
         if gap < 0:
             samples = samples[-gap:]
         second = np.zeros(self._source_hz, np.float32)
-        while gap > 0:  # a second at a time, so that an hour's hole needs no more memory than a short one
+        while gap > 0:  # a second at a time, to bound the memory for long gaps
             yield from self._give(second[:gap])
             gap -= len(second)
         yield from self._give(samples)
 
     def finish(self) -> Iterator[Sound]:
-        """What is still inside; call once after the last frame."""
+        """The remaining samples; call once after the last frame."""
         yield from self._resample(last=True)
 
     def _change_rate(self, source_hz: int) -> Iterator[Sound]:
@@ -162,7 +162,7 @@ class SoundTrack:
 
 
 def _mono(frame: av.AudioFrame) -> Float[np.ndarray, " n"]:
-    """Mean of the channels, full scale [-1, 1]; damaged float sound (NaN, absurdly loud) is made harmless."""
+    """Mean of the channels, full scale [-1, 1]; damaged float audio is repaired: NaN and Inf to 0, clipped to ±4."""
     samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
     samples = samples if frame.format.is_planar else samples.reshape(-1, channels).T
@@ -173,6 +173,6 @@ def _mono(frame: av.AudioFrame) -> Float[np.ndarray, " n"]:
         mono = mono / 2.0 ** (8 * samples.itemsize - 1)
     else:
         mono = samples[0] if channels == 1 else samples.mean(axis=0)
-        if not np.isfinite(mono).all():  # looked for after the mean: one pass less over sound that is sound
+        if not np.isfinite(mono).all():  # checked after the mean: one pass less over valid audio
             mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
     return np.clip(mono, -4, 4).astype(np.float32, copy=False)
