@@ -84,7 +84,9 @@ def by_thresholds(demo: Path, out: Path) -> PageSources:
     """The same run by the paper's decoder, whose threshold can be moved in the page."""
     localizer = with_options(load(demo / "2-stages" / "run"), {"localize.decode": "actions"})
     localize_all(localizer, find_inputs(sorted((demo / "features").glob("test_*.safetensors"))), out)
-    return PageSources(out, demo / "ground_truth.json", demo / "videos", title="avloc demo, localize.decode=actions")
+    return PageSources(
+        out, demo / "ground_truth.json", videos=demo / "videos", title="avloc demo, localize.decode=actions"
+    )
 
 
 def compared(demo: Path, names: tuple[str, ...], video: str, out: Path) -> bytes:
@@ -100,7 +102,7 @@ def compared(demo: Path, names: tuple[str, ...], video: str, out: Path) -> bytes
 def figures(demo: Path, out: Path) -> None:
     """The figures that the tour shows."""
     runs = [demo / name / "detections" for name in ("2-stages", "visual-only", "audio-only", "0-stages")]
-    plot = PlotSources(runs[0], demo / "ground_truth.json", tuple(runs[1:]))
+    plot = PlotSources(runs[0], demo / "ground_truth.json", compare=tuple(runs[1:]))
     plot_all(plot, out, ("png",), limit=1)
     chosen = {
         "tour-map.png": out / "map.png",

@@ -39,7 +39,13 @@ FLAGS = [
 def world(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("browser")
     make_world(home)
-    sources = PageSources(home / "ours", home / "truth.json", None, (home / "other",), home / "sound", home / "sight")
+    sources = PageSources(
+        home / "ours",
+        home / "truth.json",
+        compare=(home / "other",),
+        audio=home / "sound",
+        visual=home / "sight",
+    )
     build_page(sources, home / "page")
     return home
 

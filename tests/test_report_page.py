@@ -42,7 +42,11 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(world):
     sources = PageSources(
-        world / "ours", world / "truth.json", None, (world / "other",), world / "sound", world / "sight"
+        world / "ours",
+        world / "truth.json",
+        compare=(world / "other",),
+        audio=world / "sound",
+        visual=world / "sight",
     )
     built = build_page(sources, world / "page")
     assert (built.count, built.proxies, dict(built.problems)) == (3, 0, {})

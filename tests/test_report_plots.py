@@ -120,7 +120,7 @@ def test_vector_files_are_the_same_twice(tmp_path):
 
 def test_plot_all_draws_what_there_is_and_says_what_not(tmp_path):
     make_world(tmp_path, count=2)
-    sources = PlotSources(tmp_path / "ours", tmp_path / "truth.json", (tmp_path / "other",))
+    sources = PlotSources(tmp_path / "ours", tmp_path / "truth.json", compare=(tmp_path / "other",))
     written, notes = plot_all(sources, tmp_path / "figures", ("pdf",), limit=1)
     names = {path.relative_to(tmp_path / "figures").as_posix() for path in written}
     assert {"map.pdf", "class_ap.pdf", "confusion.pdf"} < names

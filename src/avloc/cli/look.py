@@ -73,7 +73,17 @@ def report(
     from avloc.report.sources import PageSources
 
     talk = make_talk(as_json)
-    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
+    sources = PageSources(
+        detections,
+        ground_truth,
+        videos=videos,
+        compare=tuple(compare),
+        run=run,
+        features=features,
+        audio=audio,
+        visual=visual,
+        title=title,
+    )
     built = _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
     talk.summary(_facts(out, built))
     talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
@@ -105,7 +115,17 @@ def view(
     from avloc.report.sources import PageSources
 
     talk = make_talk()
-    sources = PageSources(detections, ground_truth, videos, tuple(compare), audio, visual, run, features, None, title)
+    sources = PageSources(
+        detections,
+        ground_truth,
+        videos=videos,
+        compare=tuple(compare),
+        run=run,
+        features=features,
+        audio=audio,
+        visual=visual,
+        title=title,
+    )
     home = detections if detections.is_dir() else detections.parent
     saved = corrections or home / "corrections.json"
     sources = replace(sources, corrections=saved if saved.is_file() else None)
@@ -183,7 +203,7 @@ def cut_clips(
     from avloc.report.sources import video_files
 
     run = find_run(detections)
-    files = {**run.paths, **video_files(videos, run)}
+    files = video_files(videos, run)
     with talk.progress("clips") as progress:
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]
     for video, reason in list(failed.items())[:20]:
@@ -217,7 +237,7 @@ def plot(
 
     talk = make_talk(as_json)
     wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]
-    sources = PlotSources(detections, ground_truth, tuple(compare), run, features, videos)
+    sources = PlotSources(detections, ground_truth, videos=videos, compare=tuple(compare), run=run, features=features)
     written, notes = plot_all(sources, out, wanted, limit)
     for note in notes:
         talk.say(f"note: {note}")

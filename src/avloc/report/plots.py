@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avloc.errors import AvlocError, InputError, MediaError
+from avloc.errors import AvlocError, InputError
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.figures import (
     attention_figure,
@@ -25,12 +25,12 @@ from avloc.figures import (
     training_figure,
 )
 from avloc.formats.features import FeatureStore
-from avloc.formats.results import RunSource, find_run
+from avloc.formats.results import RunSource
 from avloc.interchange.convert import read_truth
-from avloc.media.previews import COLUMNS, Preview, make_preview
+from avloc.media.previews import COLUMNS, Preview
 from avloc.metrics import detection_scores
 from avloc.pipeline.attention import correlations
-from avloc.report.sources import PlotSources, _run_home, video_files
+from avloc.report.sources import PlotSources, probe_and_preview, video_files
 from avloc.system.text import file_stems
 from avloc.types import VideoAnnotation
 
@@ -57,8 +57,8 @@ def plot_all(
     """
     for name in formats:
         figure_format(name)
-    runs = [find_run(path) for path in (sources.detections, *sources.compare)]
-    named = {run.name if [r.name for r in runs].count(run.name) == 1 else str(run.table): run for run in runs}
+    runs = sources.results()
+    named = {run.name: run for run in runs}
     truth = {a.video_id: a for a in read_truth(sources.truth)[0]} if sources.truth is not None else {}
     shown = _shown(runs[0], truth, limit)
     written: list[Path] = []
@@ -81,7 +81,7 @@ def plot_all(
         write("confusion", lambda: _confusion(runs[0], known))
     else:
         notes.append("map, class_ap, confusion: no ground truth; give --ground-truth")
-    home = _run_home(sources)
+    home = sources.trained_run("record.json")
     if home is not None:
         write("training", lambda: _training(home))
     for video, stem in file_stems(shown).items():
@@ -132,8 +132,7 @@ def _attentions(
     write: Callable[[str, Callable[[], Any]], None],
     notes: list[str],
 ) -> None:
-    near = [home.resolve().parent / "features", home.resolve().parent.parent / "features"] if home is not None else []
-    folder = sources.features or next((f for f in near if f.is_dir()), None)
+    folder = sources.features_of(home) if home is not None else None
     if home is None or folder is None or not (home / "model.safetensors").is_file():
         notes.append("attention: needs a run and its features; give --run and --features")
         return
@@ -144,23 +143,12 @@ def _attentions(
     if localizer.card.config.model.modality != "audio-visual" or not stages:
         notes.append("attention: this model has no stage of cross-attention")
         return
-    files = {**run.paths, **video_files(sources.videos, run)}
+    files = video_files(sources.videos, run)
     for video, stem in file_stems(shown).items():
-        preview = _preview(files.get(video))
+        _, preview = probe_and_preview(files.get(video))
         for stage in range(1, stages + 1):
             name = f"attention/{stem}_stage{stage}"
             write(name, partial(_attention, localizer, store, video, stage, preview))
-
-
-def _preview(path: Path | None) -> Preview:
-    from avloc.media.probe import probe
-
-    if path is None:
-        return Preview()
-    try:
-        return make_preview(probe(path))
-    except MediaError:
-        return Preview()
 
 
 def _attention(localizer: Localizer, store: FeatureStore, video: str, stage: int, preview: Preview) -> Any:

@@ -1,110 +1,133 @@
-"""What a person means by a run: its detections, activations, settings and videos, wherever they lie."""
+"""Where the parts of a result are: detections, the trained run, features, videos, ground truth."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from avloc.errors import InputError
-from avloc.formats.results import RunSource
-from avloc.interchange.convert import read_truth
-from avloc.types import VideoAnnotation
-
-if TYPE_CHECKING:
-    pass
-
-
 import contextlib
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 
-__all__ = ["PageSources", "PlotSources", "video_files"]
+from avloc.errors import InputError, MediaError
+from avloc.formats.results import RunSource, find_run
+from avloc.interchange.convert import read_truth
+from avloc.media.previews import Preview, make_preview
+from avloc.types import Media, VideoAnnotation
 
-
-def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
-    """{video_id: file} in a folder; without one, in a folder `videos` near the detections, if there is any.
-
-    Raises:
-        InputError: the folder is not there or holds no video.
-    """
-    from avloc.media.find import named_media
-
-    if folder is not None:
-        return named_media(folder)
-    home = (run.folder or run.table).resolve()
-    for near in (home.parent / "videos", home.parent.parent / "videos"):
-        if near.is_dir():
-            with contextlib.suppress(InputError):  # nobody asked for this folder; if it is of no use, there is none
-                return named_media(near)
-    return {}
-
-
-@dataclass(frozen=True)
-class PageSources:
-    """What a page is made of.
-
-    Args:
-        detections: a folder that `avloc localize` wrote, a run beside one, or segments.json or .csv.
-        truth: ground truth in any format that is read.
-        videos: folder with the video files, where the run did not note them.
-        compare: further detections, to be seen on the same axis.
-        audio, visual: detections of audio-only and visual-only runs, for the rows that say which modality decided.
-        corrections: what people saved earlier; they go on from there.
-        run, features: a trained audio-visual run and its features; the modalities are then asked one by one.
-    """
-
-    detections: Path
-    truth: Path | None = None
-    videos: Path | None = None
-    compare: tuple[Path, ...] = ()
-    audio: Path | None = None
-    visual: Path | None = None
-    run: Path | None = None
-    features: Path | None = None
-    corrections: Path | None = None
-    title: str = ""
-
-
-def _names(runs: Sequence[RunSource]) -> list[str]:
-    names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else f"{name} {k + 1}" for k, name in enumerate(names)]
-
-
-def _truth(sources: PageSources, run: RunSource) -> tuple[dict[str, VideoAnnotation], tuple[str, ...]]:
-    if sources.truth is None:
-        return {}, ()
-    annotations, notes = read_truth(sources.truth)
-    known = {a.video_id: a for a in annotations}
-    if not set(run.videos()) & set(known):
-        raise InputError(
-            f"{sources.truth}: none of its {len(known)} videos is in {run.table}; do the names agree "
-            f"({next(iter(known), 'none')}, {next(iter(run.videos()), 'none')})?"
-        )
-    return known, notes
+__all__ = ["PageSources", "PlotSources", "probe_and_preview", "video_files"]
 
 
 @dataclass(frozen=True)
 class PlotSources:
-    """What figures are made of.
+    """What figures are made from.
 
     Args:
-        detections: as `avloc report` takes them.
-        truth: ground truth in any format that is read.
-        compare: further detections.
-        run: the trained run (training curves, Λ); one beside the detections if None.
-        features: for Λ; those beside the run if None.
-        videos: folder of the videos, for thumbnails.
+        detections: folder written by `avloc localize`, a run beside one, or a segments.json or .csv file.
+        truth: ground truth in any supported format.
+        videos: folder of the video files, where the run did not record their paths.
+        compare: further detections to compare with.
+        run: trained run; None: the one in or beside the detections.
+        features: features for `run`; None: the folder `features` beside it.
     """
 
     detections: Path
     truth: Path | None = None
+    _: KW_ONLY
+    videos: Path | None = None
     compare: tuple[Path, ...] = ()
     run: Path | None = None
     features: Path | None = None
-    videos: Path | None = None
+
+    def results(self) -> list[RunSource]:
+        """The detections, then those to compare with. Runs of the same name are numbered.
+
+        Raises:
+            InputError: there are no detections. FormatError: they cannot be read.
+        """
+        runs = [find_run(path) for path in (self.detections, *self.compare)]
+        names = [run.name for run in runs]
+        return [
+            run if names.count(run.name) == 1 else replace(run, name=f"{run.name} {number}")
+            for number, run in enumerate(runs, start=1)
+        ]
+
+    def trained_run(self, file: str) -> Path | None:
+        """The first of `run`, the detections and the folder `run` in or beside them that contains this file."""
+        beside = (self.detections, self.detections / "run", self.detections.resolve().parent / "run")
+        places = beside if self.run is None else (self.run, *beside)
+        return next((place for place in places if (place / file).is_file()), None)
+
+    def features_of(self, run: Path) -> Path | None:
+        """`features`, or the folder of that name beside the run or one level up."""
+        return self.features or next(_near(run, "features"), None)
 
 
-def _run_home(sources: PlotSources) -> Path | None:
-    places = [sources.run] if sources.run is not None else []
-    places += [sources.detections, sources.detections / "run", sources.detections.resolve().parent / "run"]
-    return next((p for p in places if (p / "record.json").is_file()), None)
+@dataclass(frozen=True)
+class PageSources(PlotSources):
+    """What a page is made from: as for figures, and more.
+
+    Args:
+        audio, visual: detections of audio-only and visual-only runs, for the rows of single modalities; None: `run`
+            is evaluated on one modality at a time.
+        corrections: ground truth saved from the page earlier, to continue from.
+        title: headline of the page.
+    """
+
+    audio: Path | None = None
+    visual: Path | None = None
+    corrections: Path | None = None
+    title: str = ""
+
+    def annotations(self, run: RunSource) -> tuple[dict[str, VideoAnnotation], tuple[str, ...]]:
+        """{video_id: ground truth} and notes on how it was read.
+
+        Raises:
+            InputError: it has no video in common with the run.
+        """
+        if self.truth is None:
+            return {}, ()
+        annotations, notes = read_truth(self.truth)
+        known = {a.video_id: a for a in annotations}
+        if not set(run.videos()) & set(known):
+            raise InputError(
+                f"{self.truth}: none of its {len(known)} videos is in {run.table}; do the names agree "
+                f"({next(iter(known), 'none')}, {next(iter(run.videos()), 'none')})?"
+            )
+        return known, notes
+
+
+def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
+    """{video_id: file}: the paths that the run recorded, updated with the files of a folder.
+
+    Args:
+        folder: None: a folder `videos` near the detections, if there is one.
+
+    Raises:
+        InputError: the given folder does not exist or contains no video.
+    """
+    from avloc.media.find import named_media
+
+    if folder is not None:
+        return {**run.paths, **named_media(folder)}
+    for near in _near(run.folder or run.table, "videos"):
+        with contextlib.suppress(InputError):  # a default location may be unusable
+            return {**run.paths, **named_media(near)}
+    return dict(run.paths)
+
+
+def probe_and_preview(path: Path | None) -> tuple[Media | None, Preview]:
+    """A video file's properties, thumbnails and waveform; where it cannot be read, None and the problem."""
+    from avloc.media.probe import probe
+
+    if path is None:
+        return None, Preview(problem="no video file is known; give --videos FOLDER")
+    try:
+        media = probe(path)
+    except MediaError as error:
+        return None, Preview(problem=str(error))
+    return media, make_preview(media)
+
+
+def _near(place: Path, name: str) -> Iterator[Path]:
+    """Folders of this name beside `place` and one level up."""
+    home = place.resolve()
+    return (near for near in (home.parent / name, home.parent.parent / name) if near.is_dir())

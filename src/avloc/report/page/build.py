@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,16 +16,16 @@ from urllib.parse import quote
 
 import numpy as np
 
-from avloc.errors import AvlocError, InputError, MediaError, first_few
-from avloc.formats.results import RunSource, find_run
+from avloc.errors import AvlocError, InputError, first_few
+from avloc.formats.results import RunSource
 from avloc.interchange.convert import read_truth
 from avloc.media.find import known_suffix
-from avloc.media.previews import COLUMNS, Preview, make_preview, make_proxy, plays_in_browsers
+from avloc.media.previews import COLUMNS, Preview, make_proxy, plays_in_browsers
 from avloc.metrics import detection_scores, t_iou
 from avloc.report.page.modalities import Modalities
 from avloc.report.page.views import ListEntry, PageInfo, RunView, Sprite, VideoView
 from avloc.report.page.write import data_name, known_options, write_assets, write_index, write_video
-from avloc.report.sources import PageSources, _names, _truth, video_files
+from avloc.report.sources import PageSources, probe_and_preview, video_files
 from avloc.system.atomic import atomic_path
 from avloc.system.isolate import isolated, map_isolated
 from avloc.system.locks import folder_lock
@@ -81,18 +81,17 @@ def build_page(
         InputError, FormatError: detections or ground truth are missing or not what they should be, or another process
             is at work in that folder. StorageError: the disk is full, read-only or gone.
     """
-    runs = [find_run(path) for path in (sources.detections, *sources.compare)]
-    runs = [replace(run, name=name) for run, name in zip(runs, _names(runs), strict=True)]
-    truth, notes = _truth(sources, runs[0])
+    runs = sources.results()
+    truth, notes = sources.annotations(runs[0])
     saved = {a.video_id: a for a in read_truth(sources.corrections)[0]} if sources.corrections is not None else {}
-    solo = Modalities(sources.detections, sources.audio, sources.visual, sources.run, sources.features)
+    solo = Modalities(sources)
     ids = runs[0].videos()
     if not ids:
         raise InputError(f"{runs[0].table}: there is no video in it, so there is nothing to show")
     with folder_lock(out, "the page"):
         write_assets(out)
         shelf = _Shelf(out, proxy, media)
-        files = {**runs[0].paths, **video_files(sources.videos, runs[0])}
+        files = video_files(sources.videos, runs[0])
         entries = []
         classes: dict[str, None] = {}
         shown = _previews([(v, files.get(v)) for v in ids], workers)
@@ -124,17 +123,7 @@ def _run_view(run: RunSource, video_id: str) -> RunView:
 
 
 def _look(video: tuple[str, Path | None]) -> tuple[Media | None, Preview]:
-    """A file, probed and previewed."""
-    _, path = video
-    if path is None:
-        return None, Preview(problem="no video file is known; give --videos FOLDER")
-    from avloc.media.probe import probe
-
-    try:
-        media = probe(path)
-    except MediaError as error:
-        return None, Preview(problem=str(error))
-    return media, make_preview(media)
+    return probe_and_preview(video[1])
 
 
 def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterator[tuple[str, Media | None, Preview]]:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avloc.errors import AvlocError
 from avloc.formats.features import FeatureStore
 from avloc.formats.results import find_run
 from avloc.report.page.views import RunView
-
-if TYPE_CHECKING:
-    pass
+from avloc.report.sources import PageSources
 
 __all__ = ["Modalities"]
 
@@ -20,17 +16,14 @@ __all__ = ["Modalities"]
 class Modalities:
     """Adds what one modality alone says: from uni-modal runs, or by hiding the other from an audio-visual one."""
 
-    def __init__(
-        self, detections: Path, audio: Path | None, visual: Path | None, run: Path | None, features: Path | None
-    ) -> None:
-        self.runs = {name: find_run(path) for name, path in (("audio", audio), ("visual", visual)) if path is not None}
+    def __init__(self, sources: PageSources) -> None:
+        given = {"audio": sources.audio, "visual": sources.visual}
+        self.runs = {name: find_run(path) for name, path in given.items() if path is not None}
         self.features: FeatureStore | None = None
-        places = (detections, detections / "run", detections.resolve().parent / "run")
-        run = run or next((p for p in places if (p / "model.safetensors").is_file()), None)
+        run = sources.run or sources.trained_run("model.safetensors")
         if self.runs or run is None:
             return
-        near = (run.resolve().parent / "features", run.resolve().parent.parent / "features")
-        folder = features or next((f for f in near if f.is_dir()), None)
+        folder = sources.features_of(run)
         if folder is not None:
             from avloc.pipeline.localizer import load
 
