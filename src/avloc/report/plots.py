@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +35,8 @@ from avloc.system.text import file_stems
 from avloc.types import VideoAnnotation
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from avloc.pipeline.localizer import Localizer
 
 __all__ = ["plot_all"]
@@ -58,36 +60,34 @@ def plot_all(
     for name in formats:
         figure_format(name)
     runs = sources.results()
-    named = {run.name: run for run in runs}
     truth = {a.video_id: a for a in read_truth(sources.truth)[0]} if sources.truth is not None else {}
     shown = _shown(runs[0], truth, limit)
-    written: list[Path] = []
-    notes: list[str] = []
-
-    def write(name: str, draw: Callable[[], Any]) -> None:
-        try:
-            figure = draw()
-        except AvlocError as error:
-            notes.append(f"{name}: {error}")
-            return
-        written.extend(save_figure(figure, out / f"{name}.{suffix}") for suffix in formats)
-
-    if truth:
-        known = [truth[v] for v in runs[0].videos() if v in truth]
-        scores = {n: detection_scores({a.video_id: r.detections.get(a.video_id, ()) for a in known}, known)
-                  for n, r in named.items()}  # fmt: skip
-        write("map", lambda: mean_ap_figure(scores))
-        write("class_ap", lambda: class_ap_figure(scores))
-        write("confusion", lambda: _confusion(runs[0], known))
-    else:
-        notes.append("map, class_ap, confusion: no ground truth; give --ground-truth")
     home = sources.trained_run("record.json")
+    figures = _Figures(out, formats)
+    _plot_scores(figures, runs, truth)
     if home is not None:
-        write("training", lambda: _training(home))
+        figures.draw("training", lambda: _training(home))
     for video, stem in file_stems(shown).items():
-        write(f"timelines/{stem}", partial(_timeline, named, truth, video))
-    _attentions(sources, home, runs[0], shown, write, notes)
-    return written, notes
+        figures.draw(f"timelines/{stem}", partial(_timeline, runs, truth, video))
+    _plot_attention(figures, sources, home, runs[0], shown)
+    return figures.written, figures.notes
+
+
+class _Figures:
+    """Writes figures to a folder, with a note for each that cannot be drawn."""
+
+    def __init__(self, out: Path, formats: Sequence[str]) -> None:
+        self.out, self.formats = out, formats
+        self.written: list[Path] = []
+        self.notes: list[str] = []
+
+    def draw(self, name: str, make: Callable[[], Figure]) -> None:
+        try:
+            figure = make()
+        except AvlocError as error:
+            self.notes.append(f"{name}: {error}")
+            return
+        self.written.extend(save_figure(figure, self.out / f"{name}.{suffix}") for suffix in self.formats)
 
 
 def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> list[str]:
@@ -97,7 +97,22 @@ def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> 
     return sorted(run.videos(), key=lambda video: tuple(-n for n in weight(video)))[:limit]
 
 
-def _confusion(run: RunSource, known: Sequence[VideoAnnotation]) -> Any:
+def _plot_scores(figures: _Figures, runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation]) -> None:
+    """mAP, AP per class and confusion, over the first run's videos that have ground truth."""
+    if not truth:
+        figures.notes.append("map, class_ap, confusion: no ground truth; give --ground-truth")
+        return
+    known = [truth[video] for video in runs[0].videos() if video in truth]
+    scores = {
+        run.name: detection_scores({a.video_id: run.detections.get(a.video_id, ()) for a in known}, known)
+        for run in runs
+    }
+    figures.draw("map", lambda: mean_ap_figure(scores))
+    figures.draw("class_ap", lambda: class_ap_figure(scores))
+    figures.draw("confusion", lambda: _confusion(runs[0], known))
+
+
+def _confusion(run: RunSource, known: Sequence[VideoAnnotation]) -> Figure:
     found = [a for v in known if (a := run.activations(v.video_id)) is not None]
     result = evaluate_snippets(found, known)
     if result is None:
@@ -105,18 +120,18 @@ def _confusion(run: RunSource, known: Sequence[VideoAnnotation]) -> Any:
     return confusion_figure(result.snippets.confusion, result.snippets.classes)
 
 
-def _training(home: Path) -> Any:
+def _training(home: Path) -> Figure:
     from avloc.train.record import read_record
 
     return training_figure(read_record(home).history)
 
 
-def _timeline(named: Mapping[str, RunSource], truth: Mapping[str, VideoAnnotation], video: str) -> Any:
-    activations = {name: a for name, run in named.items() if (a := run.activations(video)) is not None}
+def _timeline(runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation], video: str) -> Figure:
+    activations = {run.name: a for run in runs if (a := run.activations(video)) is not None}
     if not activations:
         raise InputError("no activations were kept beside the detections")
-    found = {name: named[name].detections.get(video, ()) for name in activations}
-    lowest = {name: named[name].likely_from for name in activations}
+    found = {run.name: run.detections.get(video, ()) for run in runs}
+    lowest = {run.name: run.likely_from for run in runs}
     instances = truth[video].instances if video in truth else None
     if len(activations) == 1:
         (name,) = activations
@@ -124,34 +139,29 @@ def _timeline(named: Mapping[str, RunSource], truth: Mapping[str, VideoAnnotatio
     return timeline(activations, found, instances, lowest=lowest)
 
 
-def _attentions(
-    sources: PlotSources,
-    home: Path | None,
-    run: RunSource,
-    shown: Sequence[str],
-    write: Callable[[str, Callable[[], Any]], None],
-    notes: list[str],
+def _plot_attention(
+    figures: _Figures, sources: PlotSources, home: Path | None, run: RunSource, shown: Sequence[str]
 ) -> None:
+    """Λ of every stage, for the shown videos."""
     folder = sources.features_of(home) if home is not None else None
     if home is None or folder is None or not (home / "model.safetensors").is_file():
-        notes.append("attention: needs a run and its features; give --run and --features")
+        figures.notes.append("attention: needs a run and its features; give --run and --features")
         return
     from avloc.pipeline.localizer import load
 
     localizer, store = load(home), FeatureStore(folder)
     stages = localizer.card.config.model.num_stages
     if localizer.card.config.model.modality != "audio-visual" or not stages:
-        notes.append("attention: this model has no stage of cross-attention")
+        figures.notes.append("attention: this model has no stage of cross-attention")
         return
     files = video_files(sources.videos, run)
     for video, stem in file_stems(shown).items():
         _, preview = probe_and_preview(files.get(video))
         for stage in range(1, stages + 1):
-            name = f"attention/{stem}_stage{stage}"
-            write(name, partial(_attention, localizer, store, video, stage, preview))
+            figures.draw(f"attention/{stem}_stage{stage}", partial(_attention, localizer, store, video, stage, preview))
 
 
-def _attention(localizer: Localizer, store: FeatureStore, video: str, stage: int, preview: Preview) -> Any:
+def _attention(localizer: Localizer, store: FeatureStore, video: str, stage: int, preview: Preview) -> Figure:
     features = store.load(video)
     matrix = correlations(localizer, features)[stage - 1]
     title = f"{features.video_id}, stage {stage}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,45 +81,57 @@ def build_page(
         InputError, FormatError: detections or ground truth are missing or not what they should be, or another process
             is at work in that folder. StorageError: the disk is full, read-only or gone.
     """
-    runs = sources.results()
-    truth, notes = sources.annotations(runs[0])
-    saved = {a.video_id: a for a in read_truth(sources.corrections)[0]} if sources.corrections is not None else {}
-    solo = Modalities(sources)
-    ids = runs[0].videos()
-    if not ids:
-        raise InputError(f"{runs[0].table}: there is no video in it, so there is nothing to show")
+    inputs = _Inputs(sources)
     with folder_lock(out, "the page"):
         write_assets(out)
         shelf = _Shelf(out, proxy, media)
-        files = video_files(sources.videos, runs[0])
-        entries = []
-        classes: dict[str, None] = {}
-        shown = _previews([(v, files.get(v)) for v in ids], workers)
-        for number, (video_id, item, preview) in enumerate(shown):
+        files = video_files(sources.videos, inputs.runs[0])
+        entries: list[ListEntry] = []
+        classes: set[str] = set()
+        previews = _previews([(video_id, files.get(video_id)) for video_id in inputs.ids], workers)
+        for number, (video_id, item, preview) in enumerate(previews):
             name = data_name(number)
-            views = [solo.add(_run_view(run, video_id)) for run in runs[:1]]
-            views += [_run_view(run, video_id) for run in runs[1:]]
-            video = _video(video_id, item, preview, tuple(views), truth.get(video_id), saved.get(video_id), shelf, name)
+            video = _video(inputs, video_id, item, preview, shelf, name)
             write_video(out, name, video)
-            entries.append(_entry(name, video, runs[0].likely_from))
-            classes.update(dict.fromkeys(_labels(video)))
+            entries.append(_entry(name, video, inputs.runs[0].likely_from))
+            classes.update(_labels(video))
             if progress is not None:
-                progress(number + 1, len(ids), video_id)
-        info = PageInfo(
-            title=sources.title or f"avloc: {runs[0].name}",
-            runs=tuple(run.name for run in runs),
-            classes=tuple(sorted(classes)),
-            likely_from=runs[0].likely_from,
-            mean_ap=_mean_ap(runs, truth, ids),
-            options=tuple(known_options(run.options) for run in runs),
-            notes=notes,
-        )
-        write_index(out, info, entries)
+                progress(number + 1, len(inputs.ids), video_id)
+        write_index(out, inputs.info(sources.title, classes), entries)
         return BuiltPage(out, len(entries), shelf.proxies, shelf.served, shelf.problems)
 
 
-def _run_view(run: RunSource, video_id: str) -> RunView:
-    return RunView(run.name, tuple(run.detections.get(video_id, ())), run.activations(video_id))
+class _Inputs:
+    """Everything that is read before the first video."""
+
+    def __init__(self, sources: PageSources) -> None:
+        self.runs = sources.results()
+        self.truth, self.notes = sources.annotations(self.runs[0])
+        saved = read_truth(sources.corrections)[0] if sources.corrections is not None else ()
+        self.corrections = {a.video_id: a for a in saved}
+        self.modalities = Modalities(sources)
+        self.ids = self.runs[0].videos()
+        if not self.ids:
+            raise InputError(f"{self.runs[0].table}: there is no video in it, so there is nothing to show")
+
+    def run_views(self, video_id: str) -> tuple[RunView, ...]:
+        """What each run predicts for a video; the first run also from single modalities."""
+        first, *others = (
+            RunView(run.name, tuple(run.detections.get(video_id, ())), run.activations(video_id)) for run in self.runs
+        )
+        return (self.modalities.add(first), *others)
+
+    def info(self, title: str, classes: Iterable[str]) -> PageInfo:
+        """The facts of the whole page."""
+        return PageInfo(
+            title=title or f"avloc: {self.runs[0].name}",
+            runs=tuple(run.name for run in self.runs),
+            classes=tuple(sorted(classes)),
+            likely_from=self.runs[0].likely_from,
+            mean_ap=_mean_ap(self.runs, self.truth, self.ids),
+            options=tuple(known_options(run.options) for run in self.runs),
+            notes=self.notes,
+        )
 
 
 def _look(video: tuple[str, Path | None]) -> tuple[Media | None, Preview]:
@@ -171,15 +183,10 @@ class _Shelf:
 
 
 def _video(
-    video_id: str,
-    media: Media | None,
-    preview: Preview,
-    runs: tuple[RunView, ...],
-    truth: VideoAnnotation | None,
-    saved: VideoAnnotation | None,
-    shelf: _Shelf,
-    name: str,
+    inputs: _Inputs, video_id: str, media: Media | None, preview: Preview, shelf: _Shelf, name: str
 ) -> VideoView:
+    runs, truth = inputs.run_views(video_id), inputs.truth.get(video_id)
+    saved = inputs.corrections.get(video_id)
     if preview.problem:
         shelf.problems[video_id] = preview.problem
     url, note = shelf.place(media, name) if media is not None else ("", preview.problem)
