@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,37 +49,70 @@ def timeline(
     Raises:
         InputError: matplotlib is not installed, or `path` cannot be written.
     """
-    models = dict(activations) if isinstance(activations, Mapping) else {"": activations}
-    given = dict(detections) if isinstance(detections, Mapping) else {"": detections}
-    least = dict(lowest) if isinstance(lowest, Mapping) else dict.fromkeys(models, lowest)
-    found = {name: [d for d in given.get(name, ()) if d.score >= least.get(name, 0.0)] for name in models}
-    first = next(iter(models.values()))
-    strips = {name: _strip_classes(a, found[name], truth or ()) for name, a in models.items()}
-    found_lanes = {name: _lanes(found[name]) for name in models}
+    models = _models(activations, detections, truth or (), lowest)
     true_lanes = _lanes(truth or ())
     heights = [_height(true_lanes)] if truth is not None else []
-    for name in models:
-        heights += [_height(found_lanes[name]), 0.45 * max(1, len(strips[name])), 0.9]
+    heights += [height for model in models for height in model.heights()]
     figure = make_figure(11, 1.1 + 0.62 * sum(heights))
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
-    rows, scores = iter(axes), []
+    rows = iter(axes)
     if truth is not None:
         _draw_segments(next(rows), "ground truth", true_lanes, lambda _: _TRUTH)
-    for name, a in models.items():
-        colour = {c: _FOUND[k % len(_FOUND)] for k, c in enumerate(sorted(a.classes))}
-        prefix = f"{name}\n" if name else ""
-        left_out = len(found[name]) < len(given.get(name, ()))
-        heading = f"{prefix}detections" + (f"\nfrom {least[name]:.2f}" if left_out else "")
-        scores += _draw_segments(next(rows), heading, found_lanes[name], lambda d, colour=colour: colour[d.label])
-        _draw_strips(next(rows), a, strips[name])
-        _draw_reliability(next(rows), a)
+    scores = [written for model in models for written in _draw_model(model, rows)]
     axes[-1].set_xlabel("seconds")
-    axes[-1].set_xlim(0, first.duration_s)
-    figure.suptitle(literal(title or first.video_id), fontsize=11, x=0.01, ha="left", color=_INK)
+    axes[-1].set_xlim(0, models[0].activations.duration_s)
+    figure.suptitle(literal(title or models[0].activations.video_id), fontsize=11, x=0.01, ha="left", color=_INK)
     _drop_what_does_not_fit(figure, scores)
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The rows of one model.
+
+    Args:
+        heading: label of the row of detections.
+        lanes: its detections, from the lowest score drawn.
+        strips: classes whose activations are drawn.
+    """
+
+    activations: ActivationSequence
+    heading: str
+    lanes: list[list[Any]]
+    strips: list[str]
+
+    def heights(self) -> tuple[float, float, float]:
+        """Of the rows of detections, activations and reliability."""
+        return _height(self.lanes), 0.45 * max(1, len(self.strips)), 0.9
+
+
+def _models(
+    activations: ActivationSequence | Mapping[str, ActivationSequence],
+    detections: Sequence[Detection] | Mapping[str, Sequence[Detection]],
+    truth: Sequence[Instance],
+    lowest: float | Mapping[str, float],
+) -> list[_Model]:
+    named = activations if isinstance(activations, Mapping) else {"": activations}
+    given = detections if isinstance(detections, Mapping) else {"": detections}
+    models = []
+    for name, a in named.items():
+        least = lowest.get(name, 0.0) if isinstance(lowest, Mapping) else lowest
+        found = [d for d in given.get(name, ()) if d.score >= least]
+        left_out = len(found) < len(given.get(name, ()))
+        heading = (f"{name}\n" if name else "") + "detections" + (f"\nfrom {least:.2f}" if left_out else "")
+        models.append(_Model(a, heading, _lanes(found), _strip_classes(a, found, truth)))
+    return models
+
+
+def _draw_model(model: _Model, rows: Iterator[Axes]) -> list[tuple[Text, Detection]]:
+    """The next three rows: detections, class activations, reliability. Returns the scores written."""
+    colours = {c: _FOUND[k % len(_FOUND)] for k, c in enumerate(sorted(model.activations.classes))}
+    scores = _draw_segments(next(rows), model.heading, model.lanes, lambda d: colours[d.label])
+    _draw_strips(next(rows), model.activations, model.strips)
+    _draw_reliability(next(rows), model.activations)
+    return scores
 
 
 def _strip_classes(
