@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -19,6 +20,7 @@ import pytest
 from avloc.config import LocalizeConfig
 from avloc.formats.annotations import read_annotations
 from avloc.formats.detections import read_detections, write_segments_json
+from avloc.localize import localize
 from avloc.report.page.build import build_page
 from avloc.report.serve import PageServer
 from avloc.report.sources import PageSources
@@ -214,20 +216,37 @@ def test_search_filter_and_sort(visit):
         assert visit.page.locator("#videos li").count() == 3
 
 
-def test_the_page_finds_what_localize_finds(visit):
-    """At the run's own threshold the page's decoder gives the detections that Python gave."""
-    visit.open("dog")
-    given = visit.state("s.found[0].map(d => [d.label, d.start, d.end, d.score])")
-    found = "avlocPage.decode.detect(s.data.runs[0], s.index.options[0], 0.5, s.data.duration_s)"
-    again = visit.state(f"{found}.map(d => [d.label, d.start, d.end, d.score])")
-    assert [row[0] for row in again] == [row[0] for row in given]
-    for a, b in zip(again, given, strict=True):
-        assert a[1:3] == pytest.approx(b[1:3], abs=1e-3)
-        assert a[3] == pytest.approx(b[3], abs=0.005)
+@pytest.fixture(scope="module")
+def noisy(browser, tmp_path_factory):
+    """A page of random activations that bytes hold exactly, and these activations."""
+    home = tmp_path_factory.mktemp("noisy")
+    a = activations("v", count=60)
+    probs = np.random.default_rng(0).integers(0, 256, a.probs.shape) / 255
+    a = replace(a, probs=probs, video_scores=np.sort(probs[:, 1:], axis=0)[-7:].mean(axis=0))
+    write_run(home / "det", {"v": a}, {})
+    build_page(PageSources(home / "det"), home / "page")
+    seen = Visit(browser, (home / "page" / "index.html").as_uri())
+    yield seen, a
+    seen.close()
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1937, 0.5317, 0.9173])
+@pytest.mark.parametrize("options", [{}, {"min_snippets": 4}, {"score_weight": 0.25}, {"class_gate": "none"}], ids=str)
+def test_the_page_decodes_as_python_does(noisy, factor, options):
+    seen, a = noisy
+    expected = localize(a, LocalizeConfig(decode="actions", threshold_factor=factor, **options))
+    call = f"avlocPage.decode(s.data.runs[0], {{...s.index.options[0], ...{json.dumps(options)}}}, {factor}, 12)"
+    found = seen.state(f"{call}.map(d => [d.label, d.start, d.end, d.score])")
+    assert len(found) == len(expected)
+    assert expected or factor < 0.5
+    for (label, *numbers), d in zip(found, expected, strict=True):
+        assert label == d.label
+        assert numbers == pytest.approx([d.start_s, d.end_s, d.score], abs=1e-6)
 
 
 def test_the_slider_detects_again(visit):
     visit.open("dog")
+    assert any("decode.js" in url for url in visit.requests)
     before = visit.state("s.found[0].filter(d => d.label === 'bark').map(d => d.end - d.start)")
     visit.slide("factor", 0.9)
     after = visit.state("s.found[0].filter(d => d.label === 'bark').map(d => d.end - d.start)")
@@ -254,6 +273,8 @@ def guesses(tmp_path_factory) -> Path:
 
 def test_it_opens_at_the_score_that_counts_as_found(browser, guesses):
     seen = Visit(browser, guesses.as_uri())
+    assert seen.page.locator("#factor-box").is_hidden()  # another decoder has no such threshold
+    assert not any("decode.js" in url for url in seen.requests)
     assert seen.page.locator("#lowest-value").inner_text() == "0.30"
     assert seen.page.locator("#reset").is_disabled()
     assert seen.page.locator("#found-title").inner_text() == "2 detections, 1 weaker"

@@ -32,16 +32,17 @@ __all__ = ["ASSETS", "MAX_COLUMNS", "data_name", "script_json", "write_assets", 
 ASSETS = (
     "page.css",
     "core.js",
-    "decode.js",
+    "predictions.js",
     "list.js",
     "draw.js",
     "timeline.js",
     "player.js",
     "edit.js",
     "main.js",
+    "decode.js",
     "LICENSE.txt",
 )
-"""Files of the page in the order in which they load; all are ours (Apache-2.0), nothing comes from elsewhere."""
+"""Files of the page in load order (decode.js only where needed); all are ours (Apache-2.0), none is third-party."""
 
 MAX_COLUMNS = 7200
 """Longest strip: two hours of one-second snippets. Beyond it, neighbours are drawn as the largest of them."""

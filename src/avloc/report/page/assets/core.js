@@ -3,38 +3,34 @@
 // Texts (names of files, labels) are untrusted: they reach the page by textContent and fillText only.
 
 const avlocPage = (() => {
-  const waiting = new Map(); // name -> resolve
+  const received = new Map(); // name -> value
   const kept = new Map(); // name -> value; the last few videos only
   const KEEP = 6;
 
-  function receive(name, value) {
-    const resolve = waiting.get(name);
-    waiting.delete(name);
-    if (resolve) resolve(value);
+  const receive = (name, value) => received.set(name, value);
+
+  // Code and data load by <script> tag: the only way that works from file:// as well as from a server.
+  function script(url) {
+    return new Promise((resolve, reject) => {
+      const tag = document.createElement("script");
+      tag.src = url;
+      tag.onload = () => resolve(tag.remove());
+      tag.onerror = () => {
+        tag.remove();
+        reject(new Error(`${url} is missing; copy the whole folder of the page`));
+      };
+      document.head.append(tag);
+    });
   }
 
-  // Data by <script> tag: the only way that works from file:// as well as from a server.
-  function load(name) {
-    if (kept.has(name)) return Promise.resolve(kept.get(name));
-    return new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      waiting.set(name, resolve);
-      script.src = `data/${name}.js`;
-      script.onload = () => {
-        script.remove();
-        if (waiting.delete(name)) reject(new Error(`data/${name}.js holds something else`));
-      };
-      script.onerror = () => {
-        script.remove();
-        waiting.delete(name);
-        reject(new Error(`data/${name}.js is missing; copy the whole folder of the page`));
-      };
-      document.head.append(script);
-    }).then((value) => {
-      kept.set(name, value);
-      if (kept.size > KEEP) kept.delete(kept.keys().next().value);
-      return value;
-    });
+  async function load(name) {
+    if (kept.has(name)) return kept.get(name);
+    await script(`data/${name}.js`);
+    if (!received.has(name)) throw new Error(`data/${name}.js holds something else`);
+    kept.set(name, received.get(name));
+    received.delete(name);
+    if (kept.size > KEEP) kept.delete(kept.keys().next().value);
+    return kept.get(name);
   }
 
   function bytes(text) {
@@ -106,5 +102,5 @@ const avlocPage = (() => {
     editing: false,
   };
 
-  return { receive, load, bytes, $, element, text, clock, download, hue, on, emit, state };
+  return { receive, script, load, bytes, $, element, text, clock, download, hue, on, emit, state };
 })();

@@ -2,7 +2,7 @@
 // Puts the parts together: loads the list, opens videos, moves the thresholds, listens to the keyboard.
 
 (() => {
-  const { $, element, state, on, emit, load, decode, list, timeline, player, edit, download } = avlocPage;
+  const { $, element, state, on, emit, script, load, predictions, list, timeline, player, edit, download } = avlocPage;
 
   const KEYS = [
     ["Space", "play or pause", () => player.toggle()],
@@ -33,6 +33,7 @@
     $("notes").replaceChildren(...state.index.notes.map((note) => element("p", { dir: "auto", textContent: note })));
     $("compare-box").hidden = state.index.runs.length < 2;
     state.lowest = state.index.likely_from;
+    if (state.index.options.some(thresholded)) await script("assets/decode.js");
     for (const part of [list, timeline, player, edit]) part.setUp();
     controls();
     keyboard();
@@ -59,7 +60,7 @@
     $("empty").textContent = "Loading";
     const data = await load(file);
     if (state.file !== file) return; // another one was chosen meanwhile
-    if (!data.unpacked) decode.unpack(data);
+    if (!data.unpacked) predictions.unpack(data);
     data.unpacked = true;
     state.data = data;
     state.view = [0, data.duration_s];
@@ -78,10 +79,14 @@
     $("drawer").setAttribute("aria-expanded", "false");
   }
 
+  // Whether the page can decode a run again: only the paper's decoder, without smoothing.
+  const thresholded = (options) => options.decode === "actions" && !(options.smooth_snippets > 1);
+  const adjustable = (run, options) => Boolean(run.grid) && thresholded(options);
+
   // The sliders: where they stand at first, and whether they can move anything.
   function thresholds() {
     const options = state.index.options[0] || {};
-    const free = decode.adjustable(state.data.runs[0], options);
+    const free = adjustable(state.data.runs[0], options);
     $("factor-box").hidden = !free;
     if (state.factor === null) $("factor").value = String(1 - (options.threshold_factor ?? 0.5));
     const scores = state.data.runs.flatMap((run) => run.found.map((one) => one[3]));
@@ -94,12 +99,12 @@
     const { data } = state;
     const all = data.runs.map((run, i) => {
       const options = state.index.options[i] || {};
-      const again = state.factor !== null && decode.adjustable(run, options);
-      return again ? decode.detect(run, options, 1 - state.factor, data.duration_s) : decode.asDetected(run);
+      const again = state.factor !== null && adjustable(run, options);
+      return again ? avlocPage.decode(run, options, 1 - state.factor, data.duration_s) : predictions.asDetected(run);
     });
-    state.found = all.map((found) => decode.match(found.filter((one) => one.score >= state.lowest), data.truth));
+    state.found = all.map((found) => predictions.match(found.filter((one) => one.score >= state.lowest), data.truth));
     state.weaker = all[0].length - state.found[0].length;
-    $("errors").textContent = data.truth ? `${decode.errors(state.found[0], data.truth)} errors at t-IoU 0.5 ·` : "";
+    $("errors").textContent = data.truth ? `${predictions.errors(state.found[0], data.truth)} errors at t-IoU 0.5 ·` : "";
     if (state.selected && state.selected.kind === "found") state.selected = null;
     $("factor-value").textContent = Number($("factor").value).toFixed(2);
     $("lowest-value").textContent = state.lowest.toFixed(2);

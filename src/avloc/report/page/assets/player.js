@@ -2,7 +2,7 @@
 // The video, its clock, and the list of detections. Without a file the clock still runs by clicks and keys.
 
 avlocPage.player = (() => {
-  const { $, element, state, on, emit, clock, decode, timeline } = avlocPage;
+  const { $, element, state, on, emit, clock, predictions, timeline } = avlocPage;
   const video = () => $("video");
   let still = 0; // the time, when there is no video
   let playing = false;
@@ -136,7 +136,7 @@ avlocPage.player = (() => {
 
   // "by sound: sound 0.81, picture 0.12, both 0.77"
   function carried(run, one) {
-    const mean = decode.modalities(run, one);
+    const mean = predictions.modalities(run, one);
     if (!mean) return "";
     const words = [];
     if (mean.audio !== undefined) words.push(`sound ${mean.audio.toFixed(2)}`);
