@@ -139,7 +139,7 @@ def test_it_opens_from_disk_without_network(visit, world):
     kinds = [row["kind"] for row in visit.page.evaluate("avlocPage.timeline.layout()")]
     assert {"ruler", "thumbs", "waveform", "truth", "heading", "found", "strip"} <= set(kinds)
     names = [row["name"] for row in visit.page.evaluate("avlocPage.timeline.layout()")]
-    assert {"reliability μ", "sound only", "picture only", "both", "ours", "other"} <= set(names)
+    assert {"reliability μ", "audio only", "video only", "both", "ours", "other"} <= set(names)
     visit.shoot("page")
 
 
@@ -277,17 +277,17 @@ def test_it_opens_at_the_score_that_counts_as_found(browser, guesses):
     assert not any("decode.js" in url for url in seen.requests)
     assert seen.page.locator("#lowest-value").inner_text() == "0.30"
     assert seen.page.locator("#reset").is_disabled()
-    assert seen.page.locator("#found-title").inner_text() == "2 detections, 1 weaker"
+    assert seen.page.locator("#found-title").inner_text() == "2 detections, 1 hidden"
     assert seen.page.locator("#errors").inner_text().startswith("2 errors at t-IoU 0.5")
-    assert "found: score at least 0.3" in seen.page.locator("#count").inner_text()
-    assert "2 found" in seen.page.locator("#videos").inner_text()
+    assert "detections with score ≥ 0.3" in seen.page.locator("#count").inner_text()
+    assert "2 detections" in seen.page.locator("#videos").inner_text()
     assert "2 errors" in seen.page.locator("#videos").inner_text()
     assert "whistle" not in seen.page.locator("#videos").inner_text()
     seen.slide("lowest", 0)
     assert seen.page.locator("#found-title").inner_text() == "3 detections"
     assert seen.page.locator("#errors").inner_text().startswith("3 errors")
     seen.slide("lowest", 0.5)
-    assert seen.page.locator("#errors").inner_text().startswith("1 errors")
+    assert seen.page.locator("#errors").inner_text().startswith("1 error at")
     seen.page.locator("#reset").click()
     assert seen.page.locator("#lowest-value").inner_text() == "0.30"
     assert seen.page.locator("#lowest").input_value() == "0.3"
@@ -306,7 +306,7 @@ def test_agreement_is_said_in_words(visit):
     visit.open("dog")
     marks = visit.page.locator("#found-list .title").all_inner_texts()
     assert any(text.startswith("✓") for text in marks)
-    assert "by sound" in visit.page.locator("#found-list").inner_text()
+    assert "mainly audio" in visit.page.locator("#found-list").inner_text()
 
 
 def test_two_runs_on_one_axis(visit):
@@ -398,7 +398,7 @@ def test_view_streams_and_saves(browser, world, tmp_path):
         assert seen.time() == pytest.approx(9, abs=0.05)
         seen.page.locator("#edit").click()
         seen.page.locator("#save").click()
-        seen.page.wait_for_function("() => document.querySelector('#said').textContent.includes('saved in')")
+        seen.page.wait_for_function("() => document.querySelector('#edit-status').textContent.includes('saved in')")
         seen.close()
     finally:
         server.close()

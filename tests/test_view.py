@@ -137,7 +137,7 @@ def test_a_foreign_name_for_us_is_refused(site):
 def test_corrections_are_written_and_merged(site):
     good = {"Origin": site.url.rstrip("/"), "Content-Type": "application/json"}
     status, _, content = ask(site, "POST", "/corrections", good, json.dumps(TRUTH).encode())
-    assert (status, "1 videos are saved" in json.loads(content)["message"]) == (200, True)
+    assert (status, "1 video saved" in json.loads(content)["message"]) == (200, True)
     other = json.dumps(TRUTH).replace("dog", "cat").encode()
     assert ask(site, "POST", "/corrections", good, other)[0] == 200
     annotations, _ = read_annotations(site.corrections)
@@ -307,7 +307,7 @@ def test_what_follows_a_request_is_not_taken_for_the_next_one(site):
 @pytest.mark.parametrize("begin", ["", "GET / HT", "GET / HTTP/1.1\r\nX: ", "POST"])
 def test_a_client_that_dawdles_is_let_go(site, monkeypatch, begin):
     """It sends a byte now and then, for ever."""
-    monkeypatch.setattr(server, "_ASKING_S", 0.6)
+    monkeypatch.setattr(server, "_REQUEST_TIMEOUT_S", 0.6)
     start = posted(site, "Content-Length: 1000") if begin == "POST" else begin.encode()
     began = time.monotonic()
     with socket.create_connection((HOST, site.port), timeout=5) as connection:
@@ -328,7 +328,7 @@ def test_a_client_that_dawdles_is_let_go(site, monkeypatch, begin):
 
 
 def test_a_client_that_reads_nothing_is_let_go(site, monkeypatch, tmp_path):
-    monkeypatch.setattr(server, "_READING_S", 0.3)
+    monkeypatch.setattr(server, "_SEND_TIMEOUT_S", 0.3)
     with (tmp_path / "film.mp4").open("wb") as film:
         film.truncate(64 << 20)
     with socket.create_connection((HOST, site.port), timeout=5) as connection:

@@ -1,4 +1,4 @@
-"""`avloc review`: short clips of detections, for a person to check, and a table to tick.
+"""`avloc review`: short clips of detections for manual review, and a table to fill in.
 
 CLIPS/0001_barking_0.913_dog.mp4 ...
 CLIPS/clips.csv    clip,video,start_s,end_s,label,score,clip_start_s,clip_end_s,correct
@@ -29,7 +29,7 @@ Order = Literal["score", "random", "uncertain"]
 
 @dataclass(frozen=True)
 class Clip:
-    """A detection and where its clip is; start_s and end_s of the clip in the video's time."""
+    """A detection and its clip; start_s and end_s are the clip's, in the time of the video."""
 
     file: str
     video_id: str
@@ -49,23 +49,23 @@ def review(
     seed: int = 0,
     progress: Any = None,
 ) -> tuple[list[Clip], dict[str, str]]:
-    """Cut clips of chosen detections and write the table.
+    """Cut clips of selected detections and write the table.
 
     Args:
         files: {video_id: file}.
-        margin_s: seconds before and after each detection.
-        cut: "encode" starts and ends at the frame; "copy" is fast and loses nothing, but starts at the key frame
-            before.
+        per_class, by, seed: as in `choose`.
+        margin_s: context before and after each detection.
+        cut: "encode" is frame-accurate; "copy" is fast and lossless, but starts at the preceding key frame.
 
     Returns:
-        The clips, and {video_id: reason} for those that could not be cut.
+        The clips, and {video_id: reason} for failures.
 
     Raises:
-        InputError: no detection, or no video file is known.
+        InputError: there is no detection, or no video file is known.
     """
     chosen = choose(run.detections, per_class, by, seed)
     if not chosen:
-        raise InputError(f"{run.table}: there is no detection to review")
+        raise InputError(f"{run.table}: no detections to review")
     if not any(video in files for video, _ in chosen):
         raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
     with folder_lock(out, "the clips"):
@@ -99,11 +99,11 @@ def _cut_all(
 def choose(
     detections: Mapping[str, Sequence[Detection]], per_class: int | None, by: Order, seed: int = 0
 ) -> list[tuple[str, Detection]]:
-    """Up to `per_class` detections of every class (None: all), classes in order of name.
+    """Up to `per_class` detections of each class (None: all), in alphabetical order of classes.
 
     Args:
-        by: "score": the best. "random": any. "uncertain": those whose score is nearest to the middle between the
-            lowest and the highest of their class.
+        by: "score": highest scores; "random": a random sample; "uncertain": scores closest to the midpoint of the
+            class's score range.
     """
     classes: dict[str, list[tuple[str, Detection]]] = {}
     for video, found in detections.items():
@@ -126,18 +126,18 @@ def choose(
 
 
 def _cut(item: tuple[int, str, Detection, Path | None], out: Path, margin_s: float, cut: str) -> Clip:
-    """One clip: of (number, video, detection, file)."""
+    """Cut the clip of (number, video, detection, file)."""
     from avloc.media.find import known_suffix
     from avloc.media.probe import probe
 
     number, video, d, path = item
     if path is None:
-        raise InputError(f"{video}: its file is not known; give --videos FOLDER")
+        raise InputError(f"{video}: no video file is known; give --videos FOLDER")
     media = probe(path, video)
     start_s = max(0.0, d.start_s - margin_s)
     end_s = min(media.duration_s, d.end_s + margin_s)
     if end_s <= start_s:
-        raise InputError(f"{video}: {d.label!r} at {d.start_s:.3f} s lies after the end of {path}")
+        raise InputError(f"{video}: {d.label!r} at {d.start_s:.3f} s is after the end of {path}")
     suffix = known_suffix(path) if cut == "copy" else ".mp4"
     name = safe_name(f"{number:04d}_{d.label[:40]}_{d.score:.3f}_{video[:60]}") + suffix
     if cut == "copy":

@@ -1,4 +1,4 @@
-"""`avloc plot`: every figure that a run, its detections and their ground truth allow, as files.
+"""`avloc plot`: all figures that a run, its detections and the ground truth allow, as files.
 
 OUT/map.pdf  class_ap.pdf  confusion.pdf  training.pdf  timelines/<video>.pdf  attention/<video>_stage1.pdf
 """
@@ -45,17 +45,17 @@ __all__ = ["plot_all"]
 def plot_all(
     sources: PlotSources, out: Path, formats: Sequence[str] = ("pdf", "png"), limit: int = 6
 ) -> tuple[list[Path], list[str]]:
-    """Draw what can be drawn.
+    """Draw all figures for which there is data.
 
     Args:
-        formats: of `avloc.figures.FIGURE_FORMATS`; pdf and svg are vectors.
-        limit: how many videos get a timeline, and Λ: those with most true instances, else most detections.
+        formats: from `avloc.figures.FIGURE_FORMATS`; pdf and svg are vector graphics.
+        limit: maximum number of videos with a timeline and Λ; those with most instances first, then most detections.
 
     Returns:
-        The files, and a line for every figure that could not be drawn.
+        The files, and a note for each figure that could not be drawn.
 
     Raises:
-        InputError: no detections, or an unknown format.
+        InputError: there are no detections, or a format is unknown.
     """
     for name in formats:
         figure_format(name)
@@ -91,10 +91,10 @@ class _Figures:
 
 
 def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> list[str]:
-    def weight(video: str) -> tuple[int, int]:
+    def size(video: str) -> tuple[int, int]:
         return (len(truth[video].instances) if video in truth else 0, len(run.detections.get(video, ())))
 
-    return sorted(run.videos(), key=lambda video: tuple(-n for n in weight(video)))[:limit]
+    return sorted(run.videos(), key=size, reverse=True)[:limit]
 
 
 def _plot_scores(figures: _Figures, runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation]) -> None:
@@ -116,7 +116,7 @@ def _confusion(run: RunSource, known: Sequence[VideoAnnotation]) -> Figure:
     found = [a for v in known if (a := run.activations(v.video_id)) is not None]
     result = evaluate_snippets(found, known)
     if result is None:
-        raise InputError("no activations were kept beside the detections")
+        raise InputError("there are no activations beside the detections")
     return confusion_figure(result.snippets.confusion, result.snippets.classes)
 
 
@@ -129,7 +129,7 @@ def _training(home: Path) -> Figure:
 def _timeline(runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation], video: str) -> Figure:
     activations = {run.name: a for run in runs if (a := run.activations(video)) is not None}
     if not activations:
-        raise InputError("no activations were kept beside the detections")
+        raise InputError("there are no activations beside the detections")
     found = {run.name: run.detections.get(video, ()) for run in runs}
     lowest = {run.name: run.likely_from for run in runs}
     instances = truth[video].instances if video in truth else None
@@ -145,14 +145,14 @@ def _plot_attention(
     """Λ of every stage, for the shown videos."""
     folder = sources.features_of(home) if home is not None else None
     if home is None or folder is None or not (home / "model.safetensors").is_file():
-        figures.notes.append("attention: needs a run and its features; give --run and --features")
+        figures.notes.append("attention: needs a trained run and its features; give --run and --features")
         return
     from avloc.pipeline.localizer import load
 
     localizer, store = load(home), FeatureStore(folder)
     stages = localizer.card.config.model.num_stages
     if localizer.card.config.model.modality != "audio-visual" or not stages:
-        figures.notes.append("attention: this model has no stage of cross-attention")
+        figures.notes.append("attention: the model has no cross-attention stage")
         return
     files = video_files(sources.videos, run)
     for video, stem in file_stems(shown).items():
@@ -176,10 +176,10 @@ def _thumbnails(preview: Preview, count: int = 12) -> list[np.ndarray]:
     from PIL import Image
 
     sheet = preview.sheet
-    picture = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("RGB"))
+    image = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("RGB"))
     chosen = np.linspace(0, sheet.count - 1, min(count, sheet.count)).round().astype(int)
-    found = []
+    thumbnails = []
     for k in chosen:
         top, left = k // COLUMNS * sheet.height, k % COLUMNS * sheet.width
-        found.append(picture[top : top + sheet.height, left : left + sheet.width])
-    return found
+        thumbnails.append(image[top : top + sheet.height, left : left + sheet.width])
+    return thumbnails

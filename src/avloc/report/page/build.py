@@ -1,4 +1,4 @@
-"""Joins detections, activations, ground truth and video files into the page of `report.page.write`.
+"""Build the page from detections, activations, ground truth and video files.
 
 build_page(PageSources(Path("detections"), truth=Path("ground_truth.json")), Path("page"))
 """
@@ -34,7 +34,7 @@ from avloc.types import Detection, Instance, Media, Progress, VideoAnnotation
 __all__ = ["BuiltPage", "build_page"]
 
 ERROR_T_IOU = 0.5
-"""t-IoU from which a detection counts as right in the list and the page."""
+"""t-IoU from which a detection counts as correct."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class BuiltPage:
     """A finished page.
 
     Args:
-        served: {URL path: file} of videos that a server must hand out; empty for pages that open from disk.
+        count: number of videos.
+        proxies: number of videos re-encoded for browsers.
+        served: {URL path: file} of videos that a server must provide; empty for pages that open from disk.
         problems: {video_id: what is missing and why}.
     """
 
@@ -53,10 +55,10 @@ class BuiltPage:
     problems: Mapping[str, str]
 
     def notes(self) -> list[str]:
-        """A line for each thing that is missing: of which video, or of how many."""
+        """One line per problem, with the videos that have it."""
         lines = []
         for problem in dict.fromkeys(self.problems.values()):
-            videos = [video for video, said in self.problems.items() if said == problem]
+            videos = [video for video, its in self.problems.items() if its == problem]
             names = first_few(videos, 3)
             lines.append(f"{names}: {problem}" if len(videos) == 1 else f"{len(videos)} videos ({names}): {problem}")
         return lines
@@ -70,39 +72,39 @@ def build_page(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> BuiltPage:
-    """Write the page. One unreadable video costs its picture only.
+    """Write the page. An unreadable video is listed without player and thumbnails.
 
     Args:
-        proxy: make an H.264 copy of videos that browsers do not play ("auto"), of all, or of none.
-        media: refer to the videos where they lie, copy them into the page, or leave them to `avloc view`.
-        workers: processes that decode previews.
+        proxy: re-encode as H.264 the videos that browsers do not play ("auto"), all videos, or none.
+        media: link to the video files, copy them into the page, or leave them to `avloc view`.
+        workers: number of processes that decode previews.
 
     Raises:
-        InputError, FormatError: detections or ground truth are missing or not what they should be, or another process
-            is at work in that folder. StorageError: the disk is full, read-only or gone.
+        InputError, FormatError: detections or ground truth are missing or invalid, or another process is writing to
+            the folder. StorageError: the disk is full, read-only or unavailable.
     """
     inputs = _Inputs(sources)
     with folder_lock(out, "the page"):
         write_assets(out)
-        shelf = _Shelf(out, proxy, media)
+        media_folder = _MediaFolder(out, proxy, media)
         files = video_files(sources.videos, inputs.runs[0])
         entries: list[ListEntry] = []
         classes: set[str] = set()
         previews = _previews([(video_id, files.get(video_id)) for video_id in inputs.ids], workers)
         for number, (video_id, item, preview) in enumerate(previews):
             name = data_name(number)
-            video = _video(inputs, video_id, item, preview, shelf, name)
+            video = _video(inputs, video_id, item, preview, media_folder, name)
             write_video(out, name, video)
             entries.append(_entry(name, video, inputs.runs[0].likely_from))
             classes.update(_labels(video))
             if progress is not None:
                 progress(number + 1, len(inputs.ids), video_id)
         write_index(out, inputs.info(sources.title, classes), entries)
-        return BuiltPage(out, len(entries), shelf.proxies, shelf.served, shelf.problems)
+        return BuiltPage(out, len(entries), media_folder.proxies, media_folder.served, media_folder.problems)
 
 
 class _Inputs:
-    """Everything that is read before the first video."""
+    """Runs, ground truth and corrections, read before any video."""
 
     def __init__(self, sources: PageSources) -> None:
         self.runs = sources.results()
@@ -112,17 +114,17 @@ class _Inputs:
         self.modalities = Modalities(sources)
         self.ids = self.runs[0].videos()
         if not self.ids:
-            raise InputError(f"{self.runs[0].table}: there is no video in it, so there is nothing to show")
+            raise InputError(f"{self.runs[0].table}: no videos to show")
 
     def run_views(self, video_id: str) -> tuple[RunView, ...]:
-        """What each run predicts for a video; the first run also from single modalities."""
+        """The predictions of each run for a video; of the first run also from single modalities."""
         first, *others = (
             RunView(run.name, tuple(run.detections.get(video_id, ())), run.activations(video_id)) for run in self.runs
         )
         return (self.modalities.add(first), *others)
 
     def info(self, title: str, classes: Iterable[str]) -> PageInfo:
-        """The facts of the whole page."""
+        """The data shared by all videos of the page."""
         return PageInfo(
             title=title or f"avloc: {self.runs[0].name}",
             runs=tuple(run.name for run in self.runs),
@@ -139,7 +141,7 @@ def _look(video: tuple[str, Path | None]) -> tuple[Media | None, Preview]:
 
 
 def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterator[tuple[str, Media | None, Preview]]:
-    """In order. When there are several files, they are decoded in processes that may die."""
+    """Previews in order; several files are decoded in worker processes, which isolate crashes."""
     if sum(path is not None for _, path in videos) < 2:
         yield from ((video, *_look((video, path))) for video, path in videos)
         return
@@ -147,8 +149,8 @@ def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterat
         yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
 
 
-class _Shelf:
-    """Puts video files where the page finds them, and says where that is."""
+class _MediaFolder:
+    """Makes video files accessible to the page: by link, copy, server or proxy."""
 
     def __init__(self, page: Path, proxy: str, mode: str) -> None:
         self.page, self.proxy, self.mode = page, proxy, mode
@@ -157,7 +159,7 @@ class _Shelf:
         self.problems: dict[str, str] = {}
 
     def place(self, media: Media, name: str) -> tuple[str, str]:
-        """(URL relative to the page, note for people) of a video."""
+        """(URL relative to the page, note to display) of a video."""
         needed = self.proxy == "always" or (self.proxy == "auto" and not plays_in_browsers(media))
         if needed:
             try:
@@ -166,7 +168,7 @@ class _Shelf:
                 return f"media/{name}.mp4", f"shown as a proxy of {media.path.name} ({media.codec})"
             except AvlocError as error:
                 self.problems[media.video_id] = str(error)
-                return "", f"{media.path.name} could not be made playable"
+                return "", f"{media.path.name} could not be converted for browsers"
         suffix = known_suffix(media.path)
         if self.mode == "serve":
             self.served[f"media/{name}{suffix}"] = media.path.resolve()
@@ -183,13 +185,13 @@ class _Shelf:
 
 
 def _video(
-    inputs: _Inputs, video_id: str, media: Media | None, preview: Preview, shelf: _Shelf, name: str
+    inputs: _Inputs, video_id: str, media: Media | None, preview: Preview, media_folder: _MediaFolder, name: str
 ) -> VideoView:
     runs, truth = inputs.run_views(video_id), inputs.truth.get(video_id)
     saved = inputs.corrections.get(video_id)
     if preview.problem:
-        shelf.problems[video_id] = preview.problem
-    url, note = shelf.place(media, name) if media is not None else ("", preview.problem)
+        media_folder.problems[video_id] = preview.problem
+    url, note = media_folder.place(media, name) if media is not None else ("", preview.problem)
     known = [run.activations.duration_s for run in runs if run.activations is not None]
     ends = [d.end_s for run in runs for d in run.detections]
     duration_s = known[0] if known else media.duration_s if media else truth.duration_s if truth else max(ends)
@@ -216,9 +218,9 @@ def _labels(video: VideoView) -> list[str]:
     return found + [c for run in video.runs if run.activations is not None for c in run.activations.classes]
 
 
-def _entry(name: str, video: VideoView, least: float) -> ListEntry:
+def _entry(name: str, video: VideoView, likely_from: float) -> ListEntry:
     every = video.runs[0].detections
-    found = [d for d in every if d.score >= least]
+    found = [d for d in every if d.score >= likely_from]
     errors, mean = _agreement(found, video.truth) if video.truth is not None else (None, None)
     return ListEntry(
         file=name,
@@ -234,7 +236,7 @@ def _entry(name: str, video: VideoView, least: float) -> ListEntry:
 
 
 def _agreement(found: Sequence[Detection], truth: Sequence[Instance]) -> tuple[int, float | None]:
-    """(missed + false at ERROR_T_IOU, mean over instances of the best t-IoU); the strongest detection chooses first."""
+    """(misses + false detections at ERROR_T_IOU, mean best t-IoU per instance), matched greedily by score."""
     if not found or not truth:
         return len(found) + len(truth), 0.0 if truth else None
     ordered = sorted(found, key=lambda d: -d.score)
@@ -253,7 +255,7 @@ def _agreement(found: Sequence[Detection], truth: Sequence[Instance]) -> tuple[i
 def _mean_ap(
     runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation], ids: Sequence[str]
 ) -> tuple[dict[str, float], ...]:
-    """Per run {"0.50": mAP, ...} over the videos of the page that have ground truth."""
+    """{"0.50": mAP, ...} of each run, over the videos with ground truth."""
     known = [truth[video] for video in ids if video in truth]
     if not any(a.instances for a in known):
         return ()

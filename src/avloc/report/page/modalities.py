@@ -1,4 +1,4 @@
-"""What each modality alone says, for the page."""
+"""Predictions from single modalities, for the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Modalities"]
 
 
 class Modalities:
-    """Adds what one modality alone says: from uni-modal runs, or by hiding the other from an audio-visual one."""
+    """Adds activations from single modalities: of unimodal runs, or of an audio-visual run with one modality masked."""
 
     def __init__(self, sources: PageSources) -> None:
         given = {"audio": sources.audio, "visual": sources.visual}

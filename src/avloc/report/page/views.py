@@ -1,4 +1,4 @@
-"""What the page is made of: a video with its truth, its runs, its previews. `reporting` fills it, `page` writes it."""
+"""The data of a page: videos with ground truth, predictions and previews. `build` fills them, `write` writes them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["ListEntry", "PageInfo", "RunView", "Sprite", "VideoView"]
 
 @dataclass(frozen=True)
 class Sprite:
-    """Thumbnails in one picture, row by row.
+    """Thumbnails in one image, row by row.
 
     Args:
-        jpeg: the picture.
-        count, columns: how many there are, and how many in a row.
-        width, height: of one, in pixels.
-        step_s: seconds between two; thumbnail k shows the video at (k + 1/2) step_s.
+        jpeg: the image.
+        count, columns: number of thumbnails, in total and per row.
+        width, height: size of a thumbnail in pixels.
+        step_s: interval between thumbnails; thumbnail k is the frame at (k + 1/2) step_s.
     """
 
     jpeg: bytes
@@ -34,10 +34,10 @@ class Sprite:
 
 @dataclass(frozen=True)
 class RunView:
-    """What one run says about a video.
+    """Predictions of one run for a video.
 
     Args:
-        activations: None where only detections are known.
+        activations: None if only detections are known.
         audio_only, visual_only: activations of the same video from one modality.
     """
 
@@ -53,11 +53,11 @@ class VideoView:
     """One video of the page.
 
     Args:
-        media_url: where the page finds the file, relative and escaped; empty when there is none.
-        truth: None when there is no ground truth for it.
-        corrections: what a person saved of it earlier; None when nobody did.
-        waveform: (n,) loudest sample of each of n equal stretches, 255 is full scale; None without sound.
-        note: what a person should know about the file ("no video file", "proxy of dog.avi").
+        media_url: relative, escaped URL of the video file; empty if there is none.
+        truth: None if the video has no ground truth.
+        corrections: corrections saved earlier; None if there are none.
+        waveform: (n,) peak amplitude in each of n equal intervals, 255 is full scale; None without audio.
+        note: remark on the video file ("no video file", "proxy of dog.avi").
     """
 
     video_id: str
@@ -74,15 +74,15 @@ class VideoView:
 
 @dataclass(frozen=True)
 class ListEntry:
-    """A row of the page's list, and where the rest of the video's data lies.
+    """A row of the list of videos. Only detections with a score of at least `PageInfo.likely_from` are counted.
 
     Args:
-        file: stem of the data file.
-        labels: of detections that count as found (`PageInfo.likely_from`), and true ones.
-        count: detections that count as found.
-        score: of the best detection; None without any.
-        errors: missed instances + false detections at t-IoU 0.5, of those that count; None without ground truth.
-        mean_t_iou: mean over true instances of the best t-IoU with a detection of their class; None likewise.
+        file: stem of the video's data file.
+        labels: classes of the counted detections and of the ground truth.
+        count: number of counted detections.
+        score: highest score of all detections; None if there are none.
+        errors: missed instances + false detections at t-IoU 0.5; None without ground truth.
+        mean_t_iou: mean over instances of the best t-IoU with a detection of the same class; None without instances.
         picture: whether there are thumbnails.
     """
 
@@ -99,15 +99,15 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class PageInfo:
-    """What holds for the whole page.
+    """The data shared by all videos of a page.
 
     Args:
         title: headline.
-        runs: their names; the first is the one that is examined, others are compared with it.
-        likely_from: score from which a detection of the first run counts as found; the page shows these at first.
-        mean_ap: per run {t-IoU: mAP} of all detections, where there is ground truth.
-        options: per run the `localize` settings its detections were made with, for re-thresholding.
-        notes: lines for the foot of the page.
+        runs: names of the runs; the first is inspected, the others are compared with it.
+        likely_from: score from which a detection of the first run is shown initially.
+        mean_ap: {t-IoU: mAP} of all detections of each run; empty without ground truth.
+        options: `localize` settings of each run, for changing the threshold.
+        notes: lines at the bottom of the page.
     """
 
     title: str

@@ -1,13 +1,13 @@
-"""The interactive page: a static folder that opens from disk, without a server or a network.
+"""Write the interactive page: a static folder that opens from disk, without a server or network.
 
     PAGE/index.html             the page; assets/ holds its script and style
     PAGE/data/index.js          the list of videos
-    PAGE/data/v0001.js          a video: loaded when it is chosen, by a <script> tag (fetch does not work from file://)
+    PAGE/data/v0001.js          a video, loaded when selected, by a <script> tag (fetch does not work from file://)
     PAGE/thumbs/v0001.jpg       its thumbnails
-    PAGE/media/                 proxies, and copies when asked for
+    PAGE/media/                 proxies, and copies if requested
 
-Untrusted text (names of files, labels) goes into JSON with <, >, &, U+2028 and U+2029 escaped, and from there into the
-page by textContent only. Activations travel as base64 of uint8: p = byte / 255, to within 0.002.
+Untrusted text (file names, labels) is stored as JSON with <, >, &, U+2028 and U+2029 escaped, and reaches the page by
+textContent only. Activations are stored as base64 of uint8: p = byte / 255, to within 0.002.
 """
 
 from __future__ import annotations
@@ -45,29 +45,31 @@ ASSETS = (
 """Files of the page in load order (decode.js only where needed); all are ours (Apache-2.0), none is third-party."""
 
 MAX_COLUMNS = 7200
-"""Longest strip: two hours of one-second snippets. Beyond it, neighbours are drawn as the largest of them."""
+"""Maximum length of a strip: two hours of one-second snippets. Longer ones are max-pooled."""
 
 MAX_CLASSES = 20
-"""Classes with a strip: those true or found, then those with the highest video scores."""
+"""Maximum number of strips: of true and detected classes, then of those with the highest video scores."""
 
 
 def write_assets(page: Path) -> None:
-    """Make the folder and write what is the same on every page.
+    """Create the folder and write the files that are the same for every page.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder is not writable.
     """
     source = resources.files("avloc.report.page") / "assets"
     for folder in ("assets", "data", "thumbs", "media"):
         make_folder(page / folder, "the page")
-    (page / "data" / "index.js").unlink(missing_ok=True)  # an earlier list, of data that are about to change
+    (page / "data" / "index.js").unlink(
+        missing_ok=True
+    )  # the list of an earlier page, whose data files are about to change
     for name in ASSETS:
         atomic_write(page / "assets" / name, (source / name).read_bytes())
     atomic_write(page / "index.html", (source / "index.html").read_bytes())
 
 
 def write_index(page: Path, info: PageInfo, entries: Sequence[ListEntry]) -> None:
-    """Write the list of videos; last, so that a page is only listed when it is whole."""
+    """Write the list of videos. Called last, so that an incomplete page is never listed."""
     content = {**asdict(info), "videos": [asdict(entry) for entry in entries]}
     atomic_write(page / "data" / "index.js", f"avlocPage.receive('index', {script_json(content)});\n".encode())
 
@@ -94,12 +96,12 @@ def write_video(page: Path, file: str, video: VideoView) -> None:
 
 
 def data_name(number: int) -> str:
-    """Stem of the files of the video at this place in the list, from 0: never a name that came from outside."""
+    """Stem of the data files of video `number`, from 0; never an external name."""
     return f"v{number + 1:04d}"
 
 
 def script_json(value: Any) -> str:
-    """JSON that is safe inside a script, whatever its texts hold: pure ASCII, and no `<`, `>` or `&`."""
+    """JSON that is safe inside a script, whatever its content: ASCII without `<`, `>` and `&`."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -143,7 +145,7 @@ def _class(name: str, run: RunView, a: ActivationSequence, fold: int) -> dict[st
 
 
 def _strip(values: Float[np.ndarray, " l"], fold: int = 1) -> str:
-    """Probabilities as base64 of uint8, each `fold` neighbours as the largest of them."""
+    """Probabilities as base64 of uint8, max-pooled over `fold` neighbours."""
     if fold > 1:
         padded = np.pad(values, (0, -len(values) % fold), constant_values=0.0)
         values = padded.reshape(-1, fold).max(axis=1)
@@ -155,6 +157,6 @@ def _base64(values: UInt8[np.ndarray, " n"]) -> str:
 
 
 def known_options(options: Mapping[str, object]) -> dict[str, object]:
-    """Of a run's `localize` settings, those that the page's own decoder follows."""
+    """The `localize` settings that the page's decoder uses."""
     names = ("decode", "class_gate", "threshold_factor", "min_snippets", "score_weight", "smooth_snippets")
     return {name: options[name] for name in names if name in options}

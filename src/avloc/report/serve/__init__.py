@@ -1,4 +1,4 @@
-"""`avloc view`: the page, served to this machine alone; `server.py` says what is refused."""
+"""`avloc view`: the page, served to this machine only; `server.py` lists what is refused."""
 
 from __future__ import annotations
 

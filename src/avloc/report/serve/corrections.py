@@ -1,4 +1,4 @@
-"""What people save in the page: ground truth that goes into a file beside the detections."""
+"""Corrections saved from the page, as ground truth in a file beside the detections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["save_corrections"]
 
 
 def save_corrections(content: bytes, path: Path) -> int:
-    """Write ActivityNet ground truth that came from the page; videos that it does not hold keep what they had.
+    """Merge ActivityNet ground truth sent by the page into a file; other videos in the file are kept.
 
     Returns:
-        The number of videos that came.
+        The number of videos received.
 
     Raises:
-        FormatError: it is not ActivityNet's schema. InputError: the file cannot be written.
+        FormatError: the content is not in ActivityNet's schema. InputError: the file cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "posted.json"

@@ -1,4 +1,4 @@
-"""Which file a request means, which bytes of it, and of what type it is."""
+"""The file, byte range and content type of a request."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _TYPES = {
     ".mkv": "video/x-matroska",
     ".ogv": "video/ogg",
 }
-"""Everything else is bytes and nothing more."""
+"""Content types by suffix; everything else is application/octet-stream."""
 
 
 def find_file(target: str, page: Path, served: Mapping[str, Path]) -> Path | None:
-    """The file that a request means, or None. Only files within `page` (links resolved) and those of `served`."""
+    """The requested file, or None. Only files inside `page`, with symlinks resolved, and those in `served`."""
     path = unquote(urlsplit(target).path, errors="replace")
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") or "\\" in part or "\0" in part or ":" in part for part in parts):
@@ -44,11 +44,11 @@ def find_file(target: str, page: Path, served: Mapping[str, Path]) -> Path | Non
 
 
 def byte_span(header: str | None, size: int) -> tuple[int, int, bool] | None:
-    """(start, stop, whether it is a part) that a Range header asks for; None when it cannot be had."""
+    """(start, stop, whether it is partial) of a Range header; None if it cannot be satisfied."""
     match = _RANGE.fullmatch(header.strip()) if header else None
-    if match is None or match.groups() == ("", ""):  # none, several or not bytes: the whole file is a right answer
+    if match is None or match.groups() == ("", ""):  # absent, several ranges or other units: send the whole file
         return 0, size, False
-    first, last = (digits[:18] for digits in match.groups())  # of any more, those are beyond every file
+    first, last = (digits[:18] for digits in match.groups())  # larger than any file
     start = max(0, size - int(last)) if not first else int(first)
     stop = size if not last or not first else min(size, int(last) + 1)
     return (start, stop, True) if start < stop else None

@@ -1,10 +1,9 @@
-"""`avloc view`: the page on this machine's loopback, so that large videos stream and corrections can be written back.
+"""`avloc view`: serve the page on the loopback address, so that large videos stream and corrections can be saved.
 
-What is refused: every address but 127.0.0.1; a Host that is not ours (a foreign name that resolves to us); paths that
-leave the page's folder, by `..`, by links or by encoding; whatever another page asks for, but to show the page itself
-(Sec-Fetch-Site); posts from another page (Origin) or of another kind than JSON; bodies of no stated length, or above
-64 MiB, before they are read. Nothing is listed, nothing but the corrections is written. A client that is slow to ask,
-or that stops reading, is let go.
+Refused: addresses other than 127.0.0.1; an unknown Host header (DNS rebinding); paths outside the page's folder, by
+`..`, symlinks or encoding; cross-site requests other than navigation to the page (Sec-Fetch-Site); POSTs from another
+origin or with a content type other than JSON; bodies without a length or above 64 MiB, before they are read. No
+directory is listed, and only the corrections are written. Clients that send slowly or stop reading are disconnected.
 """
 
 from __future__ import annotations
@@ -26,19 +25,20 @@ from typing import Any, BinaryIO
 from avloc.errors import AvlocError, InputError
 from avloc.report.serve.corrections import save_corrections
 from avloc.report.serve.files import byte_span, find_file, kind_of
+from avloc.system.text import pluralize
 
 __all__ = ["HOST", "PageServer"]
 
 HOST = "127.0.0.1"
 _BLOCK = 1 << 18
-_LARGEST_POST = 64 << 20
-_ASKING_S = 30.0
-"""From the first byte of a request to its last; of a connection that asks for nothing, too."""
+_MAX_POST = 64 << 20
+_REQUEST_TIMEOUT_S = 30.0
+"""Timeout for receiving a complete request, and for idle connections."""
 
-_READING_S = 600.0
-"""Without a byte taken of an answer: a paused video is read no further, and players ask again."""
+_SEND_TIMEOUT_S = 600.0
+"""Timeout for sending: players stop reading while paused, and reconnect."""
 
-_MOST_CLIENTS = 64
+_MAX_CLIENTS = 64
 _POLICY = (
     *("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "media-src 'self' blob:"),
     *("connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"),
@@ -51,7 +51,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-"""Of every answer, also of errors."""
+"""Sent with every response, errors included."""
 
 
 @dataclass
@@ -59,13 +59,13 @@ class PageServer:
     """Serves one page until closed.
 
     Args:
-        page: its folder.
-        served: {URL path: file} of videos that lie elsewhere.
-        corrections: file that saved corrections go to.
-        port: 0 takes a free one.
+        page: folder of the page.
+        served: {URL path: file} of videos outside that folder.
+        corrections: file to save corrections to.
+        port: 0 selects a free port.
 
     Raises:
-        InputError: the port is taken.
+        InputError: the port is in use.
     """
 
     page: Path
@@ -84,15 +84,15 @@ class PageServer:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page."""
         return f"http://{HOST}:{self.port}/"
 
     def run(self) -> None:
-        """Serve until `close` is called from another thread, or Ctrl-C."""
+        """Serve until `close` is called from another thread, or until Ctrl-C."""
         self._server.serve_forever(poll_interval=0.2)
 
     def close(self) -> None:
-        """Stop serving and give the port back."""
+        """Stop serving and free the port."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -100,15 +100,15 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = _MOST_CLIENTS
+    request_queue_size = _MAX_CLIENTS
     site: PageServer
 
     def __init__(self, *args: Any) -> None:
-        self._free = threading.BoundedSemaphore(_MOST_CLIENTS)
+        self._free = threading.BoundedSemaphore(_MAX_CLIENTS)
         super().__init__(*args)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hang up on more clients at once than a browser ever is."""
+        """Limit the number of simultaneous connections, to more than a browser opens."""
         if not self._free.acquire(blocking=False):
             return self.shutdown_request(request)
         return super().process_request(request, client_address)
@@ -120,20 +120,20 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours."""
+        """Ignore errors of disconnected clients."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 class _Request(io.RawIOBase):
-    """What a client sends, with one limit of time for the whole of a request."""
+    """Input from a client, with one timeout per request."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.begin()
 
     def begin(self) -> None:
-        self.until = time.monotonic() + _ASKING_S
+        self.until = time.monotonic() + _REQUEST_TIMEOUT_S
 
     def readable(self) -> bool:
         return True
@@ -143,7 +143,7 @@ class _Request(io.RawIOBase):
         try:
             return self.connection.recv_into(buffer)
         finally:
-            self.connection.settimeout(_READING_S)
+            self.connection.settimeout(_SEND_TIMEOUT_S)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -175,75 +175,75 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         site = self.server.site
         ours = f"http://{self._only('Host')}"
-        if not self._welcome() or self._only("Origin") != ours:
-            return self._say(HTTPStatus.FORBIDDEN, "only this page may write")
+        if not self._allowed() or self._only("Origin") != ours:
+            return self._respond(HTTPStatus.FORBIDDEN, "unknown host or cross-site request")
         if self.path != "/corrections" or site.corrections is None:
-            return self._say(HTTPStatus.NOT_FOUND, "there is nothing to write to")
+            return self._respond(HTTPStatus.NOT_FOUND, "no such endpoint")
         if self.headers.get_content_type() != "application/json":
-            return self._say(HTTPStatus.BAD_REQUEST, "expected JSON")
+            return self._respond(HTTPStatus.BAD_REQUEST, "expected JSON")
         length = self._length()
         if not isinstance(length, int):
-            return self._say(*length)
+            return self._respond(*length)
         content = self._body(length)
         if len(content) < length:
-            return self._say(HTTPStatus.BAD_REQUEST, f"expected {length} bytes, got {len(content)}")
+            return self._respond(HTTPStatus.BAD_REQUEST, f"expected {length} bytes, got {len(content)}")
         try:
             with site.writing:
                 count = save_corrections(content, site.corrections)
         except AvlocError as error:
-            return self._say(HTTPStatus.BAD_REQUEST, f"not saved: {error}")
-        return self._say(HTTPStatus.OK, f"{count} videos are saved in {site.corrections}")
+            return self._respond(HTTPStatus.BAD_REQUEST, f"not saved: {error}")
+        return self._respond(HTTPStatus.OK, f"{pluralize(count, 'video')} saved in {site.corrections}")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: people watch the page, not the log."""
+        """Do not log requests."""
 
     def _only(self, name: str) -> str | None:
-        """A header that is there once."""
+        """The value of a header that occurs once, else None."""
         values = self.headers.get_all(name, [])
         return str(values[0]) if len(values) == 1 else None
 
-    def _welcome(self) -> bool:
-        """Whether it is for us (Host), and asked by our page, by a person, or to show the page from a link."""
+    def _allowed(self) -> bool:
+        """Whether the Host is ours and the request comes from our page, the user, or a link to the page."""
         port = self.server.site.port
         if self._only("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             return False
-        followed = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
+        navigation = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
         framed = self.headers.get("Sec-Fetch-Dest") not in (None, "document")
-        return self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin") or (followed and not framed)
+        return self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin") or (navigation and not framed)
 
     def _length(self) -> int | tuple[HTTPStatus, str]:
-        """Of the body, as stated; or why it is not read."""
-        said = self.headers.get_all("Content-Length", [])
-        if "Transfer-Encoding" in self.headers or not said:
+        """Length of the body, or the status and message of the refusal."""
+        lengths = self.headers.get_all("Content-Length", [])
+        if "Transfer-Encoding" in self.headers or not lengths:
             return HTTPStatus.LENGTH_REQUIRED, "expected Content-Length"
-        if len(said) > 1 or not (said[0].isascii() and said[0].isdigit()):
+        if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
             return HTTPStatus.BAD_REQUEST, "Content-Length must be one number"
-        if len(said[0]) > 18 or int(said[0]) > _LARGEST_POST:
+        if len(lengths[0]) > 18 or int(lengths[0]) > _MAX_POST:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "expected JSON of at most 64 MiB"
-        return int(said[0])
+        return int(lengths[0])
 
     def _body(self, length: int) -> bytes:
-        """What comes of it: memory is taken for bytes that are there, not for those that are promised."""
+        """Read the body; memory grows with the bytes received, not with the length announced."""
         content = bytearray()
         while len(content) < length and (block := self.rfile.read(min(_BLOCK, length - len(content)))):
             content += block
         return bytes(content)
 
     def _answer(self, body: bool) -> None:
-        if not self._welcome():
-            return self._say(HTTPStatus.FORBIDDEN, "unknown host, or another page")
+        if not self._allowed():
+            return self._respond(HTTPStatus.FORBIDDEN, "unknown host or cross-site request")
         if "Transfer-Encoding" in self.headers or self.headers.get("Content-Length", "0") != "0":
-            return self._say(HTTPStatus.BAD_REQUEST, "expected no content")
+            return self._respond(HTTPStatus.BAD_REQUEST, "expected no body")
         path = find_file(self.path, self.server.site.page, self.server.site.served)
         try:
             if path is None:
                 raise FileNotFoundError
             with path.open("rb") as file:
-                return self._hand_out(file, kind_of(path), body)
+                return self._send_file(file, kind_of(path), body)
         except (FileNotFoundError, PermissionError):
-            return self._say(HTTPStatus.NOT_FOUND, "there is no such file in the page")
+            return self._respond(HTTPStatus.NOT_FOUND, "no such file")
 
-    def _hand_out(self, file: BinaryIO, kind: str, body: bool) -> None:
+    def _send_file(self, file: BinaryIO, kind: str, body: bool) -> None:
         size = os.fstat(file.fileno()).st_size
         span = byte_span(self.headers.get("Range"), size)
         if span is None:
@@ -255,12 +255,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.PARTIAL_CONTENT if partial else HTTPStatus.OK)
         if partial:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
-        self._describe(kind, stop - start)
+        self._end_headers_of(kind, stop - start)
         if body:
             self._send(file, start, stop)
         return None
 
-    def _describe(self, kind: str, length: int) -> None:
+    def _end_headers_of(self, kind: str, length: int) -> None:
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
         self.send_header("Accept-Ranges", "bytes")
@@ -272,17 +272,17 @@ class _Handler(BaseHTTPRequestHandler):
             while start < stop and (block := file.read(min(_BLOCK, stop - start))):
                 self.wfile.write(block)
                 start += len(block)
-        except (ConnectionError, TimeoutError):  # the player has enough; it asks for ranges and hangs up
+        except (ConnectionError, TimeoutError):  # players disconnect after each range
             self.close_connection = True
-        if start < stop:  # it has become shorter: what was promised cannot come
+        if start < stop:  # the file was truncated: fewer bytes than announced
             self.close_connection = True
 
-    def _say(self, status: HTTPStatus, message: str) -> None:
-        """A short JSON answer; the connection ends, so that an unread body is not taken for the next request."""
+    def _respond(self, status: HTTPStatus, message: str) -> None:
+        """Send a JSON message and close the connection, so that an unread body is not parsed as the next request."""
         content = json.dumps({"message": message}).encode()
         self.send_response(status)
         self.send_header("Connection", "close")
-        self._describe("application/json", len(content))
+        self._end_headers_of("application/json", len(content))
         self.close_connection = True
         if self.command != "HEAD":
             self.wfile.write(content)

@@ -1,15 +1,15 @@
 "use strict";
-// The page's one global. Data files call avlocPage.receive(name, value); nothing else comes in from outside.
-// Texts (names of files, labels) are untrusted: they reach the page by textContent and fillText only.
+// The page's only global. Data files call avlocPage.receive(name, value); there is no other input.
+// Text (file names, labels) is untrusted: it reaches the page through textContent and fillText only.
 
 const avlocPage = (() => {
   const received = new Map(); // name -> value
-  const kept = new Map(); // name -> value; the last few videos only
+  const kept = new Map(); // name -> value, of the last few videos
   const KEEP = 6;
 
   const receive = (name, value) => received.set(name, value);
 
-  // Code and data load by <script> tag: the only way that works from file:// as well as from a server.
+  // Loads code or data by a <script> tag, which works from file:// as well as from a server.
   function script(url) {
     return new Promise((resolve, reject) => {
       const tag = document.createElement("script");
@@ -26,7 +26,7 @@ const avlocPage = (() => {
   async function load(name) {
     if (kept.has(name)) return kept.get(name);
     await script(`data/${name}.js`);
-    if (!received.has(name)) throw new Error(`data/${name}.js holds something else`);
+    if (!received.has(name)) throw new Error(`data/${name}.js is not a data file of this page`);
     kept.set(name, received.get(name));
     received.delete(name);
     if (kept.size > KEEP) kept.delete(kept.keys().next().value);
@@ -54,9 +54,10 @@ const avlocPage = (() => {
     return made;
   }
 
-  const text = (value) => element("span", { dir: "auto", textContent: value });
+  // plural(1, "video") -> 1 video
+  const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-  // 3725.5 -> 1:02:05.5; `digits` after the point
+  // 3725.5 -> 1:02:05.5, with this number of decimals
   function clock(seconds, digits = 1) {
     const total = Math.max(0, seconds);
     const hours = Math.floor(total / 3600);
@@ -74,7 +75,7 @@ const avlocPage = (() => {
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }
 
-  // Classes keep their colour over all videos. Names are always written beside it: colour is never the only sign.
+  // A class has the same colour in all videos. Its name is always shown too: colour is never the only cue.
   const HUES = [212, 24, 268, 150, 340, 48, 185, 300, 95, 0, 230, 35];
   function hue(label) {
     const place = state.index.classes.indexOf(label);
@@ -85,22 +86,22 @@ const avlocPage = (() => {
   const on = (event, action) => (listeners[event] = listeners[event] || []).push(action);
   const emit = (event, detail) => (listeners[event] || []).forEach((action) => action(detail));
 
-  // What the parts of the page share. Events: "video" (another one), "found" (other detections), "view" (time range),
-  // "time" (cursor), "theme", "edits".
+  // State shared by the parts of the page. Events, sent on change: "video", "found" (detections), "view" (time range),
+  // "time" (cursor), "selected", "theme", "edits", "redraw".
   const state = {
     index: null, // data/index.js
-    file: null, // stem of the video's data
-    data: null, // its data
+    file: null, // stem of the video's data file
+    data: null, // content of that file
     found: [], // per run: [{start, end, label, score, hit}]
-    weaker: 0, // how many of the first run's are below it
-    factor: null, // activation threshold; null: as detected
-    lowest: 0, // score of the weakest detections that are shown; at first index.likely_from
-    view: [0, 1], // seconds that the timeline shows
-    selected: null, // {kind: "found" | "truth" | "edit", run, place}
+    weaker: 0, // number of the first run's detections below `lowest`
+    factor: null, // activation threshold; null: detections as given
+    lowest: 0, // lowest score shown; initially index.likely_from
+    view: [0, 1], // time range of the timeline, seconds
+    selected: null, // {kind: "found" | "truth" | "edit", run, one, label}
     compare: true,
     more: false,
     editing: false,
   };
 
-  return { receive, script, load, bytes, $, element, text, clock, download, hue, on, emit, state };
+  return { receive, script, load, bytes, $, element, plural, clock, download, hue, on, emit, state };
 })();

@@ -1,14 +1,14 @@
 "use strict";
-// Rows of the timeline: which there are, and how each is drawn. A row is {kind, name, height, draw(pen, row)}.
-// What a colour says is also said in words, by height or by pattern: a truth is hatched, a hit has a check mark and a
-// solid frame, a false detection a cross and a dashed one, strips are as high as they are sure.
+// The rows of the timeline and how each is drawn. A row is {kind, name, height, draw(pen, row)}.
+// Colour is never the only cue: ground truth is hatched, a correct detection has a check mark and a solid outline, a false
+// one a cross and a dashed outline, and the height of a strip is a probability.
 
 avlocPage.draw = (() => {
   const { state, hue, clock } = avlocPage;
-  const SHOWN = 5; // strips without "All classes"
+  const SHOWN = 5; // number of strips unless "All classes" is checked
   const BAR = 22;
 
-  // Everything a row needs in order to draw: the context, the colours, and seconds -> pixels.
+  // What a row needs for drawing: the context, the colours, seconds to pixels and back.
   function makePen(canvas, width, gutter, theme) {
     const context = canvas.getContext("2d");
     const [from, to] = state.view;
@@ -37,8 +37,8 @@ avlocPage.draw = (() => {
   function rows() {
     const { data } = state;
     const made = [{ kind: "ruler", name: "", height: 22, draw: ruler }];
-    if (data.thumbs) made.push({ kind: "thumbs", name: "picture", height: 46, draw: thumbs });
-    if (data.waveform) made.push({ kind: "waveform", name: "sound", height: 38, draw: waveform });
+    if (data.thumbs) made.push({ kind: "thumbs", name: "video", height: 46, draw: thumbs });
+    if (data.waveform) made.push({ kind: "waveform", name: "audio", height: 38, draw: waveform });
     if (data.truth) {
       const items = data.truth.map(([start, end, label], place) => ({ start, end, label, place }));
       made.push(segmentRow("truth", "ground truth", items));
@@ -73,13 +73,13 @@ avlocPage.draw = (() => {
     return made.concat(modalityRows(run, place));
   }
 
-  // For the class in question: what sound alone, picture alone and both together say.
+  // Activations of the selected class, or the first detection's, from audio alone, video alone and both.
   function modalityRows(run, place) {
     const chosen = state.selected && state.selected.label;
     const label = chosen || (state.found[place][0] || {}).label;
     const one = run.classes.find((c) => c.name === label);
     if (!one || !(one.audio || one.visual)) return [];
-    const parts = [["audio", "sound only"], ["visual", "picture only"], ["fused", "both"]];
+    const parts = [["audio", "audio only"], ["visual", "video only"], ["fused", "both"]];
     return parts
       .filter(([key]) => one[key])
       .map(([key, name]) => ({ kind: "strip", name, note: label, strip: one[key], run: place, label, height: 20, draw: strip }));
@@ -124,11 +124,11 @@ avlocPage.draw = (() => {
     }
   }
 
-  // Largest value under each pixel, so that no peak is lost when a long video is drawn small.
+  // Calls action(px, value) with the maximum under each pixel, so that a long video loses no peak.
   function columns(values, start, step, pen, action) {
     const { width, gutter, t } = pen;
     for (let px = gutter; px < width; px++) {
-      // the last snippet reaches to the end of the video
+      // the last snippet extends to the end of the video
       const first = Math.min(values.length - 1, Math.max(0, Math.floor((t(px) - start) / step)));
       const stop = Math.min(values.length, Math.max(first + 1, Math.ceil((t(px + 1) - start) / step)));
       let high = 0;
@@ -233,7 +233,7 @@ avlocPage.draw = (() => {
     context.fillText("none above the thresholds", gutter + 6, row.top + row.height / 2);
   }
 
-  // The text, cut with an ellipsis to what fits.
+  // The text, shortened with an ellipsis to fit.
   function fitted(context, words, room) {
     if (context.measureText(words).width <= room) return words;
     let letters = [...words];

@@ -1,9 +1,9 @@
 "use strict";
-// Corrections: a copy of the detections (or of the ground truth) that a person drags, cuts, adds to and relabels. Saved
-// as ActivityNet ground truth: downloaded, or written back by `avloc view`. Kept in the browser until then.
+// Corrections: an editable copy of the detections or the ground truth, saved as ActivityNet ground truth by download or by
+// `avloc view`. Until then, localStorage keeps it.
 
 avlocPage.edit = (() => {
-  const { $, element, state, on, emit, timeline, player, download } = avlocPage;
+  const { $, element, plural, state, on, emit, timeline, player, download } = avlocPage;
   const SHORTEST = 0.02;
   const edits = new Map(); // file -> {segments, video_id, duration_s, subset}
   let history = [];
@@ -27,7 +27,7 @@ avlocPage.edit = (() => {
 
   function opened() {
     history = [];
-    $("said").textContent = "";
+    $("edit-status").textContent = "";
     if (state.editing) begun();
   }
 
@@ -39,9 +39,9 @@ avlocPage.edit = (() => {
     emit("edits");
   }
 
-  // The first look at a video in this mode goes on from what was saved, else copies its detections.
+  // Starts from the saved corrections of a video if there are any, else from its detections.
   function begun() {
-    const choices = [element("option", { value: "", textContent: "choose" })];
+    const choices = [element("option", { value: "", textContent: "choose…" })];
     state.data.runs.forEach((run, i) => choices.push(element("option", { value: String(i), textContent: run.name })));
     if (state.data.truth) choices.push(element("option", { value: "truth", textContent: "ground truth" }));
     if (state.data.corrections) choices.push(element("option", { value: "saved", textContent: "saved corrections" }));
@@ -102,7 +102,7 @@ avlocPage.edit = (() => {
 
   function toCursor(side) {
     const one = selected();
-    if (!one) return say("Select a correction first: click it in the row of corrections.");
+    if (!one) return say("Select a correction first: click it in the corrections row.");
     begin();
     drag(one, side, player.time());
     end();
@@ -110,7 +110,7 @@ avlocPage.edit = (() => {
 
   function add() {
     const label = $("label").value.trim() || state.index.classes[0];
-    if (!label) return say("Write a label first.");
+    if (!label) return say("Enter a label first.");
     begin();
     const start = Math.min(player.time(), state.data.duration_s - SHORTEST);
     const one = { start, end: Math.min(state.data.duration_s, start + Math.max(1, (state.view[1] - state.view[0]) / 20)), label };
@@ -122,7 +122,7 @@ avlocPage.edit = (() => {
   function relabel() {
     const one = selected();
     const label = $("label").value.trim();
-    if (!one || !label) return say(one ? "Write a label first." : "Select a correction first: click it in the row of corrections.");
+    if (!one || !label) return say(one ? "Enter a label first." : "Select a correction first: click it in the corrections row.");
     begin();
     one.label = label;
     state.selected.label = label;
@@ -131,7 +131,7 @@ avlocPage.edit = (() => {
 
   function remove() {
     const one = selected();
-    if (!one) return say("Select a correction first: click it in the row of corrections.");
+    if (!one) return say("Select a correction first: click it in the corrections row.");
     begin();
     segments().splice(segments().indexOf(one), 1);
     timeline.select(null);
@@ -143,10 +143,10 @@ avlocPage.edit = (() => {
     if (one) $("label").value = one.label;
   }
 
-  const say = (words) => ($("said").textContent = words);
+  const say = (words) => ($("edit-status").textContent = words);
   const exact = (seconds) => Math.round(seconds * 1000) / 1000;
 
-  // Every video that was corrected, in ActivityNet's schema.
+  // All corrected videos, as ActivityNet ground truth.
   function database() {
     const content = { version: "avloc corrections", taxonomy: [], database: {} };
     for (const one of edits.values()) {
@@ -160,11 +160,11 @@ avlocPage.edit = (() => {
 
   function save_file() {
     download("corrections.json", database());
-    say(`${edits.size} videos are in corrections.json`);
+    say(`${plural(edits.size, "video")} saved in corrections.json`);
   }
 
   async function write_back() {
-    say("saving");
+    say("Saving…");
     try {
       const answer = await fetch("corrections", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(database()) });
       const { message } = await answer.json();
@@ -174,7 +174,7 @@ avlocPage.edit = (() => {
     }
   }
 
-  // Browsers may refuse storage, above all for files; corrections then live as long as the page is open.
+  // Browsers may refuse storage, especially for file://; corrections then last as long as the page is open.
   function keep() {
     try {
       localStorage.setItem(key, JSON.stringify([...edits]));

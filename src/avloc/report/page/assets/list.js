@@ -1,8 +1,8 @@
 "use strict";
-// The list of videos: search, filter by class, sort. Thumbnails load when they come into sight.
+// The list of videos: search, filter by class, sort. Thumbnails load when scrolled into view.
 
 avlocPage.list = (() => {
-  const { $, element, text, clock, state, emit, on } = avlocPage;
+  const { $, element, plural, clock, state, emit, on } = avlocPage;
   let shown = [];
 
   const orders = {
@@ -37,15 +37,15 @@ avlocPage.list = (() => {
     $("videos").replaceChildren(...shown.map(row));
     const all = state.index.videos.length;
     const least = state.index.likely_from;
-    const counted = least ? `; found: score at least ${least}` : "";
-    $("count").textContent = (shown.length === all ? `${all} videos` : `${shown.length} of ${all} videos`) + counted;
+    const counted = least ? `; detections with score ≥ ${least}` : "";
+    $("count").textContent = (shown.length === all ? plural(all, "video") : `${shown.length} of ${plural(all, "video")}`) + counted;
     mark();
   }
 
   function row(video) {
-    const facts = [clock(video.duration_s, 0), `${video.count} found`];
+    const facts = [clock(video.duration_s, 0), plural(video.count, "detection")];
     if (video.score !== null) facts.push(`best ${video.score.toFixed(2)}`);
-    if (video.errors !== null) facts.push(`${video.errors} errors`);
+    if (video.errors !== null) facts.push(plural(video.errors, "error"));
     if (video.mean_t_iou !== null) facts.push(`t-IoU ${video.mean_t_iou.toFixed(2)}`);
     const poster = element("span", { className: "poster", "aria-hidden": "true" });
     poster.dataset.file = video.file;
@@ -54,7 +54,7 @@ avlocPage.list = (() => {
       "span",
       { className: "words" },
       element("span", { className: "title", dir: "auto", textContent: video.video_id }),
-      element("span", { className: "quiet", dir: "auto", textContent: video.labels.join(", ") || "nothing found" }),
+      element("span", { className: "quiet", dir: "auto", textContent: video.labels.join(", ") || "no detections" }),
       element("span", { className: "quiet", textContent: facts.join(" · ") }),
     );
     const button = element("button", { onclick: () => emit("choose", video.file) }, poster, words);
@@ -62,7 +62,7 @@ avlocPage.list = (() => {
     return element("li", {}, button);
   }
 
-  // The fifth thumbnail of the sprite's first row of ten stands for the video; the style sheet cuts it out.
+  // The poster is the fifth thumbnail of the sprite's first row of ten, cropped by the style sheet.
   const near = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;

@@ -1,28 +1,28 @@
 "use strict";
-// Puts the parts together: loads the list, opens videos, moves the thresholds, listens to the keyboard.
+// Connects the parts: loads the list, opens videos, applies the thresholds, handles the keyboard.
 
 (() => {
-  const { $, element, state, on, emit, script, load, predictions, list, timeline, player, edit, download } = avlocPage;
+  const { $, element, plural, state, on, emit, script, load, predictions, list, timeline, player, edit, download } = avlocPage;
 
   const KEYS = [
     ["Space", "play or pause", () => player.toggle()],
     ["ArrowLeft", "1 second back (Shift: 0.1)", (event) => player.seek(player.time() - (event.shiftKey ? 0.1 : 1))],
-    ["ArrowRight", "1 second on (Shift: 0.1)", (event) => player.seek(player.time() + (event.shiftKey ? 0.1 : 1))],
+    ["ArrowRight", "1 second forward (Shift: 0.1)", (event) => player.seek(player.time() + (event.shiftKey ? 0.1 : 1))],
     ["n", "next detection", () => player.jump(1)],
     ["p", "previous detection", () => player.jump(-1)],
-    ["Enter", "play the selected one", () => player.playSelected()],
+    ["Enter", "play the selection", () => player.playSelected()],
     ["j", "next video", () => list.neighbour(1)],
     ["k", "previous video", () => list.neighbour(-1)],
     ["+", "zoom in", () => timeline.zoom(0.6)],
     ["-", "zoom out", () => timeline.zoom(1 / 0.6)],
-    ["0", "whole video", () => timeline.show(0, state.data.duration_s)],
-    ["/", "search", () => $("search").focus()],
-    ["e", "correct", () => edit.toggle()],
+    ["0", "show the whole video", () => timeline.show(0, state.data.duration_s)],
+    ["/", "search videos", () => $("search").focus()],
+    ["e", "correct the detections", () => edit.toggle()],
     ["a", "add at the cursor", () => state.editing && edit.add()],
     ["[", "start at the cursor", () => state.editing && edit.toCursor("start")],
     ["]", "end at the cursor", () => state.editing && edit.toCursor("end")],
     ["Delete", "delete the selected correction", () => state.editing && edit.remove()],
-    ["?", "this help", () => $("help").showModal()],
+    ["?", "show this help", () => $("help").showModal()],
   ];
 
   async function start() {
@@ -42,7 +42,7 @@
     const named = state.index.videos.find((video) => video.video_id === wanted);
     const first = named ? named.file : list.first();
     if (first) await open(first);
-    else $("empty").textContent = "There is no video in this page.";
+    else $("empty").textContent = "This page contains no videos.";
   }
 
   function summary() {
@@ -57,9 +57,9 @@
   async function open(file) {
     state.file = file;
     $("empty").hidden = false;
-    $("empty").textContent = "Loading";
+    $("empty").textContent = "Loading…";
     const data = await load(file);
-    if (state.file !== file) return; // another one was chosen meanwhile
+    if (state.file !== file) return; // another video was opened meanwhile
     if (!data.unpacked) predictions.unpack(data);
     data.unpacked = true;
     state.data = data;
@@ -68,8 +68,8 @@
     $("empty").hidden = true;
     $("stage").hidden = false;
     $("name").textContent = data.video_id;
-    const used = (data.runs[0].modalities || []).map((name) => ({ audio: "sound", visual: "picture" })[name]);
-    const facts = [avlocPage.clock(data.duration_s, 1), used.length ? `decided by ${used.join(" and ")}` : "", data.note];
+    const used = (data.runs[0].modalities || []).map((name) => ({ audio: "audio", visual: "video" })[name]);
+    const facts = [avlocPage.clock(data.duration_s, 1), used.length ? `from ${used.join(" and ")}` : "", data.note];
     $("facts").textContent = facts.filter(Boolean).join(" · ");
     history.replaceState(null, "", `#${encodeURIComponent(data.video_id)}`);
     thresholds();
@@ -79,11 +79,11 @@
     $("drawer").setAttribute("aria-expanded", "false");
   }
 
-  // Whether the page can decode a run again: only the paper's decoder, without smoothing.
+  // Whether a run can be decoded again here: with the paper's decoder and without smoothing.
   const thresholded = (options) => options.decode === "actions" && !(options.smooth_snippets > 1);
   const adjustable = (run, options) => Boolean(run.grid) && thresholded(options);
 
-  // The sliders: where they stand at first, and whether they can move anything.
+  // Sets the range, value and visibility of the sliders.
   function thresholds() {
     const options = state.index.options[0] || {};
     const free = adjustable(state.data.runs[0], options);
@@ -94,7 +94,7 @@
     $("lowest").value = String(state.lowest);
   }
 
-  // The slider is the share of the way from a curve's minimum to its maximum: 1 - threshold_factor.
+  // Applies the sliders. The activation threshold is relative, from a curve's minimum to its maximum: 1 - threshold_factor.
   function detect() {
     const { data } = state;
     const all = data.runs.map((run, i) => {
@@ -104,7 +104,7 @@
     });
     state.found = all.map((found) => predictions.match(found.filter((one) => one.score >= state.lowest), data.truth));
     state.weaker = all[0].length - state.found[0].length;
-    $("errors").textContent = data.truth ? `${predictions.errors(state.found[0], data.truth)} errors at t-IoU 0.5 ·` : "";
+    $("errors").textContent = data.truth ? `${plural(predictions.errors(state.found[0], data.truth), "error")} at t-IoU 0.5 ·` : "";
     if (state.selected && state.selected.kind === "found") state.selected = null;
     $("factor-value").textContent = Number($("factor").value).toFixed(2);
     $("lowest-value").textContent = state.lowest.toFixed(2);
@@ -150,7 +150,7 @@
     theme();
   }
 
-  // The detections as they are shown, in the schema of ActivityNet's submissions.
+  // Downloads the detections shown, in the schema of ActivityNet submissions.
   function saveFound() {
     const rows = state.found[0].map(({ start, end, label, score }) => ({ label, segment: [start, end].map((t) => Math.round(t * 1000) / 1000), score }));
     download("detections.json", { version: "VERSION 1.3", results: { [state.data.video_id]: rows }, external_data: { used: false, details: "" } });
@@ -177,7 +177,7 @@
     const actions = new Map(KEYS.map(([key, , action]) => [key === "Space" ? " " : key, action]));
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest("input:not([type=range]):not([type=checkbox]), select, textarea, dialog");
-      // in the lists Enter chooses and Space plays; elsewhere both press the button that has the focus
+      // in the lists Enter selects and Space plays; elsewhere both press the focused button
       const inList = event.target.closest("#videos, #found-list");
       const onButton = event.target.closest("button, a, video") && (event.key === "Enter" || (event.key === " " && !inList));
       const onSlider = event.target.closest("input[type=range]") && event.key.startsWith("Arrow");
@@ -195,7 +195,7 @@
 
   start().catch((error) => {
     $("empty").hidden = false;
-    $("empty").textContent = `The page could not be shown: ${error.message}`;
+    $("empty").textContent = `Cannot show the page: ${error.message}`;
     throw error;
   });
 })();

@@ -1,20 +1,20 @@
 "use strict";
-// The video, its clock, and the list of detections. Without a file the clock still runs by clicks and keys.
+// The video, its clock and the list of detections. Without a video file, clicks and keys still move the clock.
 
 avlocPage.player = (() => {
-  const { $, element, state, on, emit, clock, predictions, timeline } = avlocPage;
+  const { $, element, plural, state, on, emit, clock, predictions, timeline } = avlocPage;
   const video = () => $("video");
-  let still = 0; // the time, when there is no video
+  let still = 0; // time in seconds, when there is no video
   let playing = false;
   let until = null;
 
   function setUp() {
-    for (const event of ["timeupdate", "seeking", "seeked"]) video().addEventListener(event, tell);
+    for (const event of ["timeupdate", "seeking", "seeked"]) video().addEventListener(event, update);
     video().addEventListener("play", () => mark(true));
     video().addEventListener("pause", () => mark(false));
-    video().addEventListener("error", () => complain("This browser cannot play the file. Make the page again with --proxy always."));
+    video().addEventListener("error", () => showProblem("This browser cannot play the file. Rebuild the page with --proxy always."));
     video().addEventListener("loadedmetadata", () => {
-      if (!video().videoWidth) complain("This browser plays only the sound of the file. Make the page again with --proxy always.");
+      if (!video().videoWidth) showProblem("This browser plays only the audio of the file. Rebuild the page with --proxy always.");
     });
     $("play").addEventListener("click", toggle);
     $("next").addEventListener("click", () => jump(1));
@@ -31,7 +31,7 @@ avlocPage.player = (() => {
     until = null;
     video().pause();
     video().hidden = !data.media;
-    requestAnimationFrame(tell);
+    requestAnimationFrame(update);
     $("no-video").hidden = Boolean(data.media);
     if (data.media) {
       video().src = data.media;
@@ -41,11 +41,11 @@ avlocPage.player = (() => {
     } else {
       video().removeAttribute("src");
       video().load();
-      $("no-video").textContent = data.note || "No video file is known. Make the page again with --videos FOLDER.";
+      $("no-video").textContent = data.note || "No video file is known. Rebuild the page with --videos FOLDER.";
     }
   }
 
-  function complain(words) {
+  function showProblem(words) {
     if (!state.data || !state.data.media) return;
     $("no-video").textContent = words;
     $("no-video").hidden = false;
@@ -58,7 +58,7 @@ avlocPage.player = (() => {
     until = null;
     if (state.data.media) video().currentTime = bounded;
     still = bounded;
-    tell();
+    update();
   }
 
   function mark(now) {
@@ -69,7 +69,7 @@ avlocPage.player = (() => {
 
   function frame() {
     if (!playing) return;
-    tell();
+    update();
     timeline.follow(time());
     if (until !== null && time() >= until) {
       until = null;
@@ -78,7 +78,7 @@ avlocPage.player = (() => {
     requestAnimationFrame(frame);
   }
 
-  function tell() {
+  function update() {
     if (!state.data) return;
     $("clock").textContent = `${clock(time(), 2)} / ${clock(state.data.duration_s, 1)}`;
     emit("time");
@@ -87,13 +87,13 @@ avlocPage.player = (() => {
   function toggle() {
     until = null;
     if (!state.data.media) return;
-    if (video().paused) video().play().catch((error) => complain(String(error.message)));
+    if (video().paused) video().play().catch((error) => showProblem(String(error.message)));
     else video().pause();
   }
 
   const ordered = () => [...state.found[0]].sort((a, b) => a.start - b.start || b.score - a.score);
 
-  // To the next detection in time, or the one before.
+  // Goes to the next or the previous detection in time.
   function jump(step) {
     const chosen = state.selected && state.selected.kind === "found" ? state.selected.one : null;
     const all = ordered();
@@ -112,8 +112,8 @@ avlocPage.player = (() => {
 
   function list() {
     const run = state.data.runs[0];
-    const weaker = state.weaker ? `, ${state.weaker} weaker` : "";
-    $("found-title").textContent = `${state.found[0].length} detections${weaker}${state.data.runs.length > 1 ? ` · ${run.name}` : ""}`;
+    const hidden = state.weaker ? `, ${state.weaker} hidden` : "";
+    $("found-title").textContent = `${plural(state.found[0].length, "detection")}${hidden}${state.data.runs.length > 1 ? ` · ${run.name}` : ""}`;
     const shown = $("order").value === "time" ? ordered() : [...state.found[0]].sort((a, b) => b.score - a.score);
     $("found-list").replaceChildren(
       ...shown.map((one) => {
@@ -123,10 +123,10 @@ avlocPage.player = (() => {
           element("span", { className: "title", dir: "auto", textContent: mark + one.label }),
           element("span", { className: "quiet", textContent: `${clock(one.start, 2)} to ${clock(one.end, 2)}` }),
         );
-        const detail = carried(run, one);
+        const detail = modalities(run, one);
         if (detail) words.append(element("span", { className: "quiet", textContent: detail }));
         const button = element("button", { onclick: () => goTo(one) }, words, element("span", { className: "score", textContent: one.score.toFixed(2) }));
-        if (one.hit !== undefined) button.title = one.hit ? "agrees with the ground truth at t-IoU 0.5" : "no true instance at t-IoU 0.5";
+        if (one.hit !== undefined) button.title = one.hit ? "matches the ground truth at t-IoU 0.5" : "matches no instance at t-IoU 0.5";
         button.one = one;
         return element("li", {}, button);
       }),
@@ -134,17 +134,17 @@ avlocPage.player = (() => {
     markRow();
   }
 
-  // "by sound: sound 0.81, picture 0.12, both 0.77"
-  function carried(run, one) {
+  // "mainly audio: audio 0.81, video 0.12, both 0.77"
+  function modalities(run, one) {
     const mean = predictions.modalities(run, one);
     if (!mean) return "";
     const words = [];
-    if (mean.audio !== undefined) words.push(`sound ${mean.audio.toFixed(2)}`);
-    if (mean.visual !== undefined) words.push(`picture ${mean.visual.toFixed(2)}`);
+    if (mean.audio !== undefined) words.push(`audio ${mean.audio.toFixed(2)}`);
+    if (mean.visual !== undefined) words.push(`video ${mean.visual.toFixed(2)}`);
     words.push(`both ${mean.fused.toFixed(2)}`);
     const both = mean.audio !== undefined && mean.visual !== undefined;
-    const carrier = both && Math.abs(mean.audio - mean.visual) > 0.15 ? (mean.audio > mean.visual ? "by sound: " : "by picture: ") : "";
-    return carrier + words.join(", ");
+    const stronger = both && Math.abs(mean.audio - mean.visual) > 0.15 ? (mean.audio > mean.visual ? "mainly audio: " : "mainly video: ") : "";
+    return stronger + words.join(", ");
   }
 
   function markRow() {

@@ -1,10 +1,10 @@
 "use strict";
-// What a video's data says: strips as arrays, detections, their agreement with the ground truth.
+// A video's predictions: activations as arrays, detections, their match with the ground truth.
 
 avlocPage.predictions = (() => {
   const { bytes } = avlocPage;
 
-  // Strips of a video's data become arrays once.
+  // Decodes the base64 strings of a video's data into arrays, in place.
   function unpack(data) {
     for (const run of data.runs) {
       if (run.reliability) run.reliability = bytes(run.reliability);
@@ -24,7 +24,7 @@ avlocPage.predictions = (() => {
     return shared <= 0 ? 0 : shared / (a.end - a.start + (b.end - b.start) - shared);
   }
 
-  // Marks each detection with `hit` (it takes a true instance at t-IoU 0.5, the strongest first) and its best t-IoU.
+  // Sets `hit` (matches an unmatched instance at t-IoU 0.5, by descending score) and `overlap` (best t-IoU) of each detection.
   function match(found, truth) {
     if (!truth) return found;
     const taken = new Set();
@@ -43,12 +43,12 @@ avlocPage.predictions = (() => {
     return found;
   }
 
-  // Missed instances and false detections of what `match` has marked.
+  // Number of missed instances and false detections, after `match`.
   function errors(found, truth) {
     return found.length + truth.length - 2 * found.filter((one) => one.hit).length;
   }
 
-  // Means of the strips within a segment: what sound alone, picture alone and both together said.
+  // Mean probabilities within a segment, from audio alone, video alone and both.
   function modalities(run, one) {
     const shown = run.grid && run.classes.find((c) => c.name === one.label);
     if (!shown || !(shown.audio || shown.visual)) return null;

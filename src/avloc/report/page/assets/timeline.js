@@ -1,14 +1,14 @@
 "use strict";
-// The timeline: lays rows out, draws them, and turns pointer and wheel into time, zoom and selection.
+// The timeline: lays out and draws the rows; pointer and wheel set time, zoom and selection.
 
 avlocPage.timeline = (() => {
   const { $, state, on, emit, clock, draw } = avlocPage;
-  const EDGE = 7; // pixels around an edge that take hold of it
-  const NARROW = 700; // below this the rows' names stand above them instead of beside
+  const EDGE = 7; // pixels around an edge within which it can be dragged
+  const NARROW = 700; // below this width, row names are above the rows instead of beside them
   let rows = [];
   let pen = null;
   let pending = false;
-  let grip = null; // {one, side} of a correction that is being dragged, or {scrub: true}
+  let grip = null; // {one, side} of the correction being dragged, or {scrub: true}
   const fingers = new Map();
 
   function setUp() {
@@ -87,7 +87,7 @@ avlocPage.timeline = (() => {
     $("timeline").setAttribute("aria-valuetext", spoken(time));
   }
 
-  // What a screen reader hears on moving: the time, and what is there.
+  // Text for screen readers: the time and the detections there.
   function spoken(time) {
     const here = state.found[0].filter((one) => one.start <= time && time < one.end);
     const words = here.map((one) => `${one.label}, score ${one.score.toFixed(2)}`).join("; ");
@@ -97,11 +97,11 @@ avlocPage.timeline = (() => {
   function describe() {
     $("timeline").setAttribute("aria-valuemax", state.data.duration_s.toFixed(2));
     const run = state.data.runs[0];
-    const parts = ["✓ solid frame: agrees with the ground truth at t-IoU 0.5; ✗ dashed frame: does not."];
+    const parts = ["✓ solid outline: matches the ground truth at t-IoU 0.5; ✗ dashed outline: does not."];
     if (!state.data.truth) parts.length = 0;
-    if (run.grid) parts.push("Strips are as high as the class is likely, from 0 to 1.");
-    if (run.fold > 1) parts.push(`Each step of a strip is the largest of ${run.fold} snippets.`);
-    if (run.grid && run.class_count > run.classes.length) parts.push(`${run.classes.length} of ${run.class_count} classes are held in the page.`);
+    if (run.grid) parts.push("Strip height: probability, 0 to 1.");
+    if (run.fold > 1) parts.push(`Each step of a strip is the maximum of ${run.fold} snippets.`);
+    if (run.grid && run.class_count > run.classes.length) parts.push(`The page contains ${run.classes.length} of ${run.class_count} classes.`);
     $("legend").textContent = parts.join(" ");
   }
 
@@ -123,7 +123,7 @@ avlocPage.timeline = (() => {
     show(state.view[0] + seconds, state.view[1] + seconds);
   }
 
-  // While it plays, the view turns pages.
+  // Moves the view page by page during playback.
   function follow(time) {
     const [from, to] = state.view;
     if (time > to) show(time, time + to - from);
