@@ -1,8 +1,8 @@
-"""Figures, one at a time; matplotlib loads when something is drawn.
+"""Single figures. matplotlib is imported only when a figure is drawn.
 
 timeline    ground truth, detections and activations of a video, for one or several models (as Figs. 2-5)
-curves      mAP over t-IoU, AP per class, training curves, confusion of snippets
-diagnosis   errors by rank, what each costs, which instances are missed
+curves      mAP over t-IoU, AP per class, training curves, snippet confusion matrix
+diagnosis   errors by rank, their cost in mAP, AP_N by kind of instance
 attention   the cross-correlation matrix Λ with thumbnails
 notebook    a result as HTML for notebooks
 style       colours, sizes, file formats

@@ -1,4 +1,4 @@
-"""Λ as a picture: which sound goes with which sight (Eq. 1); thumbnails along one axis, the sound along the other."""
+"""The cross-correlation matrix Λ (Eq. 1), with thumbnails on the visual axis and the waveform on the audio axis."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def attention_figure(
     waveform: UInt8[np.ndarray, " n"] | None = None,
     title: str = "",
 ) -> Figure:
-    """Λ of one stage: audio snippets down, visual snippets across, both in seconds.
+    """Λ of one stage: rows are audio snippets, columns visual snippets, both in seconds.
 
     Args:
         correlation: Λ, rows audio, columns visual.
-        thumbnails: evenly spaced over the video; stand above the visual axis.
-        waveform: loudest sample of equal stretches; stands beside the audio axis.
+        thumbnails: frames evenly spaced over the video, drawn above the visual axis.
+        waveform: peak amplitude in equal intervals, 255 is full scale; drawn beside the audio axis.
 
     Raises:
         InputError: Λ is empty.
@@ -57,7 +57,7 @@ def _draw_matrix(axes: Axes, correlation: Float[np.ndarray, "l_u l_v"], duration
     far = float(np.abs(correlation).max()) or 1.0
     extent = (0.0, duration_s, duration_s, 0.0)
     image = axes.imshow(correlation, cmap="RdBu_r", vmin=-far, vmax=far, extent=extent, aspect="auto")
-    axes.set_xlabel("picture, seconds", fontsize=9, color=INK)
+    axes.set_xlabel("video (s)", fontsize=9, color=INK)
     axes.tick_params(labelsize=8)
     return image
 
@@ -74,7 +74,7 @@ def _draw_waveform(axes: Axes, waveform: UInt8[np.ndarray, " n"] | None, duratio
     if waveform is not None:
         times = (np.arange(len(waveform)) + 0.5) / len(waveform) * duration_s
         axes.fill_betweenx(times, -(waveform / 255.0), waveform / 255.0, color=MUTED, linewidth=0)
-    axes.set_ylabel("sound, seconds", fontsize=9, color=INK)
+    axes.set_ylabel("audio (s)", fontsize=9, color=INK)
     axes.set_xticks([])
     axes.tick_params(labelsize=8)
     for name in ("top", "right", "bottom", "left"):

@@ -1,4 +1,4 @@
-"""Figures of a run or a comparison: mAP against t-IoU, AP of each class, training curves, confusion of snippets."""
+"""Figures of a run or a comparison: mAP over t-IoU, AP per class, training curves, snippet confusion matrix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["class_ap_figure", "confusion_figure", "mean_ap_figure", "training_fi
 
 
 def mean_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
-    """A line a model: mAP in percent against the t-IoU threshold; the legend gives the average."""
+    """mAP in percent over the t-IoU threshold, one line per model; the legend gives the average."""
     figure = make_figure(4.6, 3.2)
     axes = figure.subplots()
     for k, (name, one) in enumerate(scores.items()):
@@ -33,7 +33,7 @@ def mean_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
             label=f"{literal(name)} ({100 * one.average_mean_ap:.1f})",
         )
     axes.set_xlabel("t-IoU", fontsize=9, color=INK)
-    axes.set_ylabel("mAP in percent", fontsize=9, color=INK)
+    axes.set_ylabel("mAP (%)", fontsize=9, color=INK)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False, title="average over thresholds", title_fontsize=8)
     plain(axes, "y")
@@ -41,7 +41,7 @@ def mean_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
 
 
 def class_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
-    """A bar a class and model: AP in percent, averaged over the thresholds; classes by the first model's AP."""
+    """AP in percent per class and model, averaged over the thresholds; classes are sorted by the first model's AP."""
     first = next(iter(scores.values()))
     order = np.argsort(first.ap.mean(axis=0), kind="stable")
     names = [first.classes[i] for i in order]
@@ -63,7 +63,7 @@ def class_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
             label=literal(name),
         )
     axes.set_yticks(np.arange(len(names)), [literal(name) for name in names])
-    axes.set_xlabel("average precision in percent, mean over t-IoU", fontsize=9, color=INK)
+    axes.set_xlabel("average precision (%), mean over t-IoU", fontsize=9, color=INK)
     if len(scores) > 1:
         axes.legend(fontsize=8, frameon=False)
     plain(axes, "x")
@@ -71,13 +71,13 @@ def class_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
 
 
 def training_figure(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
-    """Losses above, validation below, against the step.
+    """Losses (top) and validation scores (bottom) over the training step.
 
     Raises:
         InputError: the history is empty.
     """
     if not history:
-        raise InputError("expected a history of training, got an empty one; train at least one step")
+        raise InputError("expected a training history, got an empty one; train for at least one step")
     names = list(dict.fromkeys(key for row in history for key in row))
     losses = [name for name in names if name.startswith("loss/")]
     checks = [name for name in names if name.startswith("validation/")]
@@ -101,7 +101,7 @@ def training_figure(history: Sequence[Mapping[str, float]], title: str = "") -> 
 
 
 def confusion_figure(confusion: Int[np.ndarray, "c1 c1"], classes: Sequence[str]) -> Figure:
-    """Snippets by true class (row) and predicted class (column), in percent of the row; background first."""
+    """Confusion matrix of snippets in percent of each row: true classes by predicted classes, background first."""
     names = ["background", *map(literal, classes)]
     total = confusion.sum(axis=1, keepdims=True)
     share = 100 * np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
@@ -119,5 +119,5 @@ def confusion_figure(confusion: Int[np.ndarray, "c1 c1"], classes: Sequence[str]
     axes.set_ylabel("true (snippets)", fontsize=9, color=INK)
     for side_name in axes.spines:
         axes.spines[side_name].set_color(MUTED)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="percent of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class")
     return figure

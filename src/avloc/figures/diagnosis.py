@@ -1,4 +1,4 @@
-"""A diagnosis as a picture: which errors there are by rank, what each costs, and which instances suffer."""
+"""A diagnosis as a figure: errors by rank, their cost in mAP, and AP_N by kind of instance."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ HATCHES = {"double": "///", "wrong label": "xxx", "confusion": "...", "backgroun
 
 
 def diagnosis_figure(facts: Mapping[str, Any]) -> Figure:
-    """Three parts: errors by rank, mAP each costs, AP_N by kind of instance.
+    """Three panels: errors by rank, cost of each kind of error in mAP, AP_N by kind of instance.
 
     Args:
-        facts: what `metrics.Diagnosis.to_dict` gives; None stands for NaN.
+        facts: from `metrics.Diagnosis.to_dict`, with None for NaN.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -55,7 +55,7 @@ def _draw_profile(axes: Axes, profile: Mapping[str, Sequence[float | None]], at:
         )  # fmt: skip
         bottom += heights
     axes.set_xticks(places, [f"{k}G" for k in places])
-    axes.set_ylabel("detections in percent", fontsize=9, color=INK)
+    axes.set_ylabel("detections (%)", fontsize=9, color=INK)
     axes.set_title(f"errors by rank at t-IoU {at:g} (G: instances of the class)", fontsize=9, loc="left", color=INK)
     axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     plain(axes)
@@ -69,15 +69,15 @@ def _draw_cost(axes: Axes, cost: Mapping[str, float]) -> None:
     for k, value in enumerate(values):
         axes.text(value, k, f" {value:.1f}", va="center", fontsize=8, color=INK)
     axes.set_xlim(0, max([*values, 1]) * 1.2)
-    axes.set_title("average mAP gained without it", fontsize=9, loc="left", color=INK)
+    axes.set_title("average mAP gained without the error", fontsize=9, loc="left", color=INK)
     plain(axes, "x")
 
 
 def _draw_groups(axes: Axes, groups: Sequence[Mapping[str, Any]], base: float) -> None:
     place, ticks, labels = 0.0, [], []
     for k, name in enumerate(dict.fromkeys(group["characteristic"] for group in groups)):
-        mine = [group for group in groups if group["characteristic"] == name]
-        for group in mine:
+        members = [group for group in groups if group["characteristic"] == name]
+        for group in members:
             height = 0.0 if group["mean_ap_n"] is None else 100 * group["mean_ap_n"]
             axes.bar(place, height, 0.85, color=COLOURS[k % len(COLOURS)])
             axes.text(
@@ -86,7 +86,7 @@ def _draw_groups(axes: Axes, groups: Sequence[Mapping[str, Any]], base: float) -
             ticks.append(place)
             labels.append(group["name"])
             place += 1
-        axes.text(place - 1 - len(mine) / 2 + 0.5, 103, name, ha="center", fontsize=8, color=INK)
+        axes.text(place - 1 - len(members) / 2 + 0.5, 103, name, ha="center", fontsize=8, color=INK)
         place += 0.8
     axes.axhline(100 * base, color=MUTED, linewidth=0.9, linestyle="--")
     axes.set_xticks(ticks, labels, rotation=60, ha="right", fontsize=7)

@@ -1,10 +1,11 @@
-"""What a notebook shows of a result: a strip of detections and a table. Names and labels are text, never mark-up."""
+"""A result as HTML for notebooks: a timeline and a table of detections. Names and labels are escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
+from avloc.system.text import pluralize
 from avloc.types import ActivationSequence, Detection
 
 __all__ = ["result_html"]
@@ -14,7 +15,7 @@ _WIDTH = 720
 
 
 def result_html(activations: ActivationSequence, detections: Sequence[Detection]) -> str:
-    """HTML of one video's detections: an SVG with a row a class, then the strongest in a table."""
+    """HTML of one video's detections: an SVG with one row per class, and a table of the first detections."""
     labels = list(dict.fromkeys(d.label for d in detections))
     bars = "".join(
         f'<rect x="{_x(d.start_s, activations):.1f}" y="{18 * labels.index(d.label) + 2}" height="14" '
@@ -28,10 +29,10 @@ def result_html(activations: ActivationSequence, detections: Sequence[Detection]
     )
     height = max(18 * len(labels), 4)
     used = " and ".join(activations.modalities)
-    rest = f"<p>and {len(detections) - _ROWS} weaker ones</p>" if len(detections) > _ROWS else ""
+    rest = f"<p>and {len(detections) - _ROWS} more</p>" if len(detections) > _ROWS else ""
     return (
-        f"<div><p><b>{escape(activations.video_id)}</b>: {len(detections)} detections in "
-        f"{activations.duration_s:.1f} s, from {escape(used)}</p>"
+        f"<div><p><b>{escape(activations.video_id)}</b>: "
+        f"{pluralize(len(detections), 'detection')} in {activations.duration_s:.1f} s, from {escape(used)}</p>"
         f'<svg width="{_WIDTH + 200}" height="{height}" role="img" aria-label="detections over time">'
         f'<rect width="{_WIDTH}" height="{height}" fill="currentColor" fill-opacity="0.07"/>{bars}{names}</svg>'
         f"<table><thead><tr><th>start_s</th><th>end_s</th><th>label</th><th>score</th></tr></thead><tbody>"

@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, colours, and how they are written. matplotlib loads when something is drawn."""
+"""The common style of all figures: colours, sizes, file formats. matplotlib is imported only when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ __all__ = [
 INK, MUTED = "#1d2733", "#8893a0"
 COLOURS = ("#1f5fa8", "#b5541c", "#6b4fa0", "#9a7d0a", "#1b7f86", "#a03a5c", "#4d6b1f", "#5a5a5a")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""Lines differ in marker as well as in colour."""
+"""One marker per colour: lines differ in both."""
+
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
 
 def make_figure(width_in: float, height_in: float) -> Figure:
-    """An empty figure of that size in inches, of no window and no global state.
+    """An empty figure of this size in inches, without window or global state.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -50,7 +51,7 @@ def make_figure(width_in: float, height_in: float) -> Figure:
 
 
 def plain(axes: Axes, grid: Literal["", "x", "y"] = "") -> None:
-    """No box around it; a light grid along "x", "y" or neither."""
+    """Remove the top and right spines; optionally draw a light grid along "x" or "y"."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -62,13 +63,13 @@ def plain(axes: Axes, grid: Literal["", "x", "y"] = "") -> None:
 
 
 def literal(text: str) -> str:
-    """A name as it stands: matplotlib would read what lies between two dollar signs as mathematics."""
+    """Escape dollar signs, which matplotlib would parse as mathematics."""
     return text.replace("$", r"\$")
 
 
 @contextmanager
 def any_letters() -> Iterator[None]:
-    """An emoji in a name becomes a box, without a warning: nobody can do anything about it here."""
+    """Suppress warnings about missing glyphs, such as emoji in names, which are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
@@ -76,10 +77,10 @@ def any_letters() -> Iterator[None]:
 
 
 def figure_format(name: str) -> str:
-    """The format that a suffix names, with or without its dot; none is png.
+    """The format of a suffix, with or without dot; png if empty. Check formats with it before any work.
 
     Raises:
-        InputError: figures cannot be written so; to be asked before the work, not after it.
+        InputError: the format is not supported.
     """
     wanted = name.lower().removeprefix(".") or "png"
     if wanted not in FIGURE_FORMATS:
@@ -88,21 +89,21 @@ def figure_format(name: str) -> str:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write it in the format its suffix names (.pdf and .svg are vectors); the same figure gives the same file.
+    """Write a figure in the format of the suffix; .pdf and .svg are vector graphics. The output is reproducible.
 
     Raises:
-        InputError: no such format, or the folder cannot be written to.
+        InputError: the format is not supported, or the folder is not writable.
     """
     import matplotlib
 
     target = Path(path)
     chosen = figure_format(target.suffix)
     facts: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(chosen, {})
-    # fonts as text that can be searched and edited; ids that do not change
+    # searchable, editable text; reproducible ids
     style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
     with atomic_path(target) as part, matplotlib.rc_context(style), any_letters():
         try:
             figure.savefig(part, format=chosen, dpi=160, metadata=facts)
-        except ValueError as error:  # more pixels than a format can hold
+        except ValueError as error:  # more pixels than the format supports
             raise InputError(f"{target}: cannot write the figure: {error}") from error
     return target

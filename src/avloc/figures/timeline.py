@@ -1,4 +1,4 @@
-"""One video as a picture: what is true, what was found, and the activations behind it, on one time axis (as Fig. 3)."""
+"""Timeline of one video: ground truth, detections and activations on one time axis (as Fig. 3)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["timeline"]
 
 _TRUTH = "#2f6f4f"
-_SHOWN = 4  # activation strips; more than that and nobody reads them
+_SHOWN = 4  # maximum number of activation strips
 
 
 def timeline(
@@ -35,16 +35,16 @@ def timeline(
     title: str | None = None,
     lowest: float | Mapping[str, float] = 0.0,
 ) -> Figure:
-    """Rows on one axis of seconds: ground truth, then per model its detections, class activations and reliability.
+    """Rows on one time axis: ground truth, then for each model detections, class activations and reliability.
 
     Args:
-        activations: of one model, or {model's name: activations} of the same video to compare several.
-        detections: likewise, a lane a class, and more where those of a class overlap; the stronger their score the
-            darker. The score is written where it fits.
-        truth: the video's instances; None leaves the row out, an empty list leaves it empty.
-        path: also write the figure there, in the format its suffix names.
-        title: the video's name unless given.
-        lowest: weaker detections are left out, and the row says so; of all models, or {model's name: score}.
+        activations: of one model, or {model name: activations} of the same video to compare models.
+        detections: likewise. Each class has a lane, or several where its detections overlap. Higher scores are
+            darker; scores are printed where they fit.
+        truth: the video's instances; None omits the row, an empty list draws it empty.
+        path: also write the figure to this file, in the format of its suffix.
+        title: by default the video's id.
+        lowest: minimum score drawn, noted in the row's label; one score, or {model name: score}.
 
     Raises:
         InputError: matplotlib is not installed, or `path` cannot be written.
@@ -62,7 +62,7 @@ def timeline(
     axes[-1].set_xlabel("seconds")
     axes[-1].set_xlim(0, models[0].activations.duration_s)
     figure.suptitle(literal(title or models[0].activations.video_id), fontsize=11, x=0.01, ha="left", color=_INK)
-    _drop_what_does_not_fit(figure, scores)
+    _remove_wide_scores(figure, scores)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -107,7 +107,7 @@ def _models(
 
 
 def _draw_model(model: _Model, rows: Iterator[Axes]) -> list[tuple[Text, Detection]]:
-    """The next three rows: detections, class activations, reliability. Returns the scores written."""
+    """The next three rows: detections, class activations, reliability. Returns the score texts."""
     colours = {c: _FOUND[k % len(_FOUND)] for k, c in enumerate(sorted(model.activations.classes))}
     scores = _draw_segments(next(rows), model.heading, model.lanes, lambda d: colours[d.label])
     _draw_strips(next(rows), model.activations, model.strips)
@@ -118,7 +118,7 @@ def _draw_model(model: _Model, rows: Iterator[Axes]) -> list[tuple[Text, Detecti
 def _strip_classes(
     activations: ActivationSequence, detections: Sequence[Detection], truth: Sequence[Instance]
 ) -> list[str]:
-    """Classes worth a strip: those that are true, then found, then the video's strongest."""
+    """Classes with a strip: true ones, then detected ones, then the two with the highest video scores."""
     strongest = [activations.classes[c] for c in np.argsort(-activations.video_scores)]
     wanted = [i.label for i in truth] + [d.label for d in detections] + strongest[:2]
     known = [label for label in dict.fromkeys(wanted) if label in activations.classes]
@@ -137,7 +137,7 @@ def _height(lanes: Sequence[Sequence[Any]]) -> float:
 
 
 def _draw_segments(axes: Axes, name: str, lanes: Sequence[Sequence[Any]], colour: Any) -> list[tuple[Text, Detection]]:
-    """A bar a segment; the lane is named after its class on the left, the score stands in the bar. Returns scores."""
+    """One bar per segment, with its score in it; lanes are labelled by class. Returns the score texts."""
     written = []
     strongest = max((s.score for lane in lanes for s in lane if isinstance(s, Detection)), default=1.0) or 1.0
     for row, lane in enumerate(lanes):
@@ -161,8 +161,8 @@ def _draw_segments(axes: Axes, name: str, lanes: Sequence[Sequence[Any]], colour
     return written
 
 
-def _drop_what_does_not_fit(figure: Figure, written: Sequence[tuple[Text, Detection]]) -> None:
-    """Scores wider than their bars; how wide those are is known only when the figure is laid out."""
+def _remove_wide_scores(figure: Figure, written: Sequence[tuple[Text, Detection]]) -> None:
+    """Remove scores wider than their bars; the widths are known only after layout."""
     with any_letters():
         figure.draw_without_rendering()
     for text, detection in written:
@@ -172,7 +172,7 @@ def _drop_what_does_not_fit(figure: Figure, written: Sequence[tuple[Text, Detect
 
 
 def _draw_strips(axes: Axes, activations: ActivationSequence, labels: Sequence[str]) -> None:
-    """p(c) over time, darker is stronger, on a scale from 0 to 1."""
+    """p(c) over time, from white (0) to black (1)."""
     columns = [1 + activations.classes.index(label) for label in labels]
     edges = [float(activations.grid.edge_s(i)) for i in range(activations.grid.count)] + [activations.duration_s]
     strips = activations.probs[:, columns].T
