@@ -1,9 +1,9 @@
-"""The pictures of docs/tour.md and the timeline of README.md, made anew from a finished demo.
+"""Make the images of docs/tour.md and the timeline of README.md from a finished demo.
 
     avloc demo demo-out
     python docs/make_tour.py demo-out            needs chromium and the dev extra; a minute
 
-Everything in the pictures is the demo's own made-up world.
+All videos in the images are rendered by the demo.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ PICTURES = {
 }
 
 README = "test_014"
-"""A video of the demo that sound decides: drumming, in the open and behind a title card."""
+"""A demo video that needs audio: drumming, visible and behind a title card."""
+
 TOUR = "test_016"
-"""Another: hammering before a restless background."""
+"""Another: hammering in front of a moving background."""
 
 
 def main(demo: Path) -> None:
-    """Build the page and the figures from a demo folder, and write every picture."""
+    """Build the page and the figures from a demo folder and write all images."""
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(exist_ok=True)
@@ -69,7 +70,7 @@ def main(demo: Path) -> None:
 
 
 def sources(demo: Path) -> PageSources:
-    """The demo's best model, its visual-only model beside it, and both uni-modal ones for the modality rows."""
+    """The demo's best model, compared with its visual-only model; both unimodal models for the modality rows."""
     return PageSources(
         demo / "2-stages" / "detections",
         demo / "ground_truth.json",
@@ -81,7 +82,7 @@ def sources(demo: Path) -> PageSources:
 
 
 def by_thresholds(demo: Path, out: Path) -> PageSources:
-    """The same run by the paper's decoder, whose threshold can be moved in the page."""
+    """The same run with the paper's decoder, whose threshold can be changed in the page."""
     localizer = with_options(load(demo / "2-stages" / "run"), {"localize.decode": "actions"})
     localize_all(localizer, find_inputs(sorted((demo / "features").glob("test_*.safetensors"))), out)
     return PageSources(
@@ -90,7 +91,7 @@ def by_thresholds(demo: Path, out: Path) -> PageSources:
 
 
 def compared(demo: Path, names: tuple[str, ...], video: str, out: Path) -> bytes:
-    """A timeline of one video by several of the demo's models, all cut at the same score."""
+    """A timeline of one video for several of the demo's models, from the same minimum score."""
     runs = [find_run(demo / name / "detections") for name in names]
     truth = {a.video_id: a.instances for a in read_annotations(demo / "ground_truth.json")[0]}
     activations = {run.name: a for run in runs if (a := run.activations(video)) is not None}
@@ -100,7 +101,7 @@ def compared(demo: Path, names: tuple[str, ...], video: str, out: Path) -> bytes
 
 
 def figures(demo: Path, out: Path) -> None:
-    """The figures that the tour shows."""
+    """The figures of the tour."""
     runs = [demo / name / "detections" for name in ("2-stages", "visual-only", "audio-only", "0-stages")]
     plot = PlotSources(runs[0], demo / "ground_truth.json", compare=tuple(runs[1:]))
     plot_all(plot, out, ("png",), limit=1)
@@ -115,7 +116,7 @@ def figures(demo: Path, out: Path) -> None:
 def shoot(
     browser: Any, url: str, name: str, act: Any, width: int = 1280, height: int = 860, scheme: str = "light"
 ) -> None:
-    """Open the page at its best video with several true instances, act, and take the picture."""
+    """Open the page at the best video with more than one detection, act, and take a screenshot."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
     page.goto(url)
@@ -160,7 +161,7 @@ def phone(page: Any) -> None:
 
 
 def write(name: str, png: bytes) -> None:
-    """As a palette picture: a third of the size, no difference to see."""
+    """Write as a palette image: a third of the size, no visible difference."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if picture.width > 1400:
         picture = picture.resize((1400, round(picture.height * 1400 / picture.width)), Image.Resampling.LANCZOS)

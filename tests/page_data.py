@@ -1,4 +1,4 @@
-"""A small page for tests: real video files with sound, hostile names, detections, activations and ground truth."""
+"""A small page for tests: video files with audio, hostile names, detections, activations and ground truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE = 10
 
 
 def write_clip(path: Path, seed: int = 0) -> None:
-    """12 s at 10 frames per second; the brightness tells the second, a tone sounds from 4 to 8 s."""
+    """12 s at 10 fps; the brightness encodes the second, with a tone from 4 to 8 s."""
     frames = (np.full((48, 64, 3), 20 + 18 * (k // RATE), np.uint8) for k in range(int(DURATION_S * RATE)))
     t = np.arange(int(DURATION_S * 16000)) / 16000
     sound = (0.4 * np.sin(2 * np.pi * (300 + 100 * seed) * t) * ((t >= 4) & (t < 8))).astype(np.float32)
@@ -35,7 +35,7 @@ def write_clip(path: Path, seed: int = 0) -> None:
 def activations(
     video_id: str, count: int = 24, peak: float = 0.9, duration_s: float = DURATION_S
 ) -> ActivationSequence:
-    """bark is likely in the third quarter, the nasty class in the first; the rest is background."""
+    """High probability of bark in the third quarter and of NASTY_LABEL in the first; otherwise background."""
     rng = np.random.default_rng(len(video_id))
     probs = np.full((count, 1 + len(CLASSES)), 0.02) + 0.01 * rng.random((count, 1 + len(CLASSES)))
     probs[count // 2 : 3 * count // 4, 1] = peak * np.linspace(0.5, 1, 3 * count // 4 - count // 2)
@@ -53,7 +53,7 @@ def write_run(
     paths: dict[str, Path],
     options: LocalizeConfig = ACTIONS,
 ) -> dict[str, list[Detection]]:
-    """A folder as `avloc localize` leaves it."""
+    """A results folder as written by `avloc localize`."""
     (folder / "scores").mkdir(parents=True)
     found = {}
     for video, a in videos.items():
@@ -69,7 +69,7 @@ def write_run(
 
 
 def make_world(home: Path, count: int = 3) -> None:
-    """videos/, ours/ and other/ (two runs), sound/ and sight/ (uni-modal ones), truth.json under `home`."""
+    """videos/, two runs ours/ and other/, unimodal runs sound/ and sight/, and truth.json under `home`."""
     (home / "videos").mkdir(parents=True)
     names = ["dog", NASTY_NAME, *(f"extra {k}" for k in range(count - 2))]
     paths = {}

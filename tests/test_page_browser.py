@@ -1,7 +1,7 @@
-"""The page in a real browser: Debian's chromium, driven by playwright, from file:// and from `avloc view`.
+"""The page in chromium, driven by playwright, from file:// and from `avloc view`.
 
-Skipped where chromium or playwright is not installed (`apt-get install chromium`). Screenshots of the last run lie in
-the folder that AVLOC_SCREENSHOTS names.
+Skipped if chromium or playwright is not installed (`apt-get install chromium`). AVLOC_SCREENSHOTS=FOLDER saves
+screenshots.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from page_data import CLASSES, DURATION_S, NASTY_LABEL, NASTY_NAME, activations,
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -61,7 +61,7 @@ def browser():
 
 
 class Visit:
-    """An open page, and all that it complained about."""
+    """An open page, with its console errors and warnings and its requests."""
 
     def __init__(
         self, browser, url: str, width: int = 1280, height: int = 800, scheme: str = "light", **options
@@ -196,7 +196,7 @@ def test_keys(visit):
     assert visit.page.locator("#help").is_visible()
     visit.page.keyboard.press("Escape")
     visit.page.locator("#search").fill("")
-    visit.page.locator("#search").press("n")  # typing is not a command
+    visit.page.locator("#search").press("n")  # typing triggers no shortcut
     assert visit.page.locator("#search").input_value() == "n"
 
 
@@ -218,7 +218,7 @@ def test_search_filter_and_sort(visit):
 
 @pytest.fixture(scope="module")
 def noisy(browser, tmp_path_factory):
-    """A page of random activations that bytes hold exactly, and these activations."""
+    """A page of random activations exactly representable as bytes, and these activations."""
     home = tmp_path_factory.mktemp("noisy")
     a = activations("v", count=60)
     probs = np.random.default_rng(0).integers(0, 256, a.probs.shape) / 255
@@ -259,7 +259,7 @@ def test_the_slider_detects_again(visit):
 
 @pytest.fixture(scope="module")
 def guesses(tmp_path_factory) -> Path:
-    """A page of the default decoder, which also reports what is hardly likely: bark 0.9 right, 0.4 and 0.05 wrong."""
+    """A page of the default decoder, which also reports low scores: bark 0.9 correct, 0.4 and 0.05 false."""
     home = tmp_path_factory.mktemp("guesses")
     write_run(home / "det", {"v": activations("v")}, {}, LocalizeConfig())
     found = [Detection(6, 9, "bark", 0.9), Detection(0, 2, "bark", 0.4), Detection(1, 3, "whistle", 0.05)]
@@ -273,7 +273,7 @@ def guesses(tmp_path_factory) -> Path:
 
 def test_it_opens_at_the_score_that_counts_as_found(browser, guesses):
     seen = Visit(browser, guesses.as_uri())
-    assert seen.page.locator("#factor-box").is_hidden()  # another decoder has no such threshold
+    assert seen.page.locator("#factor-box").is_hidden()  # only decode=actions has this threshold
     assert not any("decode.js" in url for url in seen.requests)
     assert seen.page.locator("#lowest-value").inner_text() == "0.30"
     assert seen.page.locator("#reset").is_disabled()
@@ -421,7 +421,7 @@ def test_corrections_go_on_from_what_was_saved(browser, world, tmp_path):
 
 
 def test_what_browsers_do_not_play_gets_a_proxy_that_they_do(browser, tmp_path):
-    """HEVC: chromium would show a black picture of width 0 and report no error."""
+    """HEVC: chromium would show black frames of width 0 and report no error."""
     (tmp_path / "videos").mkdir()
     with av.open(str(tmp_path / "videos" / "phone.mp4"), "w") as container:
         stream = container.add_stream("libx265", rate=10)
@@ -493,7 +493,7 @@ def test_two_hours_and_five_hundred_videos(browser, tmp_path):
     build_page(PageSources(tmp_path / "det"), tmp_path / "page")
     seen = Visit(browser, (tmp_path / "page" / "index.html").as_uri())
     assert seen.page.locator("#videos li").count() == 500
-    assert sum("data/v" in url for url in seen.requests) == 1  # only the one that is shown
+    assert sum("data/v" in url for url in seen.requests) == 1  # only the video shown
     seen.open("a long one")
     took_ms = seen.page.evaluate(
         "() => new Promise(done => { const t = performance.now(); avlocPage.emit('redraw');"

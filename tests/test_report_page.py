@@ -1,4 +1,4 @@
-"""The page's data: what lies in the folder, that untrusted text cannot break out, and that long and many videos fit."""
+"""The page's data: content of the folder, escaping of untrusted text, long videos and many videos."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from page_data import CLASSES, NASTY_LABEL, NASTY_NAME, activations, make_world,
 
 
 def data_of(page, name):
-    text = (page / "data" / f"{name}.js").read_text(encoding="ascii")  # nothing but ASCII
+    text = (page / "data" / f"{name}.js").read_text(encoding="ascii")  # ASCII only
     match = re.fullmatch(rf"avlocPage\.receive\('{name}', (.*)\);\n", text, re.DOTALL)
     assert "<" not in match[1]
     return json.loads(match[1])
@@ -184,7 +184,7 @@ def test_a_detection_of_another_class_is_no_agreement(tmp_path):
 
 
 def test_proxies_for_what_browsers_do_not_play(tmp_path):
-    """An avi with MPEG-4 picture becomes H.264 on the same clock; an mp4 stays as it is."""
+    """An avi with MPEG-4 video becomes H.264 with the same timing; an mp4 is left unchanged."""
     source = tmp_path / "old.avi"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -196,7 +196,7 @@ def test_proxies_for_what_browsers_do_not_play(tmp_path):
     media = probe(source)
     assert not plays_in_browsers(media)
     assert make_proxy(media, tmp_path / "proxy.mp4")
-    assert not make_proxy(media, tmp_path / "proxy.mp4")  # is there already
+    assert not make_proxy(media, tmp_path / "proxy.mp4")  # already exists
     made = probe(tmp_path / "proxy.mp4")
     assert plays_in_browsers(made)
     assert made.duration_s == pytest.approx(media.duration_s, abs=0.051)
@@ -205,7 +205,7 @@ def test_proxies_for_what_browsers_do_not_play(tmp_path):
 
 
 def test_previews_show_the_right_moment(tmp_path):
-    """The clip's brightness tells the tenth of a second: thumbnail k is of the middle of its stretch."""
+    """The clip's brightness encodes the time in tenths of a second: thumbnail k is the middle of its interval."""
     import io
 
     from PIL import Image
@@ -229,7 +229,7 @@ def test_previews_show_the_right_moment(tmp_path):
 
 
 def test_long_videos_are_looked_at_by_seeking(tmp_path):
-    """Twelve minutes at one frame per second, a key frame at least every ten: thumbnails are near their moment."""
+    """Twelve minutes at 1 fps, a key frame at least every 250 frames: thumbnails are close to their time."""
     import io
 
     from PIL import Image
@@ -245,7 +245,7 @@ def test_long_videos_are_looked_at_by_seeking(tmp_path):
     expected = [int((k + 0.5) * sheet.step_s) // 4 for k in range(120)]
     behind = np.array(expected) - seen
     assert behind.min() >= -4
-    assert behind.max() <= 250 // 4 + 4  # the encoder sets a key frame at least every 250 frames
+    assert behind.max() <= 250 // 4 + 4  # maximum key frame interval of the encoder
 
 
 def test_notebooks_show_text_as_text():

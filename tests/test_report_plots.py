@@ -1,4 +1,4 @@
-"""Figures: what is drawn is what was given; files are vectors, the same twice; what is missing is said."""
+"""Figures: content, reproducible vector files, notes on missing data."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_overlapping_detections_of_a_class_are_stacked_and_scores_stay_in_their_
     spots = [(bar.get_x(), round(bar.get_y() + bar.get_height() / 2)) for bar in row.patches[::2]]
     assert sorted(spots) == [(1, 0), (2, 1), (5, 0)]
     assert [label.get_text() for label in row.get_yticklabels()] == ["bark", "bark"]
-    assert sorted(text.get_text() for text in row.texts) == ["0.50", "0.80"]  # 0.05 s are too narrow for "0.40"
+    assert sorted(text.get_text() for text in row.texts) == ["0.50", "0.80"]  # 0.05 s is too narrow for "0.40"
 
 
 def test_dollars_in_names_are_no_mathematics(tmp_path):
@@ -131,7 +131,7 @@ def test_plot_all_draws_what_there_is_and_says_what_not(tmp_path):
 
 
 def test_correlations_are_those_the_model_computes(tmp_path):
-    """Λ of every stage, against the soft-max that the model's own `attention` takes of it."""
+    """Λ of every stage, against the softmax that the model's `attention` computes from it."""
     import torch
 
     from avloc.config import preset

@@ -1,4 +1,4 @@
-"""docs/tour.md shows exactly the pictures its script makes, and its commands exist with the options they use."""
+"""docs/tour.md shows exactly the images its script makes, and its commands and their options exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avloc view`: ranges for large videos, nothing outside the page, nothing from other pages."""
+"""`avloc view`: byte ranges, no files outside the page, no cross-site requests."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_pages_and_kinds(site):
         ("bytes=1000-9999", 206, (1000, 1024)),
         ("bytes=-24", 206, (1000, 1024)),
         ("bytes=0-0", 206, (0, 1)),
-        ("bytes=0-1,5-6", 200, (0, 1024)),  # several parts may be answered with the whole
+        ("bytes=0-1,5-6", 200, (0, 1024)),  # several ranges: the whole file may be sent
         ("lines=1-2", 200, (0, 1024)),
         ("bytes=0-" + "9" * 5000, 206, (0, 1024)),
         ("bytes=-" + "9" * 5000, 206, (0, 1024)),
@@ -107,7 +107,7 @@ def test_ranges(site, header, status, span):
         "//etc/passwd",
         "/%2fetc/passwd",
         "/c:/windows",
-        "/link.txt",  # a link that leads out
+        "/link.txt",  # a symlink out of the page
         "/.hidden",
         "/data",
         "/data/",
@@ -118,7 +118,7 @@ def test_ranges(site, header, status, span):
         "/%c0%ae%c0%ae/secret.txt",
         "/media/v0001.mp4/../../secret.txt",
         "/" + "a" * 5000,
-        "/folder/secret.txt",  # a folder that is a link
+        "/folder/secret.txt",  # a symlinked folder
     ],
 )
 def test_nothing_outside_the_page(site, path):
@@ -129,7 +129,7 @@ def test_nothing_outside_the_page(site, path):
 
 
 def test_a_foreign_name_for_us_is_refused(site):
-    """DNS rebinding: a page elsewhere whose name resolves to 127.0.0.1."""
+    """DNS rebinding: a foreign host name that resolves to 127.0.0.1."""
     assert ask(site, "GET", "/", {"Host": "evil.example"})[0] == 403
     assert ask(site, "GET", "/", {"Host": f"localhost:{site.port}"})[0] == 200
 
@@ -222,7 +222,7 @@ def test_what_a_video_calls_itself_makes_it_neither_page_nor_script(site, tmp_pa
     ],
 )
 def test_other_pages_get_nothing(site, method, headers, status):
-    """Their scripts could else read the list of videos, which is a script, or write with a form."""
+    """Otherwise their scripts could read the list of videos, which is a script, or post a form."""
     if method == "GET":
         assert ask(site, "GET", "/data/index.js", headers)[0] == status
         return
@@ -240,7 +240,7 @@ def test_a_page_opened_as_localhost_may_write_and_no_mixture_of_names(site):
 
 
 def raw(site, request, wait_s=5.0):
-    """What comes back for bytes as they are, until the server hangs up."""
+    """The response to raw bytes, until the server closes the connection."""
     with socket.create_connection((HOST, site.port), timeout=wait_s) as connection:
         connection.sendall(request)
         answer = b""
@@ -306,7 +306,7 @@ def test_what_follows_a_request_is_not_taken_for_the_next_one(site):
 
 @pytest.mark.parametrize("begin", ["", "GET / HT", "GET / HTTP/1.1\r\nX: ", "POST"])
 def test_a_client_that_dawdles_is_let_go(site, monkeypatch, begin):
-    """It sends a byte now and then, for ever."""
+    """It sends single bytes forever."""
     monkeypatch.setattr(server, "_REQUEST_TIMEOUT_S", 0.6)
     start = posted(site, "Content-Length: 1000") if begin == "POST" else begin.encode()
     began = time.monotonic()

@@ -101,26 +101,26 @@ avlocPage.draw = (() => {
     }
   }
 
-  const pictures = new Map(); // url -> Image
+  const images = new Map(); // url -> Image
 
   function thumbs(pen, row) {
     const { context, width, gutter, t } = pen;
     const sprite = state.data.thumbs;
-    const picture = pictures.get(sprite.url) || new Image();
-    if (!pictures.has(sprite.url)) {
-      pictures.clear();
-      pictures.set(sprite.url, picture);
-      picture.onload = () => avlocPage.emit("redraw");
-      picture.src = sprite.url;
+    const image = images.get(sprite.url) || new Image();
+    if (!images.has(sprite.url)) {
+      images.clear();
+      images.set(sprite.url, image);
+      image.onload = () => avlocPage.emit("redraw");
+      image.src = sprite.url;
     }
-    if (!picture.complete || !picture.naturalWidth) return;
+    if (!image.complete || !image.naturalWidth) return;
     const each = Math.max(24, (row.height * sprite.width) / sprite.height);
     for (let left = gutter; left < width; left += each) {
       const k = Math.max(0, Math.min(sprite.count - 1, Math.floor(t(left + each / 2) / sprite.step_s)));
       const shownWidth = Math.min(each, width - left);
       const taken = (sprite.width * shownWidth) / each;
       const from = [(k % sprite.columns) * sprite.width, Math.floor(k / sprite.columns) * sprite.height];
-      context.drawImage(picture, ...from, taken, sprite.height, left, row.top + 1, shownWidth, row.height - 2);
+      context.drawImage(image, ...from, taken, sprite.height, left, row.top + 1, shownWidth, row.height - 2);
     }
   }
 

@@ -13,7 +13,7 @@ avlocPage.edit = (() => {
     key = `avloc corrections: ${state.index.title} ${state.index.videos.length} ${location.pathname}`;
     restore();
     $("labels").append(...state.index.classes.map((name) => element("option", { value: name })));
-    const actions = { add, relabel, delete: remove, undo, download: save_file, save: write_back };
+    const actions = { add, relabel, delete: remove, undo, download: saveFile, save: writeBack };
     for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
     $("from").addEventListener("click", () => toCursor("start"));
     $("to").addEventListener("click", () => toCursor("end"));
@@ -28,19 +28,19 @@ avlocPage.edit = (() => {
   function opened() {
     history = [];
     $("edit-status").textContent = "";
-    if (state.editing) begun();
+    if (state.editing) startEditing();
   }
 
   function toggle() {
     state.editing = !state.editing;
     $("edit").setAttribute("aria-pressed", String(state.editing));
     $("editor").hidden = !state.editing;
-    if (state.editing) begun();
+    if (state.editing) startEditing();
     emit("edits");
   }
 
   // Starts from the saved corrections of a video if there are any, else from its detections.
-  function begun() {
+  function startEditing() {
     const choices = [element("option", { value: "", textContent: "choose…" })];
     state.data.runs.forEach((run, i) => choices.push(element("option", { value: String(i), textContent: run.name })));
     if (state.data.truth) choices.push(element("option", { value: "truth", textContent: "ground truth" }));
@@ -158,12 +158,12 @@ avlocPage.edit = (() => {
     return content;
   }
 
-  function save_file() {
+  function saveFile() {
     download("corrections.json", database());
     say(`${plural(edits.size, "video")} saved in corrections.json`);
   }
 
-  async function write_back() {
+  async function writeBack() {
     say("Saving…");
     try {
       const answer = await fetch("corrections", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(database()) });
