@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "features datasets interchange train extraction",
         "pipeline evaluate",
         "report paper demo",
+        "workflow",
         "cli",
         "root __main__",
     )

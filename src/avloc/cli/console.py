@@ -7,9 +7,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -21,6 +21,8 @@ from avloc.errors import one_line
 from avloc.types import Progress
 
 __all__ = ["Talk", "percent"]
+
+_Result = TypeVar("_Result")
 
 
 def percent(value: float) -> str:
@@ -99,6 +101,11 @@ class Talk:
                 yield lambda done, total, text: bar.update(task, completed=done, total=total, note=one_line(text))
         else:
             yield self._lines(what)
+
+    def watch(self, what: str, work: Callable[[Progress], _Result]) -> _Result:
+        """Call `work` with its progress shown."""
+        with self.progress(what) as progress:
+            return work(progress)
 
     def _bar(self) -> Bar:
         return Bar(

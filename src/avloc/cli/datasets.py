@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, say_failures
-from avloc.errors import ConfigError, InputError, first_few
+from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, require_some, say_failures
+from avloc.errors import ConfigError, first_few
 from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.datasets.collection import Collection
+    from avloc.datasets.convert import Imported
     from avloc.datasets.doctor import DataReport
 
 Features = Annotated[
@@ -67,14 +68,20 @@ def convert(
         return
     if videos is not None:
         raise ConfigError("--videos is for segments; say what they shall become with --to, or by the suffix of OUT")
-    if dtype not in ("float32", "float16"):
-        raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
     from avloc.datasets.convert import import_collection
 
     data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
     step = _seconds("--step-s", step_s)
     with talk.progress("convert") as progress:
         result = import_collection(data, out, step, rule, dtype, overwrite, progress)  # type: ignore[arg-type]
+    _say_converted(talk, data, result, out)
+    if data.features is not None and result.labelled_without_features:
+        raise typer.Exit(3)
+    exit_partial(result.failures)
+
+
+def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) -> None:
+    """What was written, what is missing, and the next command; InputError when every video failed."""
     written = f"{pluralize(len(result.done), 'video')} written"
     counts = f"{written}, {len(result.skipped)} were there, {len(result.failures)} failed"
     talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {pluralize(len(data.classes), 'class')}")
@@ -92,19 +99,15 @@ def convert(
             "out": str(out),
         }
     )
-    if result.failures and not result.done and not result.skipped:
-        raise InputError(
-            f"none of {len(result.failures)} videos could be read; the reasons are in {out / 'failures.csv'}"
-        )
+    require_some(len(result.done) + len(result.skipped), result.failures, "read", out)
     if data.features is None:
         talk.say(f"labels and ground truth are in {out}; no features were found: say where they are with --features")
-        return
-    if lacking := {row.video_id for row in data.labels.rows} & set(result.without_features):
+    elif lacking := result.labelled_without_features:
         talk.say(f"it is in {out}, without features of {pluralize(len(lacking), 'labelled video')}")
-        raise typer.Exit(3)
-    where = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
-    talk.say(f"it is in {out}; next: " + (f"avloc train {where} -o run" if len(data.labels) else f"avloc doctor {out}"))
-    exit_partial(result.failures)
+    else:
+        files = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
+        command = f"avloc train {files} -o run" if len(data.labels) else f"avloc doctor {out}"
+        talk.say(f"it is in {out}; next: {command}")
 
 
 def doctor(

@@ -18,14 +18,13 @@ from avloc.config import RunConfig, likely_from, preset
 from avloc.demo.models import MODELS, train_and_score
 from avloc.demo.studio import DemoSet, render
 from avloc.evaluate.detection import Evaluation
-from avloc.features.folder import extract_all
 from avloc.figures import timeline
 from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
 from avloc.formats.results import Localized
-from avloc.media.find import find_media
 from avloc.system.atomic import atomic_write
 from avloc.system.locks import folder_lock
+from avloc.workflow import Workflow
 
 __all__ = ["walk"]
 
@@ -54,10 +53,8 @@ def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
 def _walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
     began = time.monotonic()
     data = _render(folder, seed, workers, talk)
-    config = preset("demo", {"train.seed": seed})
-    features = folder / "features"
-    with talk.progress("extract") as progress:
-        summary = extract_all(find_media(data.videos), features, config.extract, workers, progress=progress)
+    job = Workflow([str(data.videos)], data.labels, folder, preset("demo", {"train.seed": seed}), workers)
+    summary = talk.watch("extract", job.extract)
     _said(talk, began, f"extracted {len(summary.done)} videos, {len(summary.skipped)} were done already")
     rows = []
     for name, changes in MODELS.items():

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -84,8 +84,7 @@ def report(
         visual=visual,
         title=title,
     )
-    built = _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers)
-    talk.summary(_facts(out, built))
+    say_page(talk, _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers))
     talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
 
 
@@ -131,6 +130,7 @@ def view(
     sources = replace(sources, corrections=saved if saved.is_file() else None)
     with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
         built = _build(talk, sources, Path(folder), proxy, "serve", workers)
+        say_page(talk, built)
         server = PageServer(Path(folder), built.served, saved, port)
         talk.say(f"the page is at {server.url} until Ctrl-C; corrections go to {server.corrections}")
         if browser:
@@ -147,25 +147,16 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
     from avloc.report.page.build import build_page
 
     with talk.progress("page") as progress:
-        built = build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
+        return build_page(sources, out, proxy.value, media, workers, progress)  # type: ignore[arg-type]
+
+
+def say_page(talk: Talk, built: BuiltPage) -> None:
     for note in built.notes()[:20]:
         talk.say(f"note: {note}")
     videos = pluralize(built.count, "video")
     talk.say(f"{videos}, {built.proxies} proxies, {len(built.problems)} without picture or sound")
-    return built
-
-
-def _facts(out: Path, built: BuiltPage) -> dict[str, Any]:
-    return {"page": str(out), "videos": built.count, "proxies": built.proxies, "problems": dict(built.problems)}
-
-
-def page_of(talk: Talk, detections: Path, out: Path, workers: int) -> None:
-    """The page at the end of `avloc run`."""
-    from avloc.report.sources import PageSources
-
-    built = _build(talk, PageSources(detections), out, Proxy.auto, "link", workers)
-    talk.summary(_facts(out, built))
-    talk.say(f"look at {out / 'index.html'}; correct what is wrong with: avloc view {detections}")
+    page, problems = str(built.folder), dict(built.problems)
+    talk.summary({"page": page, "videos": built.count, "proxies": built.proxies, "problems": problems})
 
 
 def review(

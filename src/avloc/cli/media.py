@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avloc.cli.shared import DryRun, Json, Out, Overwrite, Workers, exit_partial, make_talk, say_failures
+from avloc.cli.shared import (
+    DryRun,
+    Json,
+    Out,
+    Overwrite,
+    Workers,
+    exit_partial,
+    make_talk,
+    require_some,
+    say_failures,
+)
 from avloc.errors import InputError, did_you_mean
 from avloc.system.text import pluralize
 
@@ -19,7 +29,7 @@ Weights = Annotated[
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.config import ExtractConfig
-    from avloc.formats.failures import Failure
+    from avloc.features.folder import Plan, Summary
 
 
 def extract(
@@ -53,33 +63,46 @@ def extract(
 
     avloc extract videos/ -o features --visual i3d --audio vggish --frames-per-snippet 16 --fps 25 --workers 2
     """
-    from avloc.config import preset
-    from avloc.features.folder import parse_shard
+    from avloc.features.folder import extract_all, parse_shard, plan_all
+    from avloc.media.find import find_media
     from avloc.system.isolate import Limits
 
     talk = make_talk(as_json)
     if step_s is not None and frames_per_snippet is not None:
         raise InputError("--step-s and --frames-per-snippet both set the grid; give one of them")
-    none = {"none": None}
-    settings = {
-        "visual": none.get(visual, visual),
-        "audio": none.get(audio, audio),
-        "step_s": 1.0 if step_s is None else step_s,
-        "frames_per_snippet": frames_per_snippet,
-        "fps": fps,
-        "weights": _weights(weights),
-        "dtype": dtype,
-        "device": device,
-        "precision": precision,
-        "compile": compiled,
-    }
-    options = preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
+    options = _options(
+        visual=None if visual == "none" else visual,
+        audio=None if audio == "none" else audio,
+        step_s=1.0 if step_s is None else step_s,
+        frames_per_snippet=frames_per_snippet,
+        fps=fps,
+        weights=_weights(weights),
+        dtype=dtype,
+        device=device,
+        precision=precision,
+        compile=compiled,
+    )
+    part = parse_shard(shard)
+    paths = find_media(videos)
+    if dry_run:
+        _say_plan(talk, plan_all(paths, out, options, overwrite, layout, part), options, out)
+        return
     limits = Limits(silence_s, memory_gb)
-    spread = {"layout": layout, "shard": parse_shard(shard), "ray": ray, "limits": limits}
-    failures = extract_videos(talk, videos, out, options, workers, overwrite, dry_run, spread)
-    if not dry_run and layout == "safetensors":
+    began = time.monotonic()
+    with talk.progress("extract") as progress:
+        summary = extract_all(
+            paths, out, options, workers, overwrite, progress, layout=layout, shard=part, ray=ray, limits=limits
+        )
+    say_extracted(talk, summary, out, time.monotonic() - began)
+    if layout == "safetensors":
         talk.say(f"features are in {out}; next: avloc train --features {out} --labels labels.csv -o run")
-    exit_partial(failures)
+    exit_partial(summary.failures)
+
+
+def _options(**settings: Any) -> ExtractConfig:
+    from avloc.config import preset
+
+    return preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
 
 
 def _weights(given: list[str]) -> dict[str, str]:
@@ -136,46 +159,26 @@ def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B0
     )
 
 
-def extract_videos(
-    talk: Talk,
-    videos: list[str],
-    out: Path,
-    options: Any,
-    workers: int,
-    overwrite: bool,
-    dry_run: bool,
-    spread: dict[str, Any] | None = None,
-) -> tuple[Failure, ...]:
-    """What `extract` and `run` share. `spread`: layout, shard, ray and limits of `extract_all`."""
-    from avloc.features.folder import extract_all
-    from avloc.media.find import find_media
+def say_extracted(talk: Talk, summary: Summary, out: Path, seconds: float) -> None:
+    """Shared with `avloc run`.
 
-    paths = find_media(videos)
-    if dry_run:
-        _say_plan(talk, paths, out, options, overwrite, **(spread or {}))
-        return ()
-    began = time.monotonic()
-    with talk.progress("extract") as progress:
-        summary = extract_all(paths, out, options, workers, overwrite, progress, **(spread or {}))
+    Raises:
+        InputError: every video failed.
+    """
     for video, note in summary.notes.items():
         talk.say(f"note: {video}: {note}")
-    seconds = time.monotonic() - began
+    done, skipped, failures = summary.done, summary.skipped, summary.failures
     talk.say(
-        f"extracted {pluralize(len(summary.done), 'video')} in {seconds:.1f} s, {len(summary.skipped)} were done "
-        f"already, {len(summary.failures)} failed"
+        f"extracted {pluralize(len(done), 'video')} in {seconds:.1f} s, {len(skipped)} were done already, "
+        f"{len(failures)} failed"
     )
-    say_failures(talk, summary.failures, out)
-    talk.summary({"done": summary.done, "skipped": summary.skipped, "failures": [vars(f) for f in summary.failures]})
-    if summary.failures and not summary.done and not summary.skipped:
-        raise InputError(f"none of {len(paths)} videos could be extracted; the reasons are in {out / 'failures.csv'}")
-    return summary.failures
+    say_failures(talk, failures, out)
+    talk.summary({"done": done, "skipped": skipped, "failures": [vars(f) for f in failures]})
+    require_some(len(done) + len(skipped), failures, "extracted", out)
 
 
-def _say_plan(talk: Talk, paths: list[Path], out: Path, options: ExtractConfig, overwrite: bool, **spread: Any) -> None:
+def _say_plan(talk: Talk, plan: Plan, options: ExtractConfig, out: Path) -> None:
     """What extract would do; InputError where it would refuse."""
-    from avloc.features.folder import plan_all
-
-    plan = plan_all(paths, out, options, overwrite, spread.get("layout", "safetensors"), spread.get("shard"))
     what = f"visual {options.visual}, audio {options.audio}"
     talk.say(
         f"would extract {pluralize(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} done already, "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.errors import ConfigError, one_line
+from avloc.errors import ConfigError, InputError, one_line
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -49,13 +50,19 @@ def make_config(name: str | None, path: Path | None, sets: list[str]) -> RunConf
     return read_config(path, overrides) if path is not None else preset(name or "default", overrides)
 
 
-def say_failures(talk: Talk, failures: tuple[Failure, ...], out: Path) -> None:
+def say_failures(talk: Talk, failures: Sequence[Failure], out: Path) -> None:
     for failure in failures[:20]:
         talk.err.print(one_line(f"failed: {failure.video_id}: {failure.reason}"), markup=False, soft_wrap=True)
     if len(failures) > 20:
         talk.err.print(f"... and {len(failures) - 20} more in {out / 'failures.csv'}", markup=False)
 
 
-def exit_partial(failures: tuple[Failure, ...]) -> None:
+def require_some(done: int, failures: Sequence[Failure], verb: str, out: Path) -> None:
+    """InputError when every video failed."""
+    if failures and not done:
+        raise InputError(f"none of {len(failures)} videos could be {verb}; the reasons are in {out / 'failures.csv'}")
+
+
+def exit_partial(failures: Sequence[Failure]) -> None:
     if failures:
         raise typer.Exit(3)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from avloc.cli.shared import DryRun, Json, Out, Sets, make_talk
-
-if TYPE_CHECKING:
-    from avloc.paper.cells import DataSet
 
 WHERE = (
     "no data set: give --data ave=FOLDER or --data activitynet=FOLDER, a folder with features/, labels.csv and "
@@ -41,49 +38,30 @@ def tables(
     a base of 128 gives Table 8 at an eighth.
     """
     from avloc.config import parse_overrides
-    from avloc.paper.cells import open_data
-    from avloc.paper.rows import recipes_of
-    from avloc.paper.runner import cell_of, compute_all, needed
-    from avloc.paper.show import fill, lines_of, narrow, title_of, write_tables
+    from avloc.paper.plan import make_tables, plan_tables
+    from avloc.paper.show import lines_of, narrow, title_of
 
     talk = make_talk(as_json)
-    wanted = recipes_of(names or [])
-    overrides = parse_overrides(sets)
-    sources = [open_data(text) for text in data]
-    plan = {
-        (table, source.name, str(source.folder)): {
-            row: [cell_of(recipe, source, seed, overrides, out) for seed in range(seeds)]
-            for row, recipe in rows.items()
-        }
-        for table, rows in wanted.items()
-        for source in sources
-    }
-    cells = [cell for rows in plan.values() for runs in rows.values() for cell in runs]
-    missing = sum(map(len, needed(cells)))
-    talk.say(f"{len({cell.key for cell in cells})} runs in {len(wanted)} tables, {missing} of them to do")
+    plan = plan_tables(names or [], data, out, seeds, parse_overrides(sets))
+    runs, missing = len(plan.all_cells), plan.missing
+    talk.say(f"{plan.runs} runs in {len(plan.tables)} tables, {missing} of them to do")
     if dry_run:
-        if not sources:
+        if not plan.sources:
             talk.say(WHERE)
-        talk.summary({"dry_run": True, "tables": list(wanted), "runs": len(cells), "missing": missing})
+        talk.summary({"dry_run": True, "tables": list(plan.tables), "runs": runs, "missing": missing})
         return
     with talk.progress("tables") as progress:
-        failed = compute_all(cells, workers, ray, progress)
-    places: list[DataSet | None] = [*sources] or [None]
-    filled = [
-        fill(table, source, plan[table, source.name, str(source.folder)] if source else {})
-        for table in wanted
-        for source in places
-    ]
-    for one in filled:
-        columns = narrow(one)
-        talk.table(title_of(one), ["", *(c.removeprefix("m") for c in columns)], lines_of(one, columns))
-    written = write_tables(filled, out)
-    for key, reason in failed.items():
+        made = make_tables(plan, out, workers, ray, progress)
+    for table in made.filled:
+        columns = narrow(table)
+        talk.table(title_of(table), ["", *(c.removeprefix("m") for c in columns)], lines_of(table, columns))
+    for key, reason in made.failed.items():
         talk.say(f"failed: {out / 'runs' / key}: {reason}")
-    if not sources:
+    if not plan.sources:
         talk.say(WHERE)
-    talk.say(f"written: {written[0]} and {written[1]}")
-    talk.summary({"tables": list(wanted), "runs": len(cells), "computed": missing - len(failed), "failed": failed})
+    talk.say(f"written: {made.files[0]} and {made.files[1]}")
+    failed = dict(made.failed)
+    talk.summary({"tables": list(plan.tables), "runs": runs, "computed": missing - len(failed), "failed": failed})
     if failed:
         raise typer.Exit(3)
 

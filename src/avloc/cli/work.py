@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.look import cut_clips, page_of
-from avloc.cli.media import extract_videos
+from avloc.cli.look import cut_clips, say_page
+from avloc.cli.media import say_extracted
 from avloc.cli.shared import (
     Config,
     DryRun,
@@ -22,17 +23,17 @@ from avloc.cli.shared import (
     exit_partial,
     make_config,
     make_talk,
+    require_some,
     say_failures,
 )
 from avloc.errors import InputError, with_neighbours
-from avloc.system.pool import keep_freed_memory
 from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
-    from avloc.config import RunConfig
-    from avloc.formats.failures import Failure
-    from avloc.train.record import RunRecord
+    from avloc.formats.labels import LabelTable, VideoMatch
+    from avloc.pipeline.folder import LocalizedFolder
+    from avloc.train.resume import TrainedRun
 
 _LISTED = 12
 """Classes that are named and not only counted."""
@@ -67,44 +68,31 @@ def run(
 
     avloc run videos/ --labels labels.csv -o out
     """
-    from avloc.system.locks import folder_lock
-    from avloc.train.state import has_state
+    from avloc.workflow import Workflow, match_labels
 
     talk = make_talk(as_json)
-    settings = make_config(preset, config, sets)
-    _say_labels(talk, labels, videos)
-    with folder_lock(out, "the results"), talk.part():
+    job = Workflow(videos, labels, out, make_config(preset, config, sets), workers, overwrite)
+    _say_labels(talk, *match_labels(labels, videos))
+    with job.lock(), talk.part():
         with talk.part("extract"):
-            failures = extract_videos(talk, videos, out / "features", settings.extract, workers, overwrite, False)
-        resume = has_state(out / "run") and not overwrite
+            began = time.monotonic()
+            features = talk.watch("extract", job.extract)
+            say_extracted(talk, features, out / "features", time.monotonic() - began)
         with talk.part("train"):
-            train_run(talk, out / "features", labels, out / "run", settings, resume, overwrite)
-        found = out / "detections"
+            _say_trained(talk, talk.watch("train", job.train))
         with talk.part("localize"):
-            localize_inputs(talk, out / "run", [str(out / "features")], found, "json,csv", {}, [], False, videos)
+            _say_localized(talk, talk.watch("localize", job.localize), out / "detections")
         with talk.part("page"):
-            page_of(talk, found, out / "page", workers)
-    exit_partial(failures)
+            say_page(talk, talk.watch("page", job.report))
+            talk.say(
+                f"look at {out / 'page' / 'index.html'}; correct what is wrong with: avloc view {out / 'detections'}"
+            )
+    exit_partial(features.failures)
 
 
-def _say_labels(talk: Talk, labels: Path, videos: list[str]) -> None:
-    """What is wrong with a table of labels is said before hours of decoding, not after.
-
-    Raises:
-        FormatError: it is broken. InputError: it names none of the videos.
-    """
-    from avloc.formats.labels import match_videos, read_labels
-    from avloc.media.find import named_media
-
-    table = read_labels(labels)
-    match = match_videos(table, named_media(videos))
-    missing = with_neighbours(match.missing, match.unlabelled)
-    if not match.found:
-        raise InputError(
-            f"{labels} names none of the videos: expected such as {match.unlabelled[0]!r}, got {missing}; write the "
-            "files' names into it, with or without extension"
-        )
-    if missing:
+def _say_labels(talk: Talk, table: LabelTable, match: VideoMatch) -> None:
+    if match.missing:
+        missing = with_neighbours(match.missing, match.unlabelled)
         talk.say(f"note: {pluralize(len(match.missing), 'labelled video')} not found, left out: {missing}")
     for note in table.notes:
         talk.say(f"note: {note}")
@@ -133,12 +121,16 @@ def train(
     avloc train --features features --labels labels.csv -o run --set model.num_stages=3
     """
     from avloc.config import parse_overrides
+    from avloc.train.resume import train as train_run
 
     talk = make_talk(as_json)
     made = [key for key in parse_overrides(sets) if key.startswith("extract.")]
     if made:
         raise InputError(f"--set {made[0]}: the features are made already; set it in `avloc extract` or `avloc run`")
-    train_run(talk, features, labels, out, make_config(preset, config, sets), resume, overwrite)
+    settings = make_config(preset, config, sets)
+    with talk.progress("train") as progress:
+        trained = train_run(features, labels, out, settings, resume, overwrite, progress)
+    _say_trained(talk, trained)
     talk.say(f"the run is in {out}; next: avloc localize {out} videos/ -o detections")
 
 
@@ -164,106 +156,48 @@ def localize(
 
     avloc localize run videos/ -o detections --min-score 0.3
     """
+    from avloc.config import parse_overrides
+    from avloc.pipeline.folder import localize_folder, plan_folder
+
     talk = make_talk(as_json)
+    if dry_run:
+        count = len(plan_folder(inputs, formats, videos).paths)
+        talk.say(f"would localize {pluralize(count, 'video')} with {run}, to {out}")
+        talk.summary({"dry_run": True, "videos": count, "run": str(run), "out": str(out)})
+        return
     filters = {"min_score": min_score, "min_duration_s": min_duration_s, "merge_gap_s": merge_gap_s}
-    overrides = {f"localize.{key}": value for key, value in filters.items() if value is not None}
+    given = {f"localize.{key}": value for key, value in filters.items() if value is not None}
     with talk.part():
-        failures = localize_inputs(talk, run, inputs, out, formats, overrides, sets, dry_run, videos)
-        if clips is not None and not dry_run:
+        with talk.progress("localize") as progress:
+            overrides = {**parse_overrides(sets), **given}
+            result = localize_folder(run, inputs, out, formats, overrides, videos, progress)
+        _say_localized(talk, result, out)
+        if clips is not None:
             with talk.part("clips"):
                 cut_clips(talk, out, clips, videos)
-    if any((out / name).is_file() for name in ("segments.json", "segments.csv")) and not dry_run:
+    if any((out / name).is_file() for name in ("segments.json", "segments.csv")):
         talk.say(f"next: avloc report {out} -o page")
-    exit_partial(failures)
+    exit_partial(result.failures)
 
 
-def train_run(
-    talk: Talk, features: Path, labels: Path, out: Path, settings: RunConfig, resume: bool, overwrite: bool
-) -> None:
-    from avloc.config import RunConfig, differences
-    from avloc.model.checkpoint import is_whole
-    from avloc.train.loop import fit
-    from avloc.train.prepare import prepare, require_same
-    from avloc.train.record import read_record
-    from avloc.train.state import has_state
-
-    if not overwrite and (out / "record.json").exists():
-        record = read_record(out)
-        differing = differences(RunConfig.model_validate(record.config), settings)
-        if differing:
-            raise InputError(
-                f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
-            )
-        if record.data:  # runs of earlier versions do not say what they were trained on
-            now = prepare(features, labels, settings.train, settings.model.modality)
-            require_same(out, record.data, now.facts)
-        if not resume or is_whole(out):
-            talk.say(f"{out} is a finished run, left as it is; --overwrite trains it anew")
-            talk.summary(_facts(out, record))
-            return
-    if not resume and not overwrite and has_state(out):
-        raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
-    keep_freed_memory()
-    with talk.progress("train") as progress:
-        fit(features, labels, out, settings, resume, progress)
-    if talk.first:
-        record = read_record(out)
-        videos = round(record.scores["train_videos"])
-        talk.say(
-            f"trained {pluralize(settings.train.steps, 'step')} on {pluralize(videos, 'video')}, "
-            f"{_classes(record.classes)}; kept step {record.scores['selected_step']:.0f}"
-        )
-        talk.summary(_facts(out, record))
+def _say_trained(talk: Talk, run: TrainedRun) -> None:
+    record = run.record
+    if run.trained:
+        videos = pluralize(round(record.scores["train_videos"]), "video")
+        steps = pluralize(record.config["train"]["steps"], "step")
+        step = f"{record.scores['selected_step']:.0f}"
+        talk.say(f"trained {steps} on {videos}, {_classes(record.classes)}; kept step {step}")
+    else:
+        talk.say(f"{run.folder} is a finished run, left as it is; --overwrite trains it anew")
+    talk.summary({"run": str(run.folder), "scores": dict(record.scores), "classes": record.classes})
 
 
-def _facts(out: Path, record: RunRecord) -> dict[str, Any]:
-    return {"run": str(out), "scores": dict(record.scores), "classes": record.classes}
+def _say_localized(talk: Talk, result: LocalizedFolder, out: Path) -> None:
+    from avloc.pipeline.folder import counted
 
-
-def localize_inputs(
-    talk: Talk,
-    run: Path,
-    inputs: list[str],
-    out: Path,
-    formats: str,
-    overrides: dict[str, Any],
-    sets: list[str],
-    dry_run: bool,
-    videos: Path | list[str] | None = None,
-) -> tuple[Failure, ...]:
-    from avloc.config import parse_overrides
-    from avloc.interchange.registry import FORMATS, parse_formats
-    from avloc.media.find import named_media
-    from avloc.pipeline.folder import counted, find_inputs, localize_all
-    from avloc.pipeline.localizer import load, with_options
-
-    wanted = parse_formats(formats)
-    paths = find_inputs(inputs)
-    media = named_media(videos) if videos is not None else {}
-    counting = [name for name in wanted if FORMATS[name].frames]
-    bare = [path for path in paths if path.suffix == ".safetensors" and not media.keys() & _tails(path)]
-    if counting and bare:  # said before the work, not after it
-        raise InputError(
-            f"-f {','.join(counting)} needs frames, and of {len(bare)} inputs only the features are known "
-            f"({bare[0].name}); give --videos FOLDER, or other formats"
-        )
-    if dry_run:
-        talk.say(f"would localize {pluralize(len(paths), 'video')} with {run}, to {out}")
-        talk.summary({"dry_run": True, "videos": len(paths), "run": str(run), "out": str(out)})
-        return ()
-    localizer = with_options(load(run), {**parse_overrides(sets), **overrides})
-    with talk.progress("localize") as progress:
-        found, failures = localize_all(localizer, paths, out, wanted, progress, media)
-    total = sum(len(result.detections) for result in found.values())
-    talk.say(f"{counted(found, localizer.options.decode)}, {len(failures)} failed; they are in {out}")
+    failures = result.failures
+    total = sum(len(video.detections) for video in result.videos.values())
+    talk.say(f"{counted(result.videos, result.decode)}, {len(failures)} failed; they are in {out}")
     say_failures(talk, failures, out)
-    talk.summary({"videos": len(found), "detections": total, "failures": [vars(f) for f in failures]})
-    if not found:
-        raise InputError(f"none of {len(paths)} videos could be localized; the reasons are in {out / 'failures.csv'}")
-    return failures
-
-
-def _tails(path: Path) -> set[str]:
-    """What a feature file's video may be called: its name, and with folders before it."""
-    parts = path.with_suffix("").parts
-    return {"/".join(parts[k:]) for k in range(len(parts))}
+    talk.summary({"videos": len(result.videos), "detections": total, "failures": [vars(f) for f in failures]})
+    require_some(len(result.videos), failures, "localized", out)

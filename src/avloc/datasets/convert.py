@@ -16,7 +16,7 @@ from typing import Literal
 
 from avloc.datasets.collection import Collection, Features
 from avloc.datasets.tracks import Tracks
-from avloc.errors import AvlocError, InputError
+from avloc.errors import AvlocError, ConfigError, InputError
 from avloc.formats.annotations import write_annotations
 from avloc.formats.failures import Failure, write_failures
 from avloc.formats.features import save_features
@@ -35,6 +35,7 @@ class Imported:
     Args:
         done, skipped: videos written now, and those that were there.
         without_features: videos of the annotations that no feature file belongs to.
+        labelled_without_features: those of them with weak labels.
         unknown: videos with features that the annotations do not have; written too.
     """
 
@@ -42,6 +43,7 @@ class Imported:
     skipped: tuple[str, ...]
     failures: tuple[Failure, ...]
     without_features: tuple[str, ...]
+    labelled_without_features: tuple[str, ...]
     unknown: tuple[str, ...]
 
 
@@ -64,8 +66,10 @@ def import_collection(
     A video whose name cannot be that of a file is a failure like one that cannot be read.
 
     Raises:
-        InputError: an unknown rule.
+        InputError: an unknown rule. ConfigError: an unknown dtype.
     """
+    if dtype not in ("float32", "float16"):
+        raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
     _write_tables(collection, out)
     features: Features | None = collection.features
     if isinstance(features, Tracks):
@@ -88,9 +92,16 @@ def import_collection(
             failures.append(Failure(printable(video), "", str(error)))
         progress(k + 1, len(ids), video)
     write_failures(out / "failures.csv", failures)
-    known, named = set(ids), {row.video_id for row in collection.labels.rows} | set(durations)
+    known, labelled = set(ids), {row.video_id for row in collection.labels.rows}
     absent = tuple(video for video in durations if video not in known)
-    return Imported(tuple(done), tuple(skipped), tuple(failures), absent, tuple(v for v in ids if v not in named))
+    return Imported(
+        tuple(done),
+        tuple(skipped),
+        tuple(failures),
+        absent,
+        tuple(video for video in absent if video in labelled),
+        tuple(video for video in ids if video not in labelled and video not in durations),
+    )
 
 
 def _write_tables(collection: Collection, out: Path) -> None:

@@ -5,7 +5,7 @@ Sizes are shares of the base's d_x, which is 1,024 in the paper: a base of 128 g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +139,7 @@ ROWS: dict[str, dict[str, Recipe]] = {
 """table -> row -> recipe. Rows of the paper that are missing here are other people's published numbers."""
 
 
-def recipes_of(names: list[str]) -> dict[str, dict[str, Recipe]]:
+def recipes_of(names: Sequence[str]) -> dict[str, dict[str, Recipe]]:
     """The tables asked for; all of them for an empty list.
 
     Raises:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,9 +16,9 @@ from avloc.features.task import extract_one
 from avloc.formats.activations import save_activations
 from avloc.formats.failures import Failure, write_failures
 from avloc.formats.results import Localized, _drop_scores_of_others, _videos_table
-from avloc.interchange.registry import clear_formats, write_detections
-from avloc.media.find import VideoNames, find_media, name_videos
-from avloc.pipeline.localizer import Localizer
+from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, write_detections
+from avloc.media.find import VideoNames, find_media, name_videos, named_media
+from avloc.pipeline.localizer import Localizer, load, with_options
 from avloc.system.atomic import atomic_write, inside
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
@@ -24,7 +26,15 @@ from avloc.system.text import pluralize, readable
 from avloc.types import FeatureSequence, Progress
 from avloc.version import __version__
 
-__all__ = ["counted", "find_inputs", "localize_all"]
+__all__ = [
+    "FolderPlan",
+    "LocalizedFolder",
+    "counted",
+    "find_inputs",
+    "localize_all",
+    "localize_folder",
+    "plan_folder",
+]
 
 
 def counted(found: Mapping[str, Localized], decode: str) -> str:
@@ -143,3 +153,88 @@ def _run_card(localizer: Localizer) -> str:
         "config": {**card.config.model_dump(), "localize": localizer.options.model_dump()},
     }
     return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """What `localize_folder` reads and writes.
+
+    Args:
+        paths: videos and feature files.
+        formats: names in `interchange.registry.FORMATS`.
+        media: {video_id: video file}, for inputs that are features.
+    """
+
+    paths: tuple[Path, ...]
+    formats: tuple[str, ...]
+    media: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class LocalizedFolder:
+    """Results of `localize_folder`.
+
+    Args:
+        videos: {video_id: its detections}.
+        decode: name of the decoder that made them.
+    """
+
+    videos: Mapping[str, Localized]
+    failures: tuple[Failure, ...]
+    decode: str
+
+
+def plan_folder(
+    inputs: Sequence[str | Path], formats: str = "json,csv", videos: Path | Sequence[str] | None = None
+) -> FolderPlan:
+    """Find the inputs and check the formats.
+
+    Args:
+        inputs: videos or feature files: files, folders, globs.
+        formats: comma-separated names in `interchange.registry.FORMATS`, or "all".
+        videos: where the videos are, if the inputs are features.
+
+    Raises:
+        InputError: no input, or a format that counts frames and an input whose video is unknown.
+        ConfigError: an unknown format.
+    """
+    wanted = parse_formats(formats)
+    paths = find_inputs(inputs)
+    media = named_media(videos) if videos is not None else {}
+    counting = [name for name in wanted if FORMATS[name].frames]
+    bare = [path for path in paths if path.suffix == ".safetensors" and not media.keys() & _possible_ids(path)]
+    if counting and bare:
+        raise InputError(
+            f"-f {','.join(counting)} needs frames, and of {len(bare)} inputs only the features are known "
+            f"({bare[0].name}); give --videos FOLDER, or other formats"
+        )
+    return FolderPlan(tuple(paths), wanted, media)
+
+
+def _possible_ids(path: Path) -> set[str]:
+    """Video ids that a feature file may have: its stem, alone and after each of its parent folders."""
+    parts = path.with_suffix("").parts
+    return {"/".join(parts[k:]) for k in range(len(parts))}
+
+
+def localize_folder(
+    run: Path,
+    inputs: Sequence[str | Path],
+    out: Path,
+    formats: str = "json,csv",
+    overrides: Mapping[str, Any] | None = None,
+    videos: Path | Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> LocalizedFolder:
+    """Localize with a trained run: `plan_folder`, load the run, `localize_all`.
+
+    Args:
+        overrides: changes to the run's localize.* settings.
+
+    Raises:
+        AvlocError: as these three do.
+    """
+    plan = plan_folder(inputs, formats, videos)
+    localizer = with_options(load(run), overrides or {})
+    found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media)
+    return LocalizedFolder(found, failures, localizer.options.decode)

@@ -11,4 +11,5 @@ metrics_log  metrics.jsonl and TensorBoard; warnings about collapsed runs
 state        state.pt, for --resume
 frozen       stages taken from another run and frozen
 record       record.json, the summary of a finished run
+resume       `train`: start fresh, resume, or leave a finished run unchanged
 """

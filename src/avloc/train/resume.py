@@ -1,0 +1,78 @@
+"""Train a run folder: start fresh, resume, or leave a finished run unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from avloc.config import RunConfig, differences
+from avloc.errors import InputError
+from avloc.model.checkpoint import is_whole
+from avloc.system.pool import keep_freed_memory
+from avloc.train.loop import fit
+from avloc.train.prepare import prepare, require_same
+from avloc.train.record import RECORD_FILE, RunRecord, read_record
+from avloc.train.state import has_state
+from avloc.types import Progress
+
+__all__ = ["TrainedRun", "decide", "train"]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Args:
+        trained: whether this call trained it; False when it was finished before.
+    """
+
+    folder: Path
+    record: RunRecord
+    trained: bool
+
+
+def train(
+    features: Path,
+    labels: Path,
+    out: Path,
+    config: RunConfig,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> TrainedRun:
+    """Train unless `out` is finished already. Arguments and errors as in `decide` and `train.loop.fit`."""
+    start = decide(features, labels, out, config, resume, overwrite)
+    if start == "finished":
+        return TrainedRun(out, read_record(out), trained=False)
+    keep_freed_memory()
+    return TrainedRun(out, fit(features, labels, out, config, start == "resume", progress), trained=True)
+
+
+def decide(
+    features: Path, labels: Path, out: Path, config: RunConfig, resume: bool = False, overwrite: bool = False
+) -> Literal["fresh", "resume", "finished"]:
+    """What to do with a run folder.
+
+    Args:
+        resume: continue an unfinished run, or one whose model file is damaged.
+        overwrite: ignore an earlier run.
+
+    Raises:
+        InputError: the folder holds a finished run of another configuration or other data, or an unfinished run and
+            neither `resume` nor `overwrite` is set.
+    """
+    if not overwrite and (out / RECORD_FILE).exists():
+        record = read_record(out)
+        differing = differences(RunConfig.model_validate(record.config), config)
+        if differing:
+            raise InputError(
+                f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
+            )
+        if record.data:  # records of earlier versions do not name the training data
+            require_same(out, record.data, prepare(features, labels, config.train, config.model.modality).facts)
+        if not resume or is_whole(out):
+            return "finished"
+    if not resume and not overwrite and has_state(out):
+        raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+    return "resume" if resume else "fresh"
