@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import avloc
-from avloc.cli import main
+from avloc.cli import app, main
 from avloc.media.encode import write_video
 from feature_sets import make_videos, write_set
 
@@ -506,12 +508,38 @@ def test_evaluate_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], tmp_
         assert expected in one_line(err)
 
 
-def test_quiet_is_quiet_and_help_has_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path) -> None:
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path) -> None:
     code, out, err = run(capsys, "-q", "extract", videos / "clip_0.mp4", "-o", tmp_path)
     assert (code, out, err) == (0, "", "")
     code, out, _ = run(capsys, "extract", videos, "-o", tmp_path / "new", "--dry-run")
     assert "would extract 6 videos" in out
     assert not (tmp_path / "new").exists()
-    for command in ("run", "extract", "train", "localize", "evaluate", "demo"):
-        code, out, _ = run(capsys, command, "--help")
-        assert f"avloc {command} " in " ".join(out.split())
+
+
+PROGRAM = typer.main.get_command(app)
+COMMANDS = PROGRAM.commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_80_columns_and_breaks_no_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(capsys, *filter(None, [name]), "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert not [line for line in out.splitlines() if line.endswith("-")]
+    if not name:
+        assert "..." not in out.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example_per_line_and_each_parses(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    out = run(capsys, name, "--help")[1]
+    examples = [line.strip() for line in out.splitlines() if line.startswith("    avloc ")]
+    written = (COMMANDS[name].callback.__doc__ or "").splitlines()
+    assert examples == [line.strip() for line in written if line.strip().startswith("avloc ")] != []
+    for example in examples:
+        _, command, *arguments = shlex.split(example)
+        assert command == name
+        COMMANDS[name].make_context(name, arguments)  # raises on unknown options and missing arguments

@@ -70,8 +70,3 @@ def test_what_many_videos_lack_is_said_once(world, tmp_path):
 def test_nothing_to_look_at_is_said(command, tmp_path):
     with pytest.raises(InputError, match="avloc localize RUN VIDEOS"):
         call(command, tmp_path, "-o", tmp_path / "out")
-
-
-@pytest.mark.parametrize("command", ["report", "view", "review", "plot"])
-def test_help_has_an_example(command):
-    assert f"avloc {command} " in call(command, "--help").stdout

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from avloc.cli import data, datasets, look, media, tables, work
+from avloc.cli.help import HelpCommand, HelpContext
 from avloc.cli.shared import State
 from avloc.errors import AvlocError, StorageError, TrainingError
 from avloc.version import __version__
@@ -18,7 +19,9 @@ _BEFORE = ("-q", "--quiet", "-v", "--verbose")
 
 
 class _Commands(TyperGroup):
-    """The commands, with plainer words when one is given what it does not take."""
+    """The commands, with plainer messages for invalid arguments."""
+
+    context_class = HelpContext
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -37,7 +40,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="avloc",
     cls=_Commands,
-    help="Find when actions and events happen in untrimmed videos, by sight and by sound, from video-level labels.",
+    help="Find when actions and events happen in untrimmed videos, from frames and audio, given video-level labels.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -57,10 +60,10 @@ def _version(wanted: bool) -> bool:
 
 @app.callback()
 def _globals(
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More than usual.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print debug messages.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     State.quiet, State.verbose = quiet, verbose
@@ -85,7 +88,7 @@ for command in (
     datasets.doctor,
     media.backbones,
 ):
-    app.command()(command)
+    app.command(cls=HelpCommand)(command)
 
 
 class _Interrupt:

@@ -22,29 +22,33 @@ _USUAL = "activitynet"
 
 
 def evaluate(
-    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
+    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")],
+    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")],
     subset: Annotated[
-        str | None, typer.Option(help="training, validation, testing, or several with a comma; absent: all that fit.")
+        str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
     ] = None,
     protocol: Annotated[
         str, typer.Option(help="activitynet, activitynet-toolkit, opentad, thumos14 or unav.")
     ] = _USUAL,
-    t_iou: Annotated[str, typer.Option(help="first:last:step of the thresholds; absent: the protocol's.")] = "",
-    blocked: Annotated[Path | None, typer.Option(help="Videos to leave out: a JSON list, or one id a line.")] = None,
-    ambiguous: Annotated[Path | None, typer.Option(help="THUMOS14's list of stretches that are not judged.")] = None,
-    visual: Annotated[
-        Path | None, typer.Option(help="LLP: detections of what is seen; DETECTIONS are of what is heard.")
+    t_iou: Annotated[str, typer.Option(help="Thresholds as first:last:step; the protocol's if absent.")] = "",
+    blocked: Annotated[Path | None, typer.Option(help="Videos to exclude: a JSON list, or one id per line.")] = None,
+    ambiguous: Annotated[
+        Path | None, typer.Option(help="THUMOS14's list of ambiguous intervals, excluded from scoring.")
     ] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Also each class's AP.")] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the scores there, as JSON.")] = None,
+    visual: Annotated[
+        Path | None, typer.Option(help="LLP: visual detections; the first argument then holds the audio detections.")
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also print the AP of each class.")] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the scores to this JSON file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score detections: mAP over t-IoU thresholds, the trivial baseline beside it; LLP's F1 with --visual.
+    """Score detections against ground truth.
+
+    Prints mAP over t-IoU thresholds beside a trivial baseline; with --visual, LLP's F1 scores.
 
     avloc evaluate detections ground_truth.json --subset validation
     avloc evaluate detections AVE_Dataset/data --subset validation,testing
-    avloc evaluate detections unav100_annotations.json --subset test --protocol unav
+    avloc evaluate detections unav100.json --subset test --protocol unav
     avloc evaluate heard.csv LLP/data --visual seen.csv --subset test
     """
     from avloc.evaluate.detection import evaluate_files
@@ -65,18 +69,21 @@ def evaluate(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
-    second: Annotated[Path, typer.Argument(help="The other one.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
-    subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
+    first: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")],
+    second: Annotated[Path, typer.Argument(help="The other result.")],
+    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")],
+    subset: Annotated[
+        str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
-    draws: Annotated[int, typer.Option(min=100, help="How often test videos are drawn.")] = 2000,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 2000,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers to this JSON file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which of two results is better, and whether it is more than luck: a paired bootstrap over test videos.
+    """Compare two results by a paired bootstrap over test videos.
 
-    avloc compare run-a/detections run-b/detections ground_truth.json --subset validation
+    avloc compare run-a/detections run-b/detections ground_truth.json
+    avloc compare a/detections b/detections AVE_Dataset/data --subset testing
     """
     from avloc.cli.console import percent
     from avloc.evaluate.compare import compare_files
@@ -100,18 +107,23 @@ def _gap(gap: Difference) -> list[str]:
 
 
 def diagnose(
-    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder `avloc localize` wrote.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set's folder, or a tool's format.")],
-    subset: Annotated[str | None, typer.Option(help="training, validation, testing; absent: all that fit.")] = None,
+    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")],
+    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")],
+    subset: Annotated[
+        str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
-    at: Annotated[float, typer.Option("--t-iou", help="Threshold at which errors are counted.")] = 0.5,
-    plot: Annotated[Path | None, typer.Option(help="Also draw it, as its suffix says: .png, .pdf, .svg.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers there, as JSON.")] = None,
+    at: Annotated[float, typer.Option("--t-iou", help="t-IoU threshold at which errors are counted.")] = 0.5,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a figure: .png, .pdf or .svg.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers to this JSON file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say where the mAP is lost: kinds of errors, what each costs, which instances suffer.
+    """Show where mAP is lost: error types and what each costs.
 
-    avloc diagnose detections ground_truth.json --subset validation --plot diagnosis.png
+    Also prints AP by coverage, length and number of instances.
+
+    avloc diagnose detections ground_truth.json --subset validation
+    avloc diagnose detections ground_truth.json --plot diagnosis.png
     """
     from avloc.evaluate.detection import diagnose_files
     from avloc.figures import figure_format

@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from avloc.datasets.doctor import DataReport
 
 Features = Annotated[
-    list[str], typer.Option("--features", help="Where the features lie, if not beside it: folders, .h5 or .npy.")
+    list[str],
+    typer.Option("--features", metavar="<path>", help="Features, if not beside it: folder, .h5 or .npy; repeatable."),
 ]
-Audio = Annotated[Path | None, typer.Option(help="A separate source of sound features, joined by video id.")]
-Stride = Annotated[str, typer.Option("--stride-s", help="Seconds between rows, 0.64 or 16/25; absent: see the docs.")]
-Window = Annotated[str, typer.Option("--window-s", help="Seconds that a row looks at; absent: as the stride.")]
+Audio = Annotated[Path | None, typer.Option(help="Separate audio features, joined by video id.")]
+Stride = Annotated[
+    str, typer.Option("--stride-s", help="Seconds between feature rows, 0.64 or 16/25; see docs/datasets.md.")
+]
+Window = Annotated[str, typer.Option("--window-s", help="Seconds covered by a row; the stride if absent.")]
 AudioStride = Annotated[str, typer.Option("--audio-stride-s", help="Seconds between rows of --audio.")]
-AudioWindow = Annotated[str, typer.Option("--audio-window-s", help="Seconds that a row of --audio looks at.")]
-TrackNames = Annotated[str, typer.Option("--tracks", help="Which of several features, in this order: rgb,flow.")]
+AudioWindow = Annotated[str, typer.Option("--audio-window-s", help="Seconds covered by a row of --audio.")]
+TrackNames = Annotated[str, typer.Option("--tracks", help="Which of several features, in order: rgb,flow.")]
 
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A data set of the field, or segments in a tool's format.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder; for segments a file of the wanted format.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data set, or segments in another tool's format.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder; for segments, a file or folder.")],
     features: Features = [],  # noqa: B006
     audio: Audio = None,
     stride_s: Stride = "",
@@ -42,23 +43,26 @@ def convert(
     audio_stride_s: AudioStride = "",
     audio_window_s: AudioWindow = "",
     tracks: TrackNames = "",
-    step_s: Annotated[str, typer.Option(help="Seconds between snippets; absent: the features' own.")] = "",
-    rule: Annotated[str, typer.Option(help="How rows come onto the snippets: mean, nearest or linear.")] = "mean",
-    dtype: Annotated[str, typer.Option(help="float32, or float16 for half the disk.")] = "float32",
+    step_s: Annotated[str, typer.Option(help="Seconds per snippet; the features' own if absent.")] = "",
+    rule: Annotated[str, typer.Option(help="Resampling of rows to snippets: mean, nearest or linear.")] = "mean",
+    dtype: Annotated[str, typer.Option(help="float32, or float16 for half the disk space.")] = "float32",
     to: Annotated[
-        str | None, typer.Option(help="For segments: csv, json, vtt, elan, otio, ..., truth; absent: by OUT's suffix.")
+        str | None,
+        typer.Option(help="Segment format: csv, json, vtt, elan, otio, ..., truth; by OUT's suffix if absent."),
     ] = None,
     videos: Annotated[
-        Path | None, typer.Option(help="For segments: where the videos lie; formats with frames.")
+        Path | None, typer.Option(help="Folder of the videos, for segment formats that count frames.")
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a data set of the field into avloc's features, labels.csv and ground_truth.json. What is done is skipped.
+    """Convert data sets to avloc's files, or segments between tools.
+
+    A data set becomes features/, labels.csv and ground_truth.json; finished videos are skipped.
 
     avloc convert AVE_Dataset/data ave
-    avloc convert ActivityNet1.2-Annotations anet --audio vggish --dtype float16
-    avloc convert unav100_annotations.json unav --features av_features --stride-s 8/25 --window-s 24/25
+    avloc convert ActivityNet1.2-Annotations anet --audio vggish
+    avloc convert unav.json out --features av --stride-s 8/25 --window-s 24/25
     avloc convert annotations.eaf truth.json
     avloc convert segments.csv project.otio --videos videos
     """
@@ -111,7 +115,7 @@ def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) ->
 
 
 def doctor(
-    data: Annotated[Path, typer.Argument(help="A data set of the field, or what avloc convert or extract wrote.")],
+    data: Annotated[Path, typer.Argument(help="Data set, or a folder from `avloc convert` or `avloc extract`.")],
     features: Features = [],  # noqa: B006
     audio: Audio = None,
     stride_s: Stride = "",
@@ -119,12 +123,15 @@ def doctor(
     audio_stride_s: AudioStride = "",
     audio_window_s: AudioWindow = "",
     tracks: TrackNames = "",
-    quick: Annotated[bool, typer.Option("--quick", help="Look at 50 videos' features instead of all.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check the features of 50 videos only.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a data set holds and what is wrong with it. Exit code 3: something that costs videos.
+    """Check a data set: what it holds and what is wrong with it.
+
+    Exits with code 3 if there are errors.
 
     avloc doctor AVE_Dataset/data
+    avloc doctor anet --quick
     """
     from avloc.datasets.doctor import examine
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.shared import Json, Out, make_talk
+from avloc.cli.shared import Json, Out, Seed, make_talk
 from avloc.errors import InputError
 from avloc.system.text import pluralize
 
@@ -37,16 +37,20 @@ class Cut(StrEnum):
     COPY = "copy"
 
 
-Source = Annotated[Path, typer.Argument(help="A run, a folder `avloc localize` wrote, or segments.json or .csv.")]
+Source = Annotated[Path, typer.Argument(help="Run folder, folder from `avloc localize`, or segments.json or .csv.")]
 Truth = Annotated[Path | None, typer.Option("--ground-truth", help="ActivityNet JSON, ELAN, BORIS, VIA, VTT, CSV.")]
-Videos = Annotated[Path | None, typer.Option(help="Folder of the videos, where the run did not note them.")]
-Compare = Annotated[list[Path], typer.Option(help="Other detections on the same axis; as often as needed.")]
-Audio = Annotated[Path | None, typer.Option(help="Detections of an audio-only run: which modality decided?")]
-Visual = Annotated[Path | None, typer.Option(help="Detections of a visual-only run.")]
-Run = Annotated[Path | None, typer.Option(help="The run, to ask it for each modality alone; needs its features.")]
-Features = Annotated[Path | None, typer.Option(help="Features of the videos; beside the run if absent.")]
-ProxyOption = Annotated[Proxy, typer.Option(help="H.264 copies: of what browsers do not play, of all, of none.")]
-Title = Annotated[str, typer.Option(help="Headline of the page.")]
+Videos = Annotated[Path | None, typer.Option(help="Folder of the videos, if not recorded with the detections.")]
+Compare = Annotated[list[Path], typer.Option(metavar="<path>", help="Further detections to show; repeatable.")]
+Audio = Annotated[Path | None, typer.Option(help="Detections of an audio-only run, to show which modality decided.")]
+Visual = Annotated[Path | None, typer.Option(help="Detections of a visual-only run, likewise.")]
+Run = Annotated[
+    Path | None, typer.Option(help="Audio-visual run, to localize with each modality alone; needs its features.")
+]
+Features = Annotated[Path | None, typer.Option(help="Features of the videos; those beside the run if absent.")]
+ProxyOption = Annotated[
+    Proxy, typer.Option(help="Make H.264 copies of videos that browsers cannot play, of all, or of none.")
+]
+Title = Annotated[str, typer.Option(help="Title of the page.")]
 Jobs = Annotated[int, typer.Option("--workers", min=1, help="Processes that make thumbnails.")]
 
 
@@ -66,9 +70,12 @@ def report(
     workers: Jobs = 1,
     as_json: Json = False,
 ) -> None:
-    """Make an interactive page that opens from disk: videos, detections, activations, ground truth on one time axis.
+    """Make an interactive HTML page of detections.
 
-    avloc report detections --ground-truth truth.json --videos videos -o page
+    Shows videos, detections, activations and ground truth on one time axis; opens from disk.
+
+    avloc report detections --videos videos -o page
+    avloc report detections --ground-truth truth.json --compare other -o page
     """
     from avloc.report.sources import PageSources
 
@@ -99,14 +106,16 @@ def view(
     features: Features = None,
     proxy: ProxyOption = Proxy.auto,
     corrections: Annotated[
-        Path | None, typer.Option(help="Where corrections are saved; corrections.json beside the detections if absent.")
+        Path | None, typer.Option(help="File for corrections; corrections.json beside the detections if absent.")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     title: Title = "",
     workers: Jobs = 1,
 ) -> None:
-    """Look at detections in a browser and correct them; served to this machine only, until Ctrl-C.
+    """View and correct detections in a browser.
+
+    The page is served to this machine only, until Ctrl-C.
 
     avloc view detections --ground-truth truth.json
     """
@@ -163,16 +172,19 @@ def review(
     detections: Source,
     out: Out,
     videos: Videos = None,
-    per_class: Annotated[int, typer.Option(min=1, help="Clips of each class.")] = 20,
-    by: Annotated[Order, typer.Option(help="Which: the best, any, or the least certain.")] = Order.score,
-    margin_s: Annotated[float, typer.Option(min=0, help="Seconds before and after.")] = 0.5,
-    cut: Annotated[Cut, typer.Option("--cut", help="encode: exact; copy: fast, from a key frame.")] = Cut.ENCODE,
-    seed: int = 0,
+    per_class: Annotated[int, typer.Option(min=1, help="Maximum clips per class.")] = 20,
+    by: Annotated[
+        Order, typer.Option(help="Choose by highest score, at random, or least certain first.")
+    ] = Order.score,
+    margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after.")] = 0.5,
+    cut: Annotated[Cut, typer.Option("--cut", help="encode: exact; copy: fast, starts at a key frame.")] = Cut.ENCODE,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Cut short clips of detections for a person to check, with a table to tick.
+    """Cut clips of detections to review, and a table to fill in.
 
-    avloc review detections --videos videos -o clips --by uncertain --per-class 10
+    avloc review detections --videos videos -o clips
+    avloc review detections -o clips --by uncertain --per-class 10
     """
     cut_clips(make_talk(as_json), detections, out, videos, per_class, by.value, margin_s, cut.value, seed)
 
@@ -186,7 +198,7 @@ def cut_clips(
     by: str = "score",
     margin_s: float = 0.5,
     cut: str = "encode",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Shared with `avloc localize --clips`."""
     from avloc.formats.results import find_run
@@ -212,14 +224,16 @@ def plot(
     out: Out,
     ground_truth: Truth = None,
     compare: Compare = [],  # noqa: B006
-    run: Annotated[Path | None, typer.Option(help="The run; one beside the detections if absent.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; the one beside the detections if absent.")] = None,
     features: Features = None,
     videos: Videos = None,
-    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png; with commas.")] = "pdf,png",
-    limit: Annotated[int, typer.Option(min=0, help="How many videos get a timeline and attention.")] = 6,
+    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")] = "pdf,png",
+    limit: Annotated[int, typer.Option(min=0, help="Maximum videos with timeline and attention figures.")] = 6,
     as_json: Json = False,
 ) -> None:
-    """Draw figures for a paper: mAP over t-IoU, AP of each class, confusion, training, timelines, cross-attention.
+    """Draw figures of a result for a paper.
+
+    Draws mAP over t-IoU, AP per class, confusion, training curves, timelines and cross-attention.
 
     avloc plot detections --ground-truth truth.json -o figures
     """

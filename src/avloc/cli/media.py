@@ -23,7 +23,7 @@ from avloc.errors import InputError, did_you_mean
 from avloc.system.text import pluralize
 
 Weights = Annotated[
-    list[str], typer.Option(help="NAME=PATH of a weight file or hub folder, or PATH alone; as often as needed.")
+    list[str], typer.Option(metavar="NAME=PATH", help="Weight file or hub folder; PATH alone for any; repeatable.")
 ]
 
 if TYPE_CHECKING:
@@ -33,35 +33,43 @@ if TYPE_CHECKING:
 
 
 def extract(
-    videos: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    videos: Annotated[list[str], typer.Argument(help="Videos: files, folders or globs.")],
     out: Out,
-    visual: Annotated[str, typer.Option(help="Backbone for the picture, or none; see avloc backbones.")] = "appearance",
-    audio: Annotated[str, typer.Option(help="Backbone for the sound, or none.")] = "logmel",
+    visual: Annotated[str, typer.Option(help="Visual backbone, or none; see `avloc backbones`.")] = "appearance",
+    audio: Annotated[str, typer.Option(help="Audio backbone, or none.")] = "logmel",
     step_s: Annotated[
-        float | None, typer.Option(help="Seconds per snippet; 1.0 unless the next two are given.")
+        float | None, typer.Option(help="Seconds per snippet; 1.0 unless --frames-per-snippet is given.")
     ] = None,
     frames_per_snippet: Annotated[
-        int | None, typer.Option(help="With --fps: the grid in pictures, such as 16.")
+        int | None, typer.Option(help="With --fps: snippet length in frames, such as 16.")
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Pictures per second that the backbone sees, such as 25.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frame rate that the visual backbone sees, such as 25.")] = None,
     weights: Weights = [],  # noqa: B006 - typer's way
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
-    layout: Annotated[str, typer.Option(help="safetensors (ours) or npy (the field's files).")] = "safetensors",
+    layout: Annotated[str, typer.Option(help="safetensors, or npy for other tools.")] = "safetensors",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the backbones with torch.compile.")] = False,
     workers: Workers = 1,
-    shard: Annotated[str | None, typer.Option(help="part/parts, such as 3/16: this machine's share.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="PART/PARTS, such as 3/16: extract only this part of the videos.")
+    ] = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or local.")] = None,
-    silence_s: Annotated[float, typer.Option(help="Give a video up after so many seconds without progress.")] = 300,
-    memory_gb: Annotated[float | None, typer.Option(help="Most memory of a process; absent: a fair share.")] = None,
+    silence_s: Annotated[float, typer.Option(help="Timeout per video, in seconds without progress.")] = 300,
+    memory_gb: Annotated[
+        float | None, typer.Option(help="Memory limit per process; an equal share of the machine if absent.")
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Turn videos into snippet features, one file each. What is done is skipped.
+    """Extract snippet features from videos, one file per video.
 
-    avloc extract videos/ -o features --visual i3d --audio vggish --frames-per-snippet 16 --fps 25 --workers 2
+    Finished videos are skipped.
+
+    avloc extract videos/ -o features --workers 2
+    avloc extract videos/ -o features --visual i3d --audio vggish --step-s 0.64
+    avloc extract videos/ -o i3d --visual i3d --frames-per-snippet 16 --fps 25
     """
     from avloc.features.folder import extract_all, parse_shard, plan_all
     from avloc.media.find import find_media
@@ -119,9 +127,10 @@ def _weights(given: list[str]) -> dict[str, str]:
 
 
 def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B006
-    """List what features can be extracted with, and whether their weights are here.
+    """List the backbones and whether their weights are available.
 
     avloc backbones
+    avloc backbones --weights i3d-rgb=rgb_imagenet.pt
     """
     from avloc.features.backbones import all_backbones, status
     from avloc.features.weights import cache_folder

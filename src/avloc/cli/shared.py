@@ -15,17 +15,23 @@ if TYPE_CHECKING:
     from avloc.config import RunConfig
     from avloc.formats.failures import Failure
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="Where results go: exactly there, never numbered.")]
-Sets = Annotated[list[str], typer.Option("--set", help="section.key=value, as often as needed; see docs/config.md.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder; the name is used as given.")]
+Sets = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a setting, such as train.steps=2000; repeatable. See docs/config.md."
+    ),
+]
 Preset = Annotated[
     str | None,
-    typer.Option(help="default, paper, ave, activitynet, demo, w-talc or tian; default if absent.", show_default=False),
+    typer.Option(help="default (used if absent), paper, ave, activitynet, demo, w-talc or tian.", show_default=False),
 ]
-Config = Annotated[Path | None, typer.Option(help="A YAML configuration, instead of --preset.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is done already.")]
-Json = Annotated[bool, typer.Option("--json", help="Print a summary for scripts on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that decode.")]
+Config = Annotated[Path | None, typer.Option(help="YAML configuration file, instead of --preset.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo finished work.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON summary to stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos.")]
 
 
 class State:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from avloc.cli.shared import DryRun, Json, Out, Sets, make_talk
+from avloc.cli.shared import DryRun, Json, Out, Seed, Sets, make_talk
 
 WHERE = (
     "no data set: give --data ave=FOLDER or --data activitynet=FOLDER, a folder with features/, labels.csv and "
@@ -14,28 +14,29 @@ WHERE = (
     "`avloc demo demo-out`, then --data demo=demo-out"
 )
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="table1 ... table10; none: all.")]
-Figures = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="figure2 ... figure5; none: all.")]
-Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares this disk: auto, local, ...")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="table1 ... table10; all if none is given.")]
+Figures = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="figure2 ... figure5; all if none is given.")]
+Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster on the same file system: auto, local, ...")]
 
 
 def tables(
     out: Out,
     names: Names = None,
-    data: Annotated[list[str], typer.Option(help="PRESET=FOLDER of a data set, as often as needed.")] = [],  # noqa: B006
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, seeds 0, 1, ...")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Runs at a time on this machine.")] = 1,
+    data: Annotated[list[str], typer.Option(metavar="PRESET=FOLDER", help="Data set; repeatable.")] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per row, with seeds 0, 1, ...")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Parallel runs on this machine.")] = 1,
     ray: Ray = None,
     sets: Sets = [],  # noqa: B006
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Recompute the paper's tables on the data that is there, beside the paper's cells. Finished cells are kept.
+    """Recompute the paper's tables, beside the published numbers.
+
+    Writes tables.csv, tables.md, and a JSON file per run; finished runs are never recomputed. Embedding sizes scale
+    with model.embed_dim: 128 gives Table 8 at an eighth of the paper's sizes.
 
     avloc tables table1 table9 --data demo=demo-out --seeds 5 -o tables
-
-    Writes tables.csv, tables.md, and a JSON for every run, which are never recomputed. Sizes follow model.embed_dim:
-    a base of 128 gives Table 8 at an eighth.
+    avloc tables --data ave=ave --data activitynet=anet -o tables
     """
     from avloc.config import parse_overrides
     from avloc.paper.plan import make_tables, plan_tables
@@ -68,18 +69,19 @@ def tables(
 
 def figures(
     out: Out,
-    data: Annotated[str, typer.Option(help="PRESET=FOLDER of a data set.")],
+    data: Annotated[str, typer.Option(metavar="PRESET=FOLDER", help="Data set.")],
     names: Figures = None,
-    seed: int = 0,
-    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png; with commas.")] = "pdf,png",
+    seed: Seed = 0,
+    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")] = "pdf,png",
     sets: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Draw the paper's Figures 2-5 with our models: consistency losses, and visual-only against audio-visual.
+    """Draw the paper's Figures 2-5 with trained models.
+
+    Figure 2 shows the effect of the consistency losses, Figures 3-5 visual-only against audio-visual. Runs of
+    `avloc tables` with the same -o and --set are reused; missing ones are trained.
 
     avloc figures figure3 --data demo=demo-out -o tables
-
-    With the -o and --set of `avloc tables`, its runs are used; what is missing is trained.
     """
     from avloc.config import parse_overrides
     from avloc.paper.cells import open_data

@@ -18,6 +18,7 @@ from avloc.cli.shared import (
     Out,
     Overwrite,
     Preset,
+    Seed,
     Sets,
     Workers,
     exit_partial,
@@ -35,18 +36,26 @@ if TYPE_CHECKING:
     from avloc.pipeline.folder import LocalizedFolder
     from avloc.train.resume import TrainedRun
 
+LocalizeSets = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as localize.min_score=0.3; repeatable."),
+]
 _LISTED = 12
 """Classes that are named and not only counted."""
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where videos, features, runs and pictures go.")] = Path("demo-out"),
-    seed: int = 0,
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("demo-out"),
+    seed: Seed = 0,
     workers: Workers = 2,
 ) -> None:
-    """Render real videos with sound, extract, train, localize, evaluate: the whole river on a made-up world.
+    """Render a synthetic data set and run every step on it.
+
+    Renders videos with audio, extracts features, trains four models, localizes and scores the test videos, and draws
+    timelines. Finished steps are skipped.
 
     avloc demo demo-out
+    avloc demo demo-out --workers 4
     """
     from avloc.cli.demo import walk
 
@@ -54,8 +63,8 @@ def demo(
 
 
 def run(
-    videos: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
-    labels: Annotated[Path, typer.Option(help="labels.csv: video,labels[,subset].")],
+    videos: Annotated[list[str], typer.Argument(help="Videos: files, folders or globs.")],
+    labels: Annotated[Path, typer.Option(help="CSV with columns video,labels[,subset].")],
     out: Out,
     preset: Preset = None,
     config: Config = None,
@@ -64,9 +73,12 @@ def run(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """The whole job: extract, train, localize every video, make the page. Run it again to go on where it stopped.
+    """Extract features, train, localize and make the page.
+
+    Finished steps are skipped: run the same command again to continue after an interruption.
 
     avloc run videos/ --labels labels.csv -o out
+    avloc run videos/ --labels labels.csv -o out --set train.steps=2000
     """
     from avloc.workflow import Workflow, match_labels
 
@@ -106,19 +118,23 @@ def _classes(names: Sequence[str]) -> str:
 
 
 def train(
-    features: Annotated[Path, typer.Option(help="Folder that `avloc extract` wrote.")],
-    labels: Annotated[Path, typer.Option(help="labels.csv: video,labels[,subset].")],
+    features: Annotated[Path, typer.Option(help="Folder of features, from `avloc extract` or `avloc convert`.")],
+    labels: Annotated[Path, typer.Option(help="CSV with columns video,labels[,subset].")],
     out: Out,
     preset: Preset = None,
     config: Config = None,
     sets: Sets = [],  # noqa: B006 - typer's way
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Learn from video-level labels. Several processes: torchrun --nproc-per-node 2 -m avloc train ...
+    """Train on video-level labels.
 
-    avloc train --features features --labels labels.csv -o run --set model.num_stages=3
+    Several processes: `torchrun --nproc-per-node 2 -m avloc train ...`.
+
+    avloc train --features features --labels labels.csv -o run
+    avloc train --features features --labels labels.csv -o run --resume
+    avloc train --features features --labels labels.csv -o run --preset ave
     """
     from avloc.config import parse_overrides
     from avloc.train.resume import train as train_run
@@ -135,26 +151,27 @@ def train(
 
 
 def localize(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, from `avloc train`.")],
     inputs: Annotated[list[str], typer.Argument(help="Videos or feature files: files, folders, globs.")],
     out: Out,
     formats: Annotated[
-        str, typer.Option("-f", "--format", help="With commas: csv, json, vtt, elan, boris, ...; all.")
+        str, typer.Option("-f", "--format", help="csv, json, vtt, elan, boris, ..., comma-separated; or all.")
     ] = "json,csv",
-    min_score: Annotated[float | None, typer.Option(help="Drop weaker detections.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Drop detections with a lower score.")] = None,
     min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
     merge_gap_s: Annotated[
-        float | None, typer.Option(help="Join those of a class closer than this; not for decode=multi.")
+        float | None, typer.Option(help="Merge detections of a class across smaller gaps; not with decode=multi.")
     ] = None,
-    videos: Annotated[Path | None, typer.Option(help="Where the videos lie, when the inputs are features.")] = None,
-    clips: Annotated[Path | None, typer.Option(help="Also cut every detection out, to this folder.")] = None,
-    sets: Sets = [],  # noqa: B006
+    videos: Annotated[Path | None, typer.Option(help="Folder of the videos, if the inputs are features.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Also cut a clip of every detection into this folder.")] = None,
+    sets: LocalizeSets = [],  # noqa: B006
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Say when actions happen, in videos or in features.
+    """Localize actions and events in videos or features.
 
     avloc localize run videos/ -o detections --min-score 0.3
+    avloc localize run features/ -o detections -f csv,elan,vtt
     """
     from avloc.config import parse_overrides
     from avloc.pipeline.folder import localize_folder, plan_folder
