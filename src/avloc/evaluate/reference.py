@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from avloc.datasets.collection import Interval
 from avloc.datasets.open import open_collection
 from avloc.errors import FormatError, InputError, did_you_mean
@@ -45,9 +43,8 @@ class Reference:
     def only(self, videos: Iterable[str]) -> Reference:
         """The same for some of its videos."""
         wanted = set(videos)
-        kept = np.array([name in wanted for name in self.table.videos], dtype=bool)
-        table = self.table.take(kept[self.table.video]) if len(self.table) else self.table
-        return replace(self, annotations=tuple(a for a in self.annotations if a.video_id in wanted), table=table)
+        kept = tuple(a for a in self.annotations if a.video_id in wanted)
+        return replace(self, annotations=kept, table=self.table.take(self.table.in_videos(wanted)))
 
     def about(self, videos: Iterable[str]) -> tuple[Reference, list[str]]:
         """The same for the videos that detections name, when it has any of them; and a note of what is left out."""

@@ -23,16 +23,9 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from avloc.errors import InputError
-from avloc.metrics.detection import (
-    T_IOU_THRESHOLDS,
-    align,
-    candidates,
-    check_thresholds,
-    found_rows,
-    match,
-    ranked,
-)
-from avloc.metrics.table import Annotations, Detections, SegmentTable, as_tables
+from avloc.metrics.detection import T_IOU_THRESHOLDS
+from avloc.metrics.matching import match_detections
+from avloc.metrics.table import Annotations, Detections
 
 __all__ = ["Difference", "draw_videos", "paired_difference", "resampled_mean_ap", "resampled_ratio"]
 
@@ -96,31 +89,17 @@ def resampled_mean_ap(
     Raises:
         InputError: no instance, a threshold outside (0, 1], or `times` of another width than `videos`.
     """
-    thresholds = check_thresholds(t_iou)
     if times.shape[1] != len(videos):
         raise InputError(f"{len(videos)} videos, but draws of {times.shape[1]}")
-    found, truth = (_within(table, videos) for table in as_tables(detections, annotations))
-    if not len(truth):
-        raise InputError("the ground truth has no instance in these videos: nothing to compare")
-    classes = tuple(sorted({truth.labels[i] for i in np.unique(truth.label)}))
-    truth, found = align(truth, tuple(videos), classes), align(found, tuple(videos), classes)
-    found = found.take(ranked(found))
-    pairs = candidates(found, truth, thresholds.min(), 0.0)
-    hits = [found_rows(match(pairs, threshold, len(truth))) for threshold in thresholds]
-    first = np.searchsorted(found.label, np.arange(len(classes) + 1))
-    ap = np.empty((len(times), len(thresholds), len(classes)))
-    for c, (start, stop) in enumerate(pairwise(first)):
+    matches = match_detections(detections, annotations, t_iou, videos)
+    truth, hits = matches.truth, matches.hits
+    ap = np.empty((len(times), len(hits), len(matches.classes)))
+    for c, (start, stop) in enumerate(pairwise(matches.first)):
         own = [rows[(rows >= start) & (rows < stop)] - start for rows in hits]
         positives = times @ np.bincount(truth.video[truth.label == c], minlength=len(videos))
-        ap[:, :, c] = _class_ap(found.video[start:stop], own, times, positives)
+        ap[:, :, c] = _class_ap(matches.found.video[start:stop], own, times, positives)
     with np.errstate(invalid="ignore"):  # a draw without an instance: 0 / 0
         return np.nansum(ap, axis=2) / (~np.isnan(ap)).sum(axis=2)
-
-
-def _within(table: SegmentTable, videos: Sequence[str]) -> SegmentTable:
-    wanted = set(videos)
-    kept = np.array([name in wanted for name in table.videos], dtype=bool)
-    return table.take(kept[table.video]) if len(table) else table
 
 
 def _class_ap(

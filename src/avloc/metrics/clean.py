@@ -49,5 +49,4 @@ def touching_rows(table: SegmentTable, stretches: Iterable[tuple[str, float, flo
 
 def without_videos(table: SegmentTable, videos: Collection[str]) -> SegmentTable:
     """The rows of other videos."""
-    kept = np.array([name not in videos for name in table.videos], dtype=bool)
-    return table.take(kept[table.video]) if len(table) else table
+    return table.take(~table.in_videos(videos))

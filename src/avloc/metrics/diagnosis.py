@@ -34,20 +34,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from avloc.errors import InputError
-from avloc.metrics.detection import (
-    NOBODY,
-    T_IOU_THRESHOLDS,
-    align,
-    average_precision,
-    candidates,
-    check_thresholds,
-    found_rows,
-    match,
-    ranked,
-)
+from avloc.metrics.detection import T_IOU_THRESHOLDS, average_precision
+from avloc.metrics.matching import Matches, match_detections, true_positives
 from avloc.metrics.overlap import paired_t_iou
-from avloc.metrics.table import Detections, SegmentTable, as_tables
+from avloc.metrics.table import Detections, SegmentTable
 from avloc.types import VideoAnnotation
 
 __all__ = ["BINS", "ERRORS", "Diagnosis", "Group", "diagnose"]
@@ -152,35 +142,27 @@ def diagnose(
     Raises:
         InputError: as `detection_scores`.
     """
-    thresholds = check_thresholds([*t_iou, at])
-    found, truth = as_tables(detections, annotations)
-    if not len(truth):
-        raise InputError("the ground truth has no instance to score against: expected at least one; check the subset")
-    classes = tuple(sorted({truth.labels[i] for i in np.unique(truth.label)}))
-    videos = tuple(sorted({*truth.videos, *found.videos}))
-    truth, found = align(truth, videos, classes), align(found, videos, classes)
-    found = found.take(ranked(found))
-    pairs = candidates(found, truth, thresholds.min(), 0.0)
+    matches = match_detections(detections, annotations, [*t_iou, at])
+    found, truth, takers = matches.found, matches.truth, matches.takers
     nearest = _nearest(found, truth)
-    holders = [match(pairs, threshold, len(truth)) for threshold in thresholds]
-    kinds = [_kinds(found, truth, h, t, *nearest) for h, t in zip(holders, thresholds, strict=True)]
-    curve = _Curve(found, truth, len(classes))
-    base = [curve.ap(found_rows(h)) for h in holders[:-1]]
+    kinds = [_kinds(taker, t, *nearest) for taker, t in zip(takers, matches.t_iou, strict=True)]
+    curve = _Curve(matches)
+    base = float(np.mean([curve.ap(rows) for rows in matches.hits[:-1]]))
     values = _characteristics(truth, annotations)
     groups = [
-        _group(curve, holders, name, low, high, values[name])
+        _group(curve, takers, name, low, high, values[name])
         for name, edges in bins.items()
         for low, high in pairwise(edges)
     ]
     everything = np.ones(len(truth), dtype=bool)
     return Diagnosis(
         at=at,
-        average_mean_ap=float(np.mean(base)),
+        average_mean_ap=base,
         counts=_counts(curve, kinds[-1]),
         profile=_profile(curve, kinds[-1]),
-        missed=float((holders[-1] == NOBODY).mean()),
-        cost=_costs(curve, holders[:-1], kinds[:-1], float(np.mean(base))),
-        mean_ap_n=float(np.mean([curve.normalised(h, everything) for h in holders[:-1]])),
+        missed=float((takers[-1] < 0).mean()),
+        cost=_costs(curve, takers[:-1], kinds[:-1], base),
+        mean_ap_n=float(np.mean([curve.normalised(taker, everything) for taker in takers[:-1]])),
         groups=tuple(groups),
     )
 
@@ -188,11 +170,10 @@ def diagnose(
 class _Curve:
     """Detections by class and rank, and the average precision of some of them."""
 
-    def __init__(self, found: SegmentTable, truth: SegmentTable, classes: int) -> None:
-        self.label, self.truth_label = found.label, truth.label
-        self.first = np.searchsorted(found.label, np.arange(classes + 1))
-        self.positives = np.bincount(truth.label, minlength=classes)
-        self.rank = np.arange(len(found)) - self.first[found.label]  # within the class
+    def __init__(self, matches: Matches) -> None:
+        self.label, self.truth_label = matches.found.label, matches.truth.label
+        self.first, self.positives = matches.first, matches.positives
+        self.rank = np.arange(len(self.label)) - self.first[self.label]  # within the class
 
     def ap(
         self,
@@ -208,13 +189,11 @@ class _Curve:
         counts = self.positives if positives is None else positives
         return float(average_precision(hits, first, np.maximum(counts, 1)).mean())
 
-    def normalised(self, holder: Int[np.ndarray, " m"], members: Bool[np.ndarray, " m"]) -> float:
+    def normalised(self, taker: Int[np.ndarray, " m"], members: Bool[np.ndarray, " m"]) -> float:
         """AP_N of some instances, mean over the classes that have one."""
-        taken = holder[holder < NOBODY]
-        hit = np.zeros(len(self.label), dtype=bool)
-        hit[holder[members & (holder < NOBODY)]] = True
-        other = np.zeros(len(self.label), dtype=bool)
-        other[taken] = True
+        hit, other = np.zeros((2, len(self.label)), dtype=bool)
+        hit[taker[members & (taker >= 0)]] = True
+        other[true_positives(taker)] = True
         kept = hit | ~other
         expected = float(self.positives.mean())
         result = []
@@ -246,18 +225,13 @@ def _nearest(found: SegmentTable, truth: SegmentTable) -> tuple[Float[np.ndarray
 
 
 def _kinds(
-    found: SegmentTable,
-    truth: SegmentTable,
-    holder: Int[np.ndarray, " m"],
-    threshold: float,
-    best: Float[np.ndarray, " n"],
-    own: Bool[np.ndarray, " n"],
+    taker: Int[np.ndarray, " m"], threshold: float, best: Float[np.ndarray, " n"], own: Bool[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
     """Index into KINDS of each detection."""
     near = np.where(own, KINDS.index("double"), KINDS.index("wrong label"))
     faint = np.where(own, KINDS.index("localization"), KINDS.index("confusion"))
     kinds = np.where(best >= threshold, near, np.where(best >= FAINT, faint, KINDS.index("background")))
-    kinds[found_rows(holder)] = 0
+    kinds[true_positives(taker)] = 0
     return kinds
 
 
@@ -277,15 +251,15 @@ def _profile(curve: _Curve, kinds: Int[np.ndarray, " n"]) -> Float[np.ndarray, "
     return shares
 
 
-def _costs(curve: _Curve, holders: Sequence[np.ndarray], kinds: Sequence[np.ndarray], base: float) -> dict[str, float]:
+def _costs(curve: _Curve, takers: Sequence[np.ndarray], kinds: Sequence[np.ndarray], base: float) -> dict[str, float]:
     costs = {}
     for error in ERRORS:
         index = KINDS.index(error)
-        without = [curve.ap(found_rows(h), kind != index) for h, kind in zip(holders, kinds, strict=True)]
+        without = [curve.ap(true_positives(t), kind != index) for t, kind in zip(takers, kinds, strict=True)]
         costs[error] = float(np.mean(without)) - base
     classes = len(curve.positives)
-    found = [np.bincount(curve.truth_label[h < NOBODY], minlength=classes) for h in holders]
-    all_found = [curve.ap(found_rows(h), None, n) for h, n in zip(holders, found, strict=True)]
+    found = [np.bincount(curve.truth_label[t >= 0], minlength=classes) for t in takers]
+    all_found = [curve.ap(true_positives(t), None, n) for t, n in zip(takers, found, strict=True)]
     costs["missed"] = float(np.mean(all_found)) - base
     return costs
 
@@ -305,7 +279,7 @@ def _characteristics(truth: SegmentTable, annotations: Sequence[VideoAnnotation]
 
 def _group(
     curve: _Curve,
-    holders: Sequence[np.ndarray],
+    takers: Sequence[np.ndarray],
     name: str,
     low: float,
     high: float,
@@ -314,8 +288,8 @@ def _group(
     members = (values > low) & (values <= high)
     if not members.any():
         return Group(name, low, high, 0, float("nan"), float("nan"))
-    ap_n = float(np.mean([curve.normalised(h, members) for h in holders[:-1]]))
-    missed = float((holders[-1][members] == NOBODY).mean())
+    ap_n = float(np.mean([curve.normalised(taker, members) for taker in takers[:-1]]))
+    missed = float((takers[-1][members] < 0).mean())
     return Group(name, low, high, int(members.sum()), ap_n, missed)
 
 

@@ -86,6 +86,12 @@ class SegmentTable:
         columns = (column[rows] for column in (self.video, self.label, self.start_s, self.end_s, self.score))
         return SegmentTable(self.videos, self.labels, *columns)
 
+    def in_videos(self, names: Iterable[str]) -> Bool[np.ndarray, " n"]:
+        """Whether each row is of one of these videos."""
+        wanted = set(names)
+        known = np.array([name in wanted for name in self.videos], dtype=bool)
+        return known[self.video] if len(self) else np.zeros(0, dtype=bool)
+
 
 Detections = SegmentTable | Mapping[str, Sequence[Detection]]
 Annotations = SegmentTable | Sequence[VideoAnnotation]

@@ -1,0 +1,165 @@
+"""Match detections to ground-truth instances by ActivityNet's rules, without a loop over detections.
+
+The rules, for one class and one t-IoU threshold: detections of all videos are taken in order of descending score. Each
+considers the instances of its class in its video, by descending t-IoU, and takes the first that reaches the threshold
+and is still free: a true positive. A detection that takes none is a false positive.
+
+This greedy assignment is the unique stable matching in which every instance prefers the better-ranked detection.
+Deferred acceptance (Gale and Shapley 1962) finds it: all detections of all videos and classes propose at once, rejected
+ones propose to their next instance, and a few rounds suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from avloc.errors import InputError
+from avloc.metrics.overlap import paired_t_iou
+from avloc.metrics.table import Annotations, Detections, SegmentTable, as_tables, recode
+
+__all__ = ["Matches", "match_detections", "true_positives"]
+
+_FREE = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which detection takes each instance, at every threshold.
+
+    Args:
+        t_iou: thresholds.
+        found: detections of the ground truth's classes, by class, then by descending score.
+        truth: instances, with the same indices of videos and classes.
+        takers: per threshold, the row of `found` that takes each instance, -1 for a missed one.
+    """
+
+    t_iou: Float[np.ndarray, " t"]
+    found: SegmentTable
+    truth: SegmentTable
+    takers: tuple[Int[np.ndarray, " m"], ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that have instances, in alphabetical order."""
+        return self.truth.labels
+
+    @property
+    def first(self) -> Int[np.ndarray, " c1"]:
+        """First row of each class in `found`, and the end of the last one's."""
+        return np.searchsorted(self.found.label, np.arange(len(self.classes) + 1))
+
+    @property
+    def positives(self) -> Int[np.ndarray, " c"]:
+        """Instances of each class."""
+        return np.bincount(self.truth.label, minlength=len(self.classes))
+
+    @property
+    def hits(self) -> tuple[Int[np.ndarray, " _"], ...]:
+        """Per threshold, the rows of `found` that are true positives, ascending."""
+        return tuple(true_positives(taker) for taker in self.takers)
+
+
+def match_detections(
+    detections: Detections,
+    annotations: Annotations,
+    t_iou: Sequence[float] | Float[np.ndarray, " t"],
+    videos: Sequence[str] | None = None,
+    *,
+    as_toolkit: bool = False,
+) -> Matches:
+    """Match detections to instances at every threshold.
+
+    Args:
+        detections, annotations, t_iou, as_toolkit: as in `detection_scores`.
+        videos: rows of other videos are left out, and `video` indexes this list; None takes all videos.
+
+    Raises:
+        InputError: no instance, or a threshold outside (0, 1].
+
+    Detections of equal score keep their order. Of instances with equal t-IoU the later one comes first.
+    """
+    thresholds = np.asarray(t_iou, dtype=np.float64)
+    if thresholds.ndim != 1 or not len(thresholds) or not ((thresholds > 0) & (thresholds <= 1)).all():
+        raise InputError(f"t-IoU thresholds must lie in (0, 1], got {thresholds.tolist()}")
+    found, truth = as_tables(detections, annotations)
+    if videos is not None:
+        truth = truth.take(truth.in_videos(videos))
+    if not len(truth):
+        raise InputError("the ground truth has no instance to score against: expected at least one; check the subset")
+    classes = tuple(sorted({truth.labels[i] for i in np.unique(truth.label)}))
+    names = tuple(sorted({*truth.videos, *found.videos}) if videos is None else videos)
+    truth, found = _align(truth, names, classes), _align(found, names, classes)
+    found = found.take(_rank(found))
+    pairs = _pairs(found, truth, thresholds.min(), np.inf if as_toolkit else 0.0)
+    takers = tuple(_match(pairs, threshold, len(truth)) for threshold in thresholds)
+    return Matches(thresholds, found, truth, takers)
+
+
+def true_positives(taker: Int[np.ndarray, " m"]) -> Int[np.ndarray, " _"]:
+    """Rows of the detections that took an instance, ascending."""
+    return np.sort(taker[taker >= 0])
+
+
+class _Pairs(NamedTuple):
+    """Detections and the instances they could take, by detection, then by descending t-IoU."""
+
+    detection: Int[np.ndarray, " p"]
+    instance: Int[np.ndarray, " p"]
+    t_iou: Float[np.ndarray, " p"]
+
+
+def _align(table: SegmentTable, videos: tuple[str, ...], classes: tuple[str, ...]) -> SegmentTable:
+    """The rows of these videos and classes, with indices into both."""
+    video, label = recode(table.videos, videos)[table.video], recode(table.labels, classes)[table.label]
+    known = (label >= 0) & (video >= 0)
+    start_s, end_s, score = (column[known].astype(np.float64) for column in (table.start_s, table.end_s, table.score))
+    return SegmentTable(videos, classes, video[known], label[known], start_s, end_s, score)
+
+
+def _rank(table: SegmentTable) -> Int[np.ndarray, " n"]:
+    """Row order: by class, then by descending score, NaN last; equal scores keep their order."""
+    order = np.argsort(-np.where(np.isnan(table.score), -np.inf, table.score), kind="stable")
+    narrow = table.label.astype(np.min_scalar_type(len(table.labels)))  # numpy sorts small integers by radix
+    return order[np.argsort(narrow[order], kind="stable")]
+
+
+def _pairs(found: SegmentTable, truth: SegmentTable, lowest: float, empty: float) -> _Pairs:
+    """All pairs of one class and video with a t-IoU of at least `lowest`; `empty` as in `paired_t_iou`."""
+    group_found = found.video * len(truth.labels) + found.label
+    group_truth = truth.video * len(truth.labels) + truth.label
+    by_group = np.lexsort((-truth.end_s, -truth.start_s, group_truth))  # later first: the rule for ties
+    first = np.searchsorted(group_truth[by_group], group_found, side="left")
+    count = np.searchsorted(group_truth[by_group], group_found, side="right") - first
+
+    detection = np.repeat(np.arange(len(found)), count)
+    offset = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
+    instance = by_group[np.repeat(first, count) + offset]
+    overlap = paired_t_iou(
+        found.start_s[detection], found.end_s[detection], truth.start_s[instance], truth.end_s[instance], empty
+    )
+    near = overlap >= lowest
+    detection, instance, overlap = detection[near], instance[near], overlap[near]
+    order = np.lexsort((-overlap, detection))
+    return _Pairs(detection[order], instance[order], overlap[order])
+
+
+def _match(pairs: _Pairs, threshold: float, instances: int) -> Int[np.ndarray, " m"]:
+    """Row of the detection that takes each instance, -1 for a missed one, by deferred acceptance."""
+    near = pairs.t_iou >= threshold
+    detection, instance = pairs.detection[near], pairs.instance[near]
+    suitor, choice, choices = np.unique(detection, return_index=True, return_counts=True)
+    stop = choice + choices
+    holder = np.full(instances, _FREE)  # best-ranked proposer so far; detections are rows by rank
+    asking = np.ones(len(suitor), dtype=bool)
+    while asking.any():
+        np.minimum.at(holder, instance[choice[asking]], suitor[asking])
+        asking = holder[instance[choice]] != suitor  # rejected, now or when a better one came
+        choice = choice + asking
+        left = choice < stop
+        suitor, choice, stop, asking = suitor[left], choice[left], stop[left], asking[left]
+    return np.where(holder < _FREE, holder, -1)
