@@ -363,7 +363,6 @@ def test_event_f1_by_hand() -> None:
     assert scores.false_negatives.tolist() == [2, 0, 0]
     np.testing.assert_allclose(scores.f1, [0.0, 1.0, np.nan])
     assert scores.mean_f1 == 0.5
-    assert scores.pooled_f1 == pytest.approx(2 / 6)
 
 
 def test_an_event_is_found_once() -> None:

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avloc.config import LocalizeConfig
+from avloc.metrics.snippets import runs
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["detect", "events", "kept_classes", "runs", "snippet_labels", "video_scores"]
+__all__ = ["detect", "events", "kept_classes", "snippet_labels", "video_scores"]
 
 
 def video_scores(probs: Float[np.ndarray, "l c1"], divisor: int = 8) -> Float[np.ndarray, " c"]:
@@ -30,13 +31,6 @@ def kept_classes(scores: Float[np.ndarray, " c"]) -> Int[np.ndarray, " k"]:
     """Classes whose video score reaches the mean over all classes; the best one if rounding leaves none (§4.2)."""
     kept = np.flatnonzero(scores >= scores.mean())
     return kept if len(kept) else np.array([scores.argmax()])
-
-
-def runs(above: np.ndarray) -> list[tuple[int, int]]:
-    """Maximal runs of True as half-open index pairs."""
-    padded = np.concatenate([[False], above, [False]]).astype(np.int8)
-    edges = np.flatnonzero(np.diff(padded))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def detect(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
@@ -54,7 +48,7 @@ def detect(activations: ActivationSequence, options: LocalizeConfig) -> list[Det
         threshold = curve.max() - options.threshold_factor * (curve.max() - curve.min())
         found += [
             _Run(first, stop, activations.classes[c], float(curve[first:stop].max() + options.score_weight * scores[c]))
-            for first, stop in runs(curve >= threshold)
+            for first, stop in runs(curve >= threshold).tolist()
             if stop - first >= shortest
         ]
     return _in_seconds(found, activations)

@@ -82,12 +82,6 @@ class EventScores:
         known = self.f1[~np.isnan(self.f1)]
         return float(known.mean()) if len(known) else float("nan")
 
-    @property
-    def pooled_f1(self) -> float:
-        """F1 of the counts summed over classes: frequent classes weigh more."""
-        hits = 2 * self.true_positives.sum()
-        return _fraction(hits, hits + self.false_positives.sum() + self.false_negatives.sum())
-
 
 def snippet_accuracy(predicted: Snippets, true: Snippets, classes: Sequence[str]) -> SnippetScores:
     """Compare class indices snippet by snippet.

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from avloc.errors import InputError
+from avloc.metrics.snippets import runs
 from avloc.metrics.table import Annotations, as_tables
 from avloc.types import DetectionScores
 
@@ -83,12 +83,12 @@ def wtalc_detection_map(
     names = sorted(instances)
     ap = np.zeros((len(t_iou), len(names)))
     for k, name in enumerate(names):
-        runs = [run for video in videos for run in _runs(video, logits[video], classes.index(name), len(classes))]
-        runs = [run for run in runs if not any(run.video == v and _iou(run, s, e) > 0 for v, s, e in doubtful)]
-        if not runs:
+        found = [run for video in videos for run in _runs(video, logits[video], classes.index(name), len(classes))]
+        found = [run for run in found if not any(run.video == v and _iou(run, s, e) > 0 for v, s, e in doubtful)]
+        if not found:
             return DetectionScores(np.asarray(t_iou, dtype=np.float64), tuple(names), np.zeros_like(ap))
-        runs.sort(key=lambda run: -run.score)
-        ap[:, k] = [_average_precision(runs, instances[name], threshold) for threshold in t_iou]
+        found.sort(key=lambda run: -run.score)
+        ap[:, k] = [_average_precision(found, instances[name], threshold) for threshold in t_iou]
     return DetectionScores(np.asarray(t_iou, dtype=np.float64), tuple(names), ap)
 
 
@@ -123,11 +123,9 @@ def _runs(video: str, logits: Float[np.ndarray, "l c"], column: int, classes: in
     if not len(top) or not (video_score := top.mean()) > 0:
         return []
     high = curve > curve.max() - (curve.max() - curve.min()) * THRESHOLD_SHARE
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]])))
-    pairs = list(pairwise(edges.tolist()))[::2]
     return [
         _Run(video, first, stop, float(curve[first:stop].max() + VIDEO_WEIGHT * video_score))
-        for first, stop in pairs
+        for first, stop in runs(high).tolist()
         if stop - first >= MIN_SNIPPETS
     ]
 
