@@ -1,7 +1,7 @@
 """How long the multi-threshold decoder takes: a validation set's worth of simulated curves, one process, one thread.
 
     OMP_NUM_THREADS=1 python benchmarks/decoding.py                     # ActivityNet 1.2's validation set: 2,383 videos
-    OMP_NUM_THREADS=1 python benchmarks/decoding.py --repeats 3 --set localize.levels=9
+    OMP_NUM_THREADS=1 python benchmarks/decoding.py --repeats 3 --set localize.contrast.levels=9
 
 Curves: one or two classes of 100 act in a video, in one to four stretches, over noise; μ follows them, and the other
 classes share what is left. Prints one JSON object.
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     made = [simulated(i, arguments.snippets, arguments.classes) for i in range(arguments.videos)]
     report: dict[str, object] = {k: getattr(arguments, k) for k in ("videos", "snippets", "classes")}
-    for name in ("multi", "actions"):
+    for name in ("contrast", "actions"):
         options = preset("default", {"localize.decode": name, **parse_overrides(arguments.sets)}).localize
         runs = [seconds(made, options) for _ in range(arguments.repeats)]
         wall, cpu, count = min(runs, key=lambda run: run[1])

@@ -472,9 +472,9 @@ def test_localize_writes_the_formats_it_is_asked_for(uneven, tmp_path):
 def test_only_what_is_likely_counts_as_found(tmp_path):
     """Labels in videos.csv and the printed summary, by each decoder's rule."""
     found = {"v": Localized((Detection(0, 1, "bark", 0.9), Detection(1, 2, "howl", LIKELY - 0.01)), 9.0, (), None)}
-    assert counted(found, "multi") == f"2 detections in 1 video, 1 scoring at least {LIKELY:g}"
+    assert counted(found, "contrast") == f"2 detections in 1 video, 1 scoring at least {LIKELY:g}"
     assert counted(found, "actions") == counted(found, "events") == "2 detections in 1 video"
-    assert [d.label for d in found["v"].likely(likely_from("multi"))] == ["bark"]
+    assert [d.label for d in found["v"].likely(likely_from("contrast"))] == ["bark"]
     assert [d.label for d in found["v"].likely(likely_from("actions"))] == ["bark", "howl"]
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc.config import LocalizeConfig
+from avloc.config import ActionsOptions, LocalizeConfig
 from avloc.localize import detect, events, kept_classes, localize, runs, video_scores
 from avloc.metrics import detection_scores
 from avloc.model import fusion, losses
@@ -218,7 +218,7 @@ def test_events_say_again_what_argmax_says(rng: np.random.Generator, length: int
 
 
 @quick
-@given(rng=probabilities, length=st.integers(2, 40), decode=st.sampled_from(["actions", "events", "multi"]))
+@given(rng=probabilities, length=st.integers(2, 40), decode=st.sampled_from(["actions", "events", "contrast"]))
 def test_what_lies_beyond_the_end_of_the_video_is_cut(rng: np.random.Generator, length: int, decode: str) -> None:
     whole = activations(rng, length)
     cut = dataclasses.replace(whole, duration_s=length / 2 - 0.25)
@@ -287,7 +287,9 @@ def test_classes_below_the_mean_video_score_are_dropped() -> None:
     probs[:, 0] = 1 - probs[:, 1:].sum(axis=1)
     video = ActivationSequence("v", 8.0, SnippetGrid.cover(8, 1), tuple("abc"), probs, video_scores(probs))
     assert [(d.label, d.start_s, d.end_s) for d in localize(video, ACTIONS)] == [("a", 2, 5)]
-    assert {d.label for d in localize(video, LocalizeConfig(decode="actions", class_gate="none"))} == {"a", "b", "c"}
+    assert {
+        d.label for d in localize(video, LocalizeConfig(decode="actions", actions=ActionsOptions(class_gate="none")))
+    } == {"a", "b", "c"}
 
 
 def test_the_temporal_threshold_is_max_minus_a_share_of_the_range() -> None:
@@ -296,7 +298,8 @@ def test_the_temporal_threshold_is_max_minus_a_share_of_the_range() -> None:
     video = ActivationSequence("v", 7.0, SnippetGrid.cover(7, 1), ("a",), probs, np.array([1.0]))
     spans = {
         factor: [
-            (d.start_s, d.end_s) for d in localize(video, LocalizeConfig(decode="actions", threshold_factor=factor))
+            (d.start_s, d.end_s)
+            for d in localize(video, LocalizeConfig(decode="actions", actions=ActionsOptions(threshold_factor=factor)))
         ]
         for factor in (0.5, 0.7)
     }

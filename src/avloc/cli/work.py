@@ -160,7 +160,7 @@ def localize(
     min_score: Annotated[float | None, typer.Option(help="Drop detections with a lower score.")] = None,
     min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
     merge_gap_s: Annotated[
-        float | None, typer.Option(help="Merge detections of a class across smaller gaps; not with decode=multi.")
+        float | None, typer.Option(help="Merge detections of a class across smaller gaps; not with decode=contrast.")
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="Folder of the videos, if the inputs are features.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Also cut a clip of every detection into this folder.")] = None,

@@ -101,7 +101,10 @@ def _options(folder: Path) -> dict[str, object]:
     try:
         content = yaml.safe_load(card.read_text(encoding="utf-8"))
         options = dict(content["config"]["localize"])
-        if not all(value is None or isinstance(value, str | int | float) for value in options.values()):
+        values = [
+            part for value in options.values() for part in (value.values() if isinstance(value, dict) else [value])
+        ]
+        if not all(value is None or isinstance(value, str | int | float) for value in values):
             raise ValueError("localize holds more than single values")
         return options
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from avloc.localize.actions import detect, events, kept_classes, snippet_labels, video_scores
-from avloc.localize.contrast import contrasted
+from avloc.localize.contrast import contrast
 from avloc.localize.decode import localize
 from avloc.metrics.snippets import runs
 
 __all__ = [
-    "contrasted",
+    "contrast",
     "detect",
     "events",
     "kept_classes",

@@ -40,14 +40,19 @@ def detect(activations: ActivationSequence, options: LocalizeConfig) -> list[Det
     class's video score. Runs shorter than `min_snippets` are dropped, unless the video itself is shorter.
     """
     scores = activations.video_scores
-    classes = np.arange(len(scores)) if options.class_gate == "none" else kept_classes(scores)
+    classes = np.arange(len(scores)) if options.actions.class_gate == "none" else kept_classes(scores)
     shortest = min(options.min_snippets, activations.grid.count)
     found: list[_Run] = []
     for c in classes:
-        curve = _running_mean(activations.probs[:, 1 + c], options.smooth_snippets)
-        threshold = curve.max() - options.threshold_factor * (curve.max() - curve.min())
+        curve = _running_mean(activations.probs[:, 1 + c], options.actions.smooth_snippets)
+        threshold = curve.max() - options.actions.threshold_factor * (curve.max() - curve.min())
         found += [
-            _Run(first, stop, activations.classes[c], float(curve[first:stop].max() + options.score_weight * scores[c]))
+            _Run(
+                first,
+                stop,
+                activations.classes[c],
+                float(curve[first:stop].max() + options.actions.score_weight * scores[c]),
+            )
             for first, stop in runs(curve >= threshold).tolist()
             if stop - first >= shortest
         ]

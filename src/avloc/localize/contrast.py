@@ -31,7 +31,6 @@ __all__ = [
     "calibrated",
     "candidates",
     "contrast",
-    "contrasted",
     "crossings",
     "logistic",
     "select_classes",
@@ -49,21 +48,22 @@ class Candidates(NamedTuple):
     stop: Float[np.ndarray, " n"]
 
 
-def contrasted(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
-    """Detections of the kept classes, scored in [0, 1] by how likely each is right; those of a class may overlap."""
-    kept = select_classes(activations.video_scores, options.class_share, options.min_classes)
+def contrast(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
+    """Detections of the kept classes, scored by their probability of being right; those of a class may overlap."""
+    own = options.contrast
+    kept = select_classes(activations.video_scores, own.class_share, own.min_classes)
     curves = np.asarray(activations.probs[:, 1 + kept].T, dtype=np.float64)
     found = candidates(curves, np.asarray(activations.reliability, dtype=np.float64), options)
-    whole = max(options.whole - options.brief / curves.shape[1], -1.0)
-    inner, outer = contrast(curves, found, options.outer_margin, options.beyond, whole)
-    evidence = inner - outer + options.video_weight * activations.video_scores[kept][found.row]
-    strength = logistic(options.contrast_slope * (evidence - options.contrast_middle))
+    full_video = max(own.full_video_margin - own.short_video_bonus / curves.shape[1], -1.0)
+    inner, outer = inner_outer(curves, found, own.outer_margin, own.outside_margin, full_video)
+    evidence = inner - outer + own.video_weight * activations.video_scores[kept][found.row]
+    strength = logistic(own.contrast_slope * (evidence - own.contrast_middle))
     start_s, end_s = activations.grid.spans_s(found.start, found.stop, activations.duration_s)
-    seen = (end_s > start_s) & (evidence > 0)  # what stands out from nothing
+    seen = (end_s > start_s) & (evidence > 0)  # inside the video, and above its surroundings
     row, start_s, end_s, strength = found.row[seen], start_s[seen], end_s[seen], strength[seen]
-    slope, offset = options.calibration_slope, options.calibration_offset
-    floor = logistic((_logit(np.array([options.weakest])) - offset) / slope)[0]
-    chosen, left = soft_nms(row, start_s, end_s, strength, options.nms_sigma, options.max_per_class, float(floor))
+    slope, offset = own.calibration_slope, own.calibration_offset
+    lowest = logistic((_logit(np.array([own.min_probability])) - offset) / slope)[0]
+    chosen, left = soft_nms(row, start_s, end_s, strength, own.nms_sigma, own.max_per_class, float(lowest))
     score = calibrated(left, slope, offset)
     return [
         Detection(float(start_s[i]), float(end_s[i]), activations.classes[kept[row[i]]], float(s))
@@ -81,8 +81,8 @@ def candidates(
     curves: Float[np.ndarray, "k l"], reliability: Float[np.ndarray, " l"], options: LocalizeConfig
 ) -> Candidates:
     """All cuts of the classes' curves and, for every class, of μ; and the whole video. Each only once."""
-    smooth = _smooth(np.vstack([curves, reliability[None]]), options.smooth_passes)
-    cuts = crossings(smooth, _levels(smooth, options.levels))
+    smooth = _smooth(np.vstack([curves, reliability[None]]), options.contrast.smooth_passes)
+    cuts = crossings(smooth, _levels(smooth, options.contrast.levels))
     classes, length = len(curves), curves.shape[1]
     long = cuts.stop - cuts.start >= min(options.min_snippets, length)
     own, shared = long & (cuts.row < classes), long & (cuts.row == classes)
@@ -120,14 +120,18 @@ def _cross(
     return np.where(inside, edge - 0.5 + share, edge)
 
 
-def contrast(
-    curves: Float[np.ndarray, "k l"], found: Candidates, margin: float, beyond: float, whole: float | None = None
+def inner_outer(
+    curves: Float[np.ndarray, "k l"],
+    found: Candidates,
+    margin: float,
+    outside: float,
+    full_video: float | None = None,
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Mean of the curve inside each candidate, and over margins of `margin` times its length on either side.
 
-    Where a margin reaches beyond the video, nobody knows: there it holds `beyond` times the inner mean. With
-    beyond = 0 this is AutoLoc's contrast with zeros around the video. A candidate that fills the video has no other
-    margins: there it is `whole`, if given, instead of `beyond`; below 0 it speaks for the candidate.
+    The part of a margin outside the video, where the curve is unknown, counts as `outside` times the inner mean; with
+    outside = 0 this is AutoLoc's contrast with zeros around the video. For a candidate that fills the video,
+    `full_video`, if given, replaces `outside`; a value below 0 favours the candidate.
     """
     length = curves.shape[1]
     knots = np.concatenate([curves[:, :1], curves, curves[:, -1:]], axis=1)  # at 0, 1/2, 3/2, ..., L - 1/2, L
@@ -148,7 +152,7 @@ def contrast(
     inner = mass / width
     missing = 2 * wings - (high - low - width)
     fills = (found.start <= 0) & (found.stop >= length)
-    share = np.where(fills, beyond if whole is None else whole, beyond)
+    share = np.where(fills, outside if full_video is None else full_video, outside)
     outer = (until(high) - until(low) - mass + missing * share * inner) / (2 * wings)
     return inner, outer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avloc.config import LocalizeConfig
 from avloc.localize.actions import detect, events
-from avloc.localize.contrast import contrasted
+from avloc.localize.contrast import contrast
 from avloc.types import ActivationSequence, Detection
 
 __all__ = ["localize"]
@@ -15,7 +15,7 @@ def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[
     if options.decode == "events":
         found = events(activations)
     else:
-        found = (detect if options.decode == "actions" else contrasted)(activations, options)
+        found = (detect if options.decode == "actions" else contrast)(activations, options)
     merged = _merge(found, options.merge_gap_s) if options.merge_gap_s else found
     kept = [d for d in merged if d.score >= options.min_score and d.end_s - d.start_s >= options.min_duration_s]
     return tuple(sorted(kept, key=lambda d: (-d.score, d.start_s, d.label)))

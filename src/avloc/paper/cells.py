@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from avloc.config import MACHINE, RunConfig
+from avloc.config import MACHINE, RunConfig, old_names
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats.annotations import read_annotations
@@ -126,6 +126,7 @@ class Cell:
     def key(self) -> str:
         """Name of the cell: the same settings, seed and data give the same one, on any machine."""
         settings = self.config.model_dump(exclude={"extract": True, "train": set(MACHINE)})
+        settings["localize"] = old_names(settings["localize"])
         return fingerprint([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
 
     @property

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avloc.config import ExtractConfig, LocalizeConfig, likely_from, preset
+from avloc.config import ExtractConfig, LocalizeConfig, RunConfig, likely_from, with_overrides
 from avloc.errors import ConfigError, InputError
 from avloc.features.task import extract_one
 from avloc.formats.features import load_features
@@ -204,6 +204,5 @@ def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localize
     for key in overrides:
         if not key.startswith("localize."):
             raise ConfigError(f"{key} was fixed when the run was trained; here only localize.* can be set")
-    kept = {f"localize.{key}": value for key, value in localizer.options.model_dump().items()}
-    options = preset("default", {**kept, **overrides}).localize
+    options = with_overrides(RunConfig(localize=localizer.options), overrides).localize
     return Localizer(localizer.model, localizer.card, options, localizer.device)

@@ -159,4 +159,6 @@ def _base64(values: UInt8[np.ndarray, " n"]) -> str:
 def known_options(options: Mapping[str, object]) -> dict[str, object]:
     """The `localize` settings that the page's decoder uses."""
     names = ("decode", "class_gate", "threshold_factor", "min_snippets", "score_weight", "smooth_snippets")
-    return {name: options[name] for name in names if name in options}
+    actions = options.get("actions")
+    flat = {**options, **(actions if isinstance(actions, dict) else {})}  # no groups before `localize.actions` was one
+    return {name: flat[name] for name in names if name in flat}

@@ -1,38 +1,34 @@
 """Every choice of a run, frozen and checked; each field ends with its source.
 
-A misspelled key is an error that names its neighbours; `--set model.num_stages=3` on the command line and
-`overrides={"model.num_stages": 3}` in Python are the same thing. docs/decisions.md holds the measurements behind the
-values marked `# ours`.
+docs/decisions.md holds the measurements behind the values marked `# ours`.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from avloc.errors import ConfigError, did_you_mean
-from avloc.presets import PRESETS
+from avloc.config.renamed import present_names
 
 __all__ = [
     "LIKELY",
     "MACHINE",
+    "ActionsOptions",
+    "ContrastOptions",
     "ExtractConfig",
     "LocalizeConfig",
     "LossConfig",
     "ModelConfig",
+    "Options",
     "RunConfig",
     "TrainConfig",
-    "differences",
     "likely_from",
-    "parse_overrides",
-    "preset",
-    "read_config",
 ]
 
 
@@ -163,46 +159,85 @@ class TrainConfig(Options):
         return self
 
 
-class LocalizeConfig(Options):
-    """§4.2, localization at test time. "multi" is ours: docs/decisions.md, Decoding, has the figures."""
+class ActionsOptions(Options):
+    """localize.decode=actions: the paper's thresholds (§4.2)."""
 
-    decode: Literal["actions", "events", "multi"] = "multi"  # ours; §4.2: "actions" thresholds, "events" takes argmax
-    min_snippets: int = Field(2, ge=1)  # actions and multi, W-TALC; shorter is dropped, unless the video is
-    min_score: float = 0.0  # ours: nothing is dropped unless asked
+    class_gate: Literal["mean", "none"] = "mean"  # paper §4.2; keep classes scored above the mean over classes
+    threshold_factor: float = Field(0.5, ge=0, le=1)  # W-TALC: max - 0.5 (max - min); its users report 0.7
+    score_weight: float = Field(0.7, ge=0)  # W-TALC: score = max in run + 0.7 video score
+    smooth_snippets: int = Field(0, ge=0)  # ours: width of a running mean over the curves first; 0 is off
+
+
+class ContrastOptions(Options):
+    """localize.decode=contrast: our decoder. docs/decisions.md, Decoding, has the figures."""
+
+    class_share: float = Field(0.1, ge=0, le=1)  # ours: keep classes that reach this share of the best's score
+    min_classes: int = Field(2, ge=1)  # ours: keep at least this many classes
+    levels: int = Field(5, ge=1)  # ours: thresholds in each curve's own range, and as many in [0, 1]
+    smooth_passes: int = Field(1, ge=0)  # ours: 1/4 1/2 1/4 over the curves before they are cut
+    outer_margin: float = Field(0.5, gt=0)  # ours: width of the margins, as a share of the length; AutoLoc 0.25
+    outside_margin: float = Field(
+        0.5, ge=0, le=1
+    )  # ours: a margin outside the video counts as this share of the inside
+    full_video_margin: float = Field(0.5, ge=0, le=1)  # ours: the same for a candidate that fills the video, less ...
+    short_video_bonus: float = Field(8.0, ge=0)  # ours: ... this / snippets; short videos were often cut to an action
+    video_weight: float = Field(0.0, ge=0)  # ours: weight of the video score beside the contrast; it did not help
+    contrast_slope: float = Field(8.0, gt=0)  # ours: the contrast as logistic(slope (contrast - middle)) ...
+    contrast_middle: float = 0.2  # ours: ... for suppression
+    nms_sigma: float = Field(0.3, gt=0)  # ours: Soft-NMS has 0.5
+    max_per_class: int = Field(1000, ge=1)  # ours: detections per class and video; for videos of hours
+    calibration_slope: float = Field(1.2, gt=0)  # ours: fitted on videos not trained on, see Decoding
+    calibration_offset: float = -2.35  # ours: with it
+    min_probability: float = Field(0.01, ge=0, le=1)  # ours: less probable detections are dropped
+
+
+class LocalizeConfig(Options):
+    """§4.2, localization at test time; options of one decoder are in the group of its name."""
+
+    decode: Literal["actions", "events", "contrast"] = "contrast"  # ours; §4.2: "actions" thresholds, "events" argmax
+    min_snippets: int = Field(2, ge=1)  # actions and contrast, W-TALC; shorter is dropped, unless the video is
+    min_score: float = 0.0  # ours: nothing is dropped by default
     min_duration_s: float = Field(0.0, ge=0)  # ours
     merge_gap_s: float = Field(0.0, ge=0)  # ours: same-class segments closer than this become one
     window_snippets: int | None = Field(1024, ge=8)  # ours: longer videos go in overlapping windows; None never cuts
+    actions: ActionsOptions = ActionsOptions()
+    contrast: ContrastOptions = ContrastOptions()
 
-    class_gate: Literal["mean", "none"] = "mean"  # actions, paper §4.2; keep classes scored above the mean over classes
-    threshold_factor: float = Field(0.5, ge=0, le=1)  # actions, W-TALC: max - 0.5 (max - min); its users report 0.7
-    score_weight: float = Field(0.7, ge=0)  # actions, W-TALC: score = max in run + 0.7 video score
-    smooth_snippets: int = Field(0, ge=0)  # actions, ours: running mean over so many snippets first; 0 is off
-
-    class_share: float = Field(0.1, ge=0, le=1)  # multi, ours: keep classes that reach this share of the best's score
-    min_classes: int = Field(2, ge=1)  # multi, ours: keep so many in any case
-    levels: int = Field(5, ge=1)  # multi, ours: thresholds in each curve's own range, and as many in [0, 1]
-    smooth_passes: int = Field(1, ge=0)  # multi, ours: 1/4 1/2 1/4 over the curves before they are cut
-    outer_margin: float = Field(0.5, gt=0)  # multi, ours: margins of so much of the length on each side; AutoLoc 0.25
-    beyond: float = Field(0.5, ge=0, le=1)  # multi, ours: a margin outside the video counts as this share of the inside
-    whole: float = Field(0.5, ge=0, le=1)  # multi, ours: the same where a candidate fills the video, less ...
-    brief: float = Field(8.0, ge=0)  # multi, ours: ... this by its snippets; brief videos were often cut to an action
-    video_weight: float = Field(0.0, ge=0)  # multi, ours: of the video score beside the contrast; it did not help
-    contrast_slope: float = Field(8.0, gt=0)  # multi, ours: the contrast as logistic(slope (contrast - middle)) ...
-    contrast_middle: float = 0.2  # multi, ours: ... for suppression
-    nms_sigma: float = Field(0.3, gt=0)  # multi, ours: Soft-NMS has 0.5
-    max_per_class: int = Field(1000, ge=1)  # multi, ours: detections per class and video; for videos of hours
-    calibration_slope: float = Field(1.2, gt=0)  # multi, ours: fitted on videos not trained on, see Decoding
-    calibration_offset: float = -2.35  # multi, ours: with it
-    weakest: float = Field(0.01, ge=0, le=1)  # multi, ours: detections less likely than this are not reported
+    @model_validator(mode="before")
+    @classmethod
+    def _from_old_names(cls, settings: Any) -> Any:
+        if not isinstance(settings, Mapping):
+            return settings
+        renamed = present_names({f"localize.{key}": value for key, value in settings.items()}, logging.INFO)
+        keys = {key: key.removeprefix("localize.").partition(".") for key in renamed}
+        tree = {group: renamed[key] for key, (group, _, name) in keys.items() if not name}
+        for key, (group, _, name) in keys.items():
+            given = tree.get(group, {})
+            if name and isinstance(given, Mapping | Options):  # a present name wins over an old one
+                tree[group] = {name: renamed[key], **dict(given)}
+        return tree
 
     @model_validator(mode="after")
-    def _only_what_does_not_overlap_merges(self) -> LocalizeConfig:
-        if self.merge_gap_s and self.decode == "multi":
+    def _merge_only_without_overlap(self) -> LocalizeConfig:
+        if self.merge_gap_s and self.decode == "contrast":
             raise ValueError(
-                "localize.merge_gap_s needs localize.decode=actions or events: detections of multi overlap, and all "
+                "localize.merge_gap_s needs localize.decode=actions or events: detections of contrast overlap, and all "
                 "of a class would become one"
             )
         return self
+
+
+LIKELY = 0.3
+"""Score from which a detection of decode=contrast, where scores are probabilities, counts as found."""
+
+
+def likely_from(decode: str) -> float:
+    """Score from which a detection counts as found: LIKELY, or 0 where scores are not probabilities.
+
+    Weaker detections stay in the segments, for mAP and for a complete search, but are not named in videos.csv, not
+    shown at first and not drawn. docs/decisions.md, Decoding, has the figures.
+    """
+    return LIKELY if decode in ("contrast", "multi") else 0.0  # runs of earlier versions say multi
 
 
 MACHINE = frozenset({"accelerator", "devices", "num_nodes"})
@@ -221,121 +256,3 @@ class RunConfig(Options):
     def to_yaml(self) -> str:
         """The resolved configuration, every field written out."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
-
-
-def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """A named configuration, with single keys changed.
-
-    Args:
-        name: one of PRESETS.
-        overrides: {"section.key": value}; strings are read as YAML, so "3", "true" and "null" mean what they say.
-
-    Raises:
-        ConfigError: unknown preset, unknown key (its neighbours are named), or a value out of range.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, PRESETS)}")
-    return _build({**PRESETS[name], **(overrides or {})})
-
-
-def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """A configuration from a YAML file as `to_yaml` writes it; missing fields take their defaults."""
-    try:
-        tree = _yaml(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected a YAML configuration: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected sections such as model: and train:, got {type(tree).__name__}")
-    flat: dict[str, Any] = {}
-    for section, values in tree.items():
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: section {section!r} should hold keys and values, got {values!r}")
-        flat |= {f"{section}.{key}": value for key, value in values.items()}
-    return _build({**flat, **(overrides or {})})
-
-
-def differences(old: RunConfig, new: RunConfig) -> list[str]:
-    """What of model, loss and training differs, in words; on which machines and where files lie does not count."""
-    a, b = old.model_dump(), new.model_dump()
-    return [
-        f"{section}.{key} was {value!r}, is {b[section][key]!r}"
-        for section in ("model", "loss", "train")
-        for key, value in a[section].items()
-        if key not in MACHINE | {"init_from"} and value != b[section][key]
-    ]
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """["model.num_stages=3", ...] as {"model.num_stages": 3, ...}; values are YAML."""
-    result: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set takes section.key=value, got {pair!r}, e.g. --set model.num_stages=3")
-        try:
-            result[key.strip()] = _scalar(value)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"--set {pair!r}: the value is not YAML") from error
-    return result
-
-
-def _yaml(text: str) -> Any:
-    """YAML without aliases: a dozen lines of them can stand for more than any memory holds."""
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-        raise yaml.YAMLError("aliases (*name) are not read")
-    return yaml.safe_load(text)
-
-
-def _scalar(text: str) -> Any:
-    """YAML, plus 1e-3, which YAML 1.1 takes for a word."""
-    value = _yaml(text)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _keys() -> list[str]:
-    return [
-        f"{section}.{key}"
-        for section, info in RunConfig.model_fields.items()
-        for key in info.annotation.model_fields  # type: ignore[union-attr]
-    ]
-
-
-def _build(flat: Mapping[str, Any]) -> RunConfig:
-    known = _keys()
-    tree: dict[str, dict[str, Any]] = {}
-    for key, value in flat.items():
-        if key not in known:
-            tails = [k for k in known if k.partition(".")[2] == key.rpartition(".")[2]]
-            hint = f" Did you mean {tails[0]!r}?" if tails else did_you_mean(key, known)
-            raise ConfigError(f"there is no setting {key!r}.{hint}")
-        section, _, name = key.partition(".")
-        tree.setdefault(section, {})[name] = value
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_complaint(e) for e in error.errors())) from error
-
-
-def _complaint(error: Any) -> str:
-    ours = error.get("ctx", {}).get("error")
-    if ours is not None and isinstance(error["input"], Mapping):  # settings that contradict each other
-        return str(ours)
-    return f"{'.'.join(map(str, error['loc']))}: {ours or error['msg']}, got {error['input']!r}"
-
-
-LIKELY = 0.3
-"""Score of decode=multi, a probability, from which a detection is one that a person wants to be told of."""
-
-
-def likely_from(decode: str) -> float:
-    """Score from which a detection counts as found: LIKELY, or 0 where scores are no probabilities.
-
-    What is weaker stays in the segments, for mAP and for who wants to find everything. It is not named in videos.csv,
-    not shown at first and not drawn. docs/decisions.md, Decoding, has the figures.
-    """
-    return LIKELY if decode == "multi" else 0.0

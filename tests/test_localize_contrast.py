@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc.config import LocalizeConfig, preset
+from avloc.config import ContrastOptions, LocalizeConfig, preset
 from avloc.errors import ConfigError
 from avloc.localize import localize, video_scores
 from avloc.localize.contrast import (
     Candidates,
     calibrated,
     candidates,
-    contrast,
     crossings,
+    inner_outer,
     logistic,
     select_classes,
     soft_nms,
@@ -27,7 +27,13 @@ from avloc.localize.contrast import (
 from avloc.types import ActivationSequence, Detection, SnippetGrid
 
 quick = settings(max_examples=60, deadline=None)
-MULTI = LocalizeConfig(decode="multi")
+CONTRAST = LocalizeConfig(decode="contrast")
+
+
+def with_contrast(min_snippets: int = 2, **options: float) -> LocalizeConfig:
+    return LocalizeConfig(min_snippets=min_snippets, contrast=ContrastOptions.model_validate(options))
+
+
 heights = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1)
 curves_of = st.lists(heights, min_size=1, max_size=30)
 
@@ -109,19 +115,19 @@ def area(curve: list[float], start: float, stop: float) -> float:
     curve=curves_of,
     ends=st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda e: abs(e[0] - e[1]) > 0.01),
     margin=st.sampled_from([0.1, 0.25, 1.0]),
-    beyond=st.sampled_from([0.0, 0.5, 1.0]),
+    outside=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_contrast_is_the_inner_mean_and_that_of_the_margins(
-    curve: list[float], ends: tuple[float, float], margin: float, beyond: float
+    curve: list[float], ends: tuple[float, float], margin: float, outside: float
 ) -> None:
     start, stop = min(ends) * len(curve), max(ends) * len(curve)
-    inner, outer = contrast(np.array([curve]), one_candidate(start, stop), margin, beyond)
+    inner, outer = inner_outer(np.array([curve]), one_candidate(start, stop), margin, outside)
     wing = margin * (stop - start)
     inside = area(curve, start, stop) / (stop - start)
-    outside = area(curve, start - wing, start) + area(curve, stop, stop + wing)
+    around = area(curve, start - wing, start) + area(curve, stop, stop + wing)
     missing = max(0.0, wing - start) + max(0.0, stop + wing - len(curve))
     assert inner[0] == pytest.approx(inside, abs=1e-9)
-    assert outer[0] == pytest.approx((outside + missing * beyond * inside) / (2 * wing), abs=1e-9)
+    assert outer[0] == pytest.approx((around + missing * outside * inside) / (2 * wing), abs=1e-9)
 
 
 def one_candidate(start: float, stop: float) -> Candidates:
@@ -130,31 +136,31 @@ def one_candidate(start: float, stop: float) -> Candidates:
 
 def test_contrast_by_hand() -> None:
     curve = np.array([[0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.3, 0.3, 0.3]])
-    inner, outer = contrast(curve, one_candidate(3.5, 5.5), 0.5, 0.5)
+    inner, outer = inner_outer(curve, one_candidate(3.5, 5.5), 0.5, 0.5)
     assert (inner[0], outer[0]) == pytest.approx((0.9, (0.5 + 0.6) / 2))  # margins of one snippet, on the slopes
-    inner, outer = contrast(curve, one_candidate(0, 9), 0.25, 0.5)
+    inner, outer = inner_outer(curve, one_candidate(0, 9), 0.25, 0.5)
     assert inner[0] == pytest.approx(3.9 / 9)
     assert outer[0] == pytest.approx(0.5 * inner[0])
-    assert contrast(curve, one_candidate(0, 9), 0.25, 0.0)[1][0] == 0
-    assert contrast(curve, one_candidate(0, 9), 0.25, 0.5, 0.2)[1][0] == pytest.approx(0.2 * inner[0])
-    assert contrast(curve, one_candidate(0, 9), 0.25, 0.5, -0.3)[1][0] == pytest.approx(-0.3 * inner[0])
-    one_end = one_candidate(0, 8)  # its left margin is outside, its right one half: `whole` says nothing of it
-    assert contrast(curve, one_end, 0.25, 0.5, 0.2)[1] == contrast(curve, one_end, 0.25, 0.5)[1]
+    assert inner_outer(curve, one_candidate(0, 9), 0.25, 0.0)[1][0] == 0
+    assert inner_outer(curve, one_candidate(0, 9), 0.25, 0.5, 0.2)[1][0] == pytest.approx(0.2 * inner[0])
+    assert inner_outer(curve, one_candidate(0, 9), 0.25, 0.5, -0.3)[1][0] == pytest.approx(-0.3 * inner[0])
+    one_end = one_candidate(0, 8)  # its left margin is outside, its right one half: `full_video` does not apply
+    assert inner_outer(curve, one_end, 0.25, 0.5, 0.2)[1] == inner_outer(curve, one_end, 0.25, 0.5)[1]
 
 
 def test_the_briefer_the_video_the_more_likely_it_is_all_action() -> None:
     def of_the_whole(length: int, **changes: float) -> float:
         curve = np.full((length, 1), 0.2)
         curve[length // 2 :] = 0.3
-        found = localize(video(curve), MULTI.model_copy(update=changes))
+        found = localize(video(curve), with_contrast(**changes))
         return max(d.score for d in found if d.end_s - d.start_s == length)
 
     scores = [of_the_whole(length) for length in (10, 20, 40, 80)]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 2 * scores[2]
-    even = {of_the_whole(length, brief=0.0) for length in (10, 20, 40)}
+    even = {of_the_whole(length, short_video_bonus=0.0) for length in (10, 20, 40)}
     assert max(even) - min(even) < 1e-9
-    assert of_the_whole(4) == of_the_whole(4, brief=100.0), "what speaks for the whole video is bounded"
+    assert of_the_whole(4) == of_the_whole(4, short_video_bonus=100.0), "what speaks for the whole video is bounded"
 
 
 @quick
@@ -206,11 +212,11 @@ def test_boundaries_between_snippets_are_found(start: float, end: float, step: F
     """
     centres = np.arange(40) + 0.5
     curve = np.clip((centres - start) / 2 + 0.5, 0, 1) * np.clip((end - centres) / 2 + 0.5, 0, 1)
-    found = best(localize(video(0.98 * curve[:, None], step), LocalizeConfig(decode="multi", smooth_passes=0)))
+    found = best(localize(video(0.98 * curve[:, None], step), with_contrast(smooth_passes=0)))
     assert found.start_s / float(step) == pytest.approx(start, abs=0.1)
     assert found.end_s / float(step) == pytest.approx(end, abs=0.1)
     assert found.score > 0.9
-    blurred = best(localize(video(0.98 * curve[:, None], step), MULTI))
+    blurred = best(localize(video(0.98 * curve[:, None], step), CONTRAST))
     assert blurred.start_s / float(step) == pytest.approx(start, abs=0.25)
     assert blurred.end_s / float(step) == pytest.approx(end, abs=0.25)
 
@@ -222,7 +228,7 @@ def test_a_cell_partly_in_the_action_puts_the_boundary_inside_it(start: float, e
     share = np.clip(np.minimum(end, cells + 1) - np.maximum(start, cells), 0, 1)[None]
     cut = crossings(share, np.array([[0.5]]))
     assert (cut.start[0], cut.stop[0]) == pytest.approx((start, end), abs=0.1)
-    found = best(localize(video(0.98 * share.T), MULTI))
+    found = best(localize(video(0.98 * share.T), CONTRAST))
     assert (found.start_s, found.end_s) == pytest.approx((start, end), abs=0.5)
 
 
@@ -230,24 +236,24 @@ def test_two_actions_of_a_class_and_one_of_another() -> None:
     probs = np.full((40, 2), 0.02)
     probs[5:12, 0] = probs[20:30, 0] = 0.9
     probs[33:38, 1] = 0.8
-    found = localize(video(probs), MULTI)
+    found = localize(video(probs), CONTRAST)
     strong = sorted((round(d.start_s), round(d.end_s), d.label) for d in found if d.score > 0.5)
     assert strong == [(5, 12, "a"), (20, 30, "a"), (33, 38, "b")]
 
 
 def test_the_whole_video_is_always_a_candidate() -> None:
     curves = noise(0, 20).T
-    found = candidates(curves, curves.sum(axis=0), MULTI)
+    found = candidates(curves, curves.sum(axis=0), CONTRAST)
     whole = [(r, a, b) for r, a, b in zip(*found, strict=True) if a == 0 and b == 20]
     assert sorted(whole) == [(0, 0, 20), (1, 0, 20), (2, 0, 20)]
-    few = LocalizeConfig(decode="multi", min_snippets=100)
+    few = LocalizeConfig(min_snippets=100)
     assert len(candidates(curves, curves.sum(axis=0), few).row) == 3
 
 
 def test_candidates_are_cut_from_each_class_and_from_reliability_once() -> None:
     own, reliability = np.zeros((2, 20)), np.zeros(20)
     own[0, 2:6], reliability[10:16] = 0.9, 0.9
-    plain = LocalizeConfig(decode="multi", smooth_passes=0, levels=1)
+    plain = with_contrast(smooth_passes=0, levels=1)
     found = sorted(zip(*candidates(own, reliability, plain), strict=True))
     late = 0.5 / 0.9 - 0.5  # the level 0.5 cuts a step of 0.9 nearer to its top than the level 0.45 does
     expected = [
@@ -266,46 +272,46 @@ def test_candidates_are_cut_from_each_class_and_from_reliability_once() -> None:
 def test_short_cuts_are_left_out_unless_the_video_is_short() -> None:
     curve = np.zeros((1, 12))
     curve[0, 6] = 1.0
-    options = LocalizeConfig(decode="multi", smooth_passes=0)
+    options = with_contrast(smooth_passes=0)
     assert len(candidates(curve, np.zeros(12), options).row) == 1
-    assert len(candidates(curve, np.zeros(12), LocalizeConfig(decode="multi", smooth_passes=0, min_snippets=1)).row) > 1
+    assert len(candidates(curve, np.zeros(12), with_contrast(min_snippets=1, smooth_passes=0)).row) > 1
 
 
 def test_an_action_to_the_end_reaches_the_end_of_the_video() -> None:
     probs = np.full((20, 1), 0.02)
     probs[12:] = 0.9
-    assert best(localize(video(probs, duration_s=20.4), MULTI)).end_s == 20.4
-    assert best(localize(video(probs, duration_s=19.8), MULTI)).end_s == 19.8
+    assert best(localize(video(probs, duration_s=20.4), CONTRAST)).end_s == 20.4
+    assert best(localize(video(probs, duration_s=19.8), CONTRAST)).end_s == 19.8
 
 
 def test_one_snippet() -> None:
-    found = localize(video(np.array([[0.9]]), duration_s=0.7), MULTI)
+    found = localize(video(np.array([[0.9]]), duration_s=0.7), CONTRAST)
     assert [(d.start_s, d.end_s, d.label) for d in found] == [(0.0, 0.7, "a")]
 
 
 @pytest.mark.parametrize("level", [0.01, 0.3, 1.0])
 @pytest.mark.parametrize("length", [1, 2, 9])
 def test_constant_curves_give_the_whole_video(level: float, length: int) -> None:
-    found = localize(video(np.full((length, 1), level)), LocalizeConfig(decode="multi", weakest=0.0))
+    found = localize(video(np.full((length, 1), level)), with_contrast(min_probability=0.0))
     assert [(d.start_s, d.end_s) for d in found] == [(0.0, float(length))]
 
 
 def test_nothing_stands_out_of_nothing() -> None:
-    assert localize(video(np.zeros((9, 2))), LocalizeConfig(decode="multi", weakest=0.0)) == ()
+    assert localize(video(np.zeros((9, 2))), with_contrast(min_probability=0.0)) == ()
 
 
 @quick
 @given(seed=st.integers(0, 2**16), length=st.integers(1, 40), classes=st.integers(1, 6))
 def test_scores_are_probabilities_and_segments_lie_in_the_video(seed: int, length: int, classes: int) -> None:
-    found = localize(video(noise(seed, length, classes), duration_s=length + 0.4), MULTI)
+    found = localize(video(noise(seed, length, classes), duration_s=length + 0.4), CONTRAST)
     for d in found:
         assert 0.01 <= d.score + 1e-9 <= 1 + 1e-9
         assert 0 <= d.start_s < d.end_s <= length + 0.4
     assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
-    few = localize(video(noise(seed, length, classes), duration_s=length + 0.4), LocalizeConfig(max_per_class=2))
+    few = localize(video(noise(seed, length, classes), duration_s=length + 0.4), with_contrast(max_per_class=2))
     assert all(sum(d.label == label for d in few) <= 2 for label in "abcdef")
     assert set(few) <= set(found)
-    assert localize(video(noise(seed, length, classes), duration_s=length + 0.4), MULTI) == found
+    assert localize(video(noise(seed, length, classes), duration_s=length + 0.4), CONTRAST) == found
 
 
 @quick
@@ -313,8 +319,8 @@ def test_scores_are_probabilities_and_segments_lie_in_the_video(seed: int, lengt
 def test_classes_permute(seed: int, length: int, order: list[int]) -> None:
     probs = noise(seed, length, 4)
     names = dict(zip("abcd", ("abcd"[k] for k in order), strict=True))
-    there = sorted((names[d.label], d.score, d.start_s, d.end_s) for d in localize(video(probs[:, order]), MULTI))
-    here = sorted((d.label, d.score, d.start_s, d.end_s) for d in localize(video(probs), MULTI))
+    there = sorted((names[d.label], d.score, d.start_s, d.end_s) for d in localize(video(probs[:, order]), CONTRAST))
+    here = sorted((d.label, d.score, d.start_s, d.end_s) for d in localize(video(probs), CONTRAST))
     assert [one[0] for one in there] == [one[0] for one in here]
     np.testing.assert_allclose([one[1] for one in there], [one[1] for one in here], rtol=1e-6)
 
@@ -328,8 +334,8 @@ def test_classes_permute(seed: int, length: int, order: list[int]) -> None:
 )
 def test_time_shifts_and_stretches(seed: int, length: int, shift: int, step: Fraction) -> None:
     probs = noise(seed, length)
-    here = localize(video(probs), MULTI)
-    there = localize(video(probs, step, shift), MULTI)
+    here = localize(video(probs), CONTRAST)
+    there = localize(video(probs, step, shift), CONTRAST)
     moved = [(d.label, shift + float(step) * d.start_s, shift + float(step) * d.end_s, d.score) for d in here]
     assert len(there) == len(moved)
     for d, (label, start, end, score) in zip(there, moved, strict=True):
@@ -341,7 +347,7 @@ def test_time_shifts_and_stretches(seed: int, length: int, shift: int, step: Fra
 @given(seed=st.integers(0, 2**16), length=st.integers(2, 30))
 def test_time_runs_backwards_as_well(seed: int, length: int) -> None:
     probs = noise(seed, length, 1)
-    options = LocalizeConfig(decode="multi", max_per_class=1, weakest=0.0)
+    options = with_contrast(max_per_class=1, min_probability=0.0)
     here, there = localize(video(probs), options)[0], localize(video(probs[::-1]), options)[0]
     assert there.score == pytest.approx(here.score, abs=1e-6)
 
@@ -371,7 +377,7 @@ def test_a_better_contrast_scores_higher() -> None:
     for high, low in itertools.product((0.9, 0.6), (0.05, 0.3)):
         probs = np.full((20, 1), low)
         probs[8:14] = high
-        found.append(best(localize(video(probs), MULTI)).score)
+        found.append(best(localize(video(probs), CONTRAST)).score)
     assert found[0] > found[2] > found[3]
     assert found[0] > found[1] > found[3]
 
@@ -379,17 +385,17 @@ def test_a_better_contrast_scores_higher() -> None:
 def test_filters_apply_and_what_overlaps_cannot_be_merged() -> None:
     probs = np.full((30, 1), 0.02)
     probs[4:9] = probs[12:17] = 0.9
-    every = localize(video(probs), MULTI)
-    assert localize(video(probs), LocalizeConfig(decode="multi", min_score=0.5)) == tuple(
+    every = localize(video(probs), CONTRAST)
+    assert localize(video(probs), LocalizeConfig(decode="contrast", min_score=0.5)) == tuple(
         d for d in every if d.score >= 0.5
     )
-    assert localize(video(probs), LocalizeConfig(decode="multi", min_score=1.1)) == ()
+    assert localize(video(probs), LocalizeConfig(decode="contrast", min_score=1.1)) == ()
     assert all(d.end_s - d.start_s >= 6 for d in localize(video(probs), LocalizeConfig(min_duration_s=6)))
     with pytest.raises(ConfigError, match="merge_gap_s needs"):
         preset("default", {"localize.merge_gap_s": 1.0})
 
 
 def test_default_decodes_so_and_the_paper_s_preset_does_not() -> None:
-    assert preset("default").localize.decode == "multi"
+    assert preset("default").localize.decode == "contrast"
     assert preset("paper").localize.decode == "actions"
     assert preset("ave").localize.decode == "events"

@@ -1,0 +1,47 @@
+"""Every choice of a run: settings, presets and files of them.
+
+options  the settings of every step, with their defaults and sources
+build    a configuration from a preset, a YAML file and single settings
+renamed  names of settings in earlier versions
+
+A misspelled key is an error that names its neighbours. `--set model.num_stages=3` on the command line and
+`overrides={"model.num_stages": 3}` in Python are the same.
+"""
+
+from __future__ import annotations
+
+from avloc.config.build import differences, parse_overrides, preset, read_config, with_overrides
+from avloc.config.options import (
+    LIKELY,
+    MACHINE,
+    ActionsOptions,
+    ContrastOptions,
+    ExtractConfig,
+    LocalizeConfig,
+    LossConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    likely_from,
+)
+from avloc.config.renamed import old_names
+
+__all__ = [
+    "LIKELY",
+    "MACHINE",
+    "ActionsOptions",
+    "ContrastOptions",
+    "ExtractConfig",
+    "LocalizeConfig",
+    "LossConfig",
+    "ModelConfig",
+    "RunConfig",
+    "TrainConfig",
+    "differences",
+    "likely_from",
+    "old_names",
+    "parse_overrides",
+    "preset",
+    "read_config",
+    "with_overrides",
+]

@@ -1,0 +1,153 @@
+"""Configurations from presets, YAML files and single settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from avloc.config.options import MACHINE, Options, RunConfig
+from avloc.config.renamed import RENAMED, present_names
+from avloc.errors import ConfigError, did_you_mean
+from avloc.presets import PRESETS
+
+__all__ = ["differences", "parse_overrides", "preset", "read_config", "with_overrides"]
+
+
+def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """A named configuration, with single keys changed.
+
+    Args:
+        name: one of PRESETS.
+        overrides: {"section.key": value}; strings are read as YAML, so "3", "true" and "null" mean what they say.
+
+    Raises:
+        ConfigError: unknown preset, unknown key (its neighbours are named), or a value out of range.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, PRESETS)}")
+    return _build(PRESETS[name], overrides)
+
+
+def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+    """The same configuration with single keys changed. Raises ConfigError, as `preset` does."""
+    return _build(config.model_dump(), overrides)
+
+
+def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """A configuration from a YAML file as `to_yaml` writes it; missing fields take their defaults."""
+    try:
+        tree = _yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a YAML configuration: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as model: and train:, got {type(tree).__name__}")
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: section {section!r} should hold keys and values, got {values!r}")
+    flat = {f"{section}.{key}": value for section, values in tree.items() for key, value in values.items()}
+    return _build(flat, overrides)
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """What of model, loss and training differs, in words; on which machines and where files lie does not count."""
+    a, b = old.model_dump(), new.model_dump()
+    return [
+        f"{section}.{key} was {value!r}, is {b[section][key]!r}"
+        for section in ("model", "loss", "train")
+        for key, value in a[section].items()
+        if key not in MACHINE | {"init_from"} and value != b[section][key]
+    ]
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """["model.num_stages=3", ...] as {"model.num_stages": 3, ...}; values are YAML."""
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set takes section.key=value, got {pair!r}, e.g. --set model.num_stages=3")
+        try:
+            result[key.strip()] = _scalar(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConfigError(f"--set {pair!r}: the value is not YAML") from error
+    return result
+
+
+def _yaml(text: str) -> Any:
+    """YAML without aliases: a dozen lines of them can stand for more than any memory holds."""
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+        raise yaml.YAMLError("aliases (*name) are not read")
+    return yaml.safe_load(text)
+
+
+def _scalar(text: str) -> Any:
+    """YAML, plus 1e-3, which YAML 1.1 takes for a word."""
+    value = _yaml(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """{"section.key": value}, with groups of settings taken apart."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key in _GROUPS and isinstance(value, Mapping):
+            flat |= _flat({f"{key}.{name}": part for name, part in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _fields(model: type[Options], prefix: str = "") -> dict[str, bool]:
+    """{"section.key": whether it is a group of settings} of all settings and groups."""
+    fields: dict[str, bool] = {}
+    for name, info in model.model_fields.items():
+        group = info.annotation
+        if isinstance(group, type) and issubclass(group, Options):
+            fields |= {f"{prefix}{name}": True, **_fields(group, f"{prefix}{name}.")}
+        else:
+            fields[f"{prefix}{name}"] = False
+    return fields
+
+
+_FIELDS = _fields(RunConfig)
+_GROUPS = frozenset(key for key, group in _FIELDS.items() if group)
+_KEYS = tuple(key for key, group in _FIELDS.items() if not group)
+
+
+def _build(base: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    tree: dict[str, Any] = {}
+    for key, value in {**present_names(_flat(base)), **present_names(_flat(overrides or {}))}.items():
+        if key not in _KEYS:
+            raise ConfigError(f"there is no setting {key!r}.{_hint(key)}")
+        *groups, name = key.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[name] = value
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(e) for e in error.errors())) from error
+
+
+def _hint(key: str) -> str:
+    """`" Did you mean 'section.key'?"` for a key in the wrong section or without one, else the nearest keys."""
+    name = key.rpartition(".")[2]
+    same = [RENAMED.get(known, known) for known in (*_KEYS, *RENAMED) if known.rpartition(".")[2] == name]
+    return f" Did you mean {same[0]!r}?" if same else did_you_mean(key, _KEYS)
+
+
+def _complaint(error: Any) -> str:
+    ours = error.get("ctx", {}).get("error")
+    if ours is not None and isinstance(error["input"], Mapping):  # settings that contradict each other
+        return str(ours)
+    return f"{'.'.join(map(str, error['loc']))}: {ours or error['msg']}, got {error['input']!r}"
