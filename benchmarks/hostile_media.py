@@ -69,7 +69,12 @@ def report(answers: dict[Path, tuple[str, str, float, float] | AvlocError], good
         status, reason = ("lost", str(answer)) if lost else answer[:2]
         kind = "good file" if path in good else path.stem.rpartition("_")[0]
         outcome[kind, status] += 1
-        if lost or "internal error" in reason or "\n" in reason or (status == "failed" and (path in good or not reason)):
+        if (
+            lost
+            or "internal error" in reason
+            or "\n" in reason
+            or (status == "failed" and (path in good or not reason))
+        ):
             bad.append(f"{path.name}: {status}: {reason}")
     known = [(path, answer) for path, answer in answers.items() if not isinstance(answer, AvlocError)]
     slow, large = max(known, key=lambda pair: pair[1][2]), max(known, key=lambda pair: pair[1][3])

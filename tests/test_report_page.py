@@ -65,6 +65,14 @@ def test_index_says_what_the_list_shows(page):
     assert index["options"][0]["threshold_factor"] == 0.5
 
 
+def test_a_page_keeps_the_subsets_of_the_ground_truth(world, tmp_path):
+    truth = (world / "truth.json").read_text(encoding="utf-8").replace('"validation"', '"testing"')
+    (tmp_path / "truth.json").write_text(truth, encoding="utf-8")
+    built = build_page(PageSources(world / "ours", tmp_path / "truth.json"), tmp_path / "page")
+    files = [v["file"] for v in data_of(built.folder, "index")["videos"]]
+    assert {data_of(built.folder, name)["subset"] for name in files} == {"testing"}
+
+
 def test_a_video_holds_its_strips_to_a_255th(page):
     index = data_of(page, "index")
     name = next(v["file"] for v in index["videos"] if v["video_id"] == "dog")

@@ -144,7 +144,7 @@ def diagnose_files(
     """
     rules = find_protocol(protocol)
     columns, reference, notes = _both_sides(detections, ground_truth, subset, table=False)
-    truth = SegmentTable.from_annotations(reference.annotations)
+    truth = reference.table
     found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
     bins = BINS.get(protocol, BINS["activitynet"])
     result = diagnose(found, reference.annotations, rules.t_iou, at, bins)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avloc.datasets.collection import Interval
-from avloc.datasets.open import open_collection
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.annotations import read_annotation_columns, read_annotations, subset_name
 from avloc.formats.labels import read_text
@@ -25,7 +24,7 @@ class Reference:
 
     Args:
         annotations: videos, with the instances that can be.
-        table: all instances, as the file has them: what evaluators count.
+        table: the instances to count; from JSON all of them, as they are in the file.
         ambiguous: stretches in which detections are not judged.
         notes: what was odd.
     """
@@ -39,6 +38,11 @@ class Reference:
     def ids(self) -> tuple[str, ...]:
         """Its videos."""
         return tuple(a.video_id for a in self.annotations)
+
+    @property
+    def by_video(self) -> dict[str, VideoAnnotation]:
+        """Annotations by video id."""
+        return {a.video_id: a for a in self.annotations}
 
     def only(self, videos: Iterable[str]) -> Reference:
         """The same for some of its videos."""
@@ -59,39 +63,53 @@ class Reference:
 
 
 def read_reference(path: Path, subset: str | None = None, table: bool = True) -> Reference:
-    """Ground truth from ActivityNet's JSON, a data set of the field, or segments in a tool's format.
+    """Ground truth from ActivityNet's JSON, a data set of the field, or segments in another tool's format.
 
     Args:
-        subset: several with a comma between; None for all videos.
-        table: the table is what is going to be used, and its notes are wanted; if not, those of the annotations.
+        subset: one or several, separated by commas; None for all videos.
+        table: whether `Reference.table` is used; if not, JSON is not read a second time for it, and the notes are
+            about `annotations`.
 
     Raises:
-        InputError: no such file, nothing annotated in it, or no video in that subset. FormatError: see the formats.
+        InputError: no such file, no annotation in it, or no video in that subset. FormatError: see the formats.
     """
     if path.is_dir():
-        data = open_collection(path)
-        if not data.annotations:
-            raise InputError(f"{path}: expected ground truth, but this data set has no annotated video")
-        notes = (*data.notes, *data.report.notes())
-        whole = Reference(data.annotations, SegmentTable.from_annotations(data.annotations), data.ambiguous, notes)
+        reference = _from_collection(path)
     elif path.suffix.lower() in (".json", ".gz") or not path.exists():
-        annotations, report = read_annotations(path)
-        columns = SegmentTable.from_columns(**read_annotation_columns(path))
-        whole = Reference(annotations, columns, (), report.notes(as_they_stand=table))
-        if subset is not None:  # the notes of other subsets are of no interest
-            chosen = {a.video_id for a in whole.annotations if a.subset in _wanted(subset)}
-            kept = tuple(issue for issue in report.issues if issue.video_id in chosen)
-            whole = replace(whole, notes=replace(report, issues=kept).notes(as_they_stand=table))
+        reference = _from_json(path, subset, table)
     else:
         annotations, notes = read_truth(path)
-        whole = Reference(annotations, SegmentTable.from_annotations(annotations), (), notes)
+        reference = Reference(annotations, SegmentTable.from_annotations(annotations), (), notes)
     if subset is None:
-        return whole
-    known = {a.subset for a in whole.annotations}
-    missing = [name for name in _wanted(subset) if name not in known]
+        return reference
+    wanted, known = _subsets(subset), {a.subset for a in reference.annotations}
+    missing = [name for name in wanted if name not in known]
     if missing:
         raise InputError(f"{path}: no video in subset {missing[0]!r}.{did_you_mean(missing[0], known)}")
-    return whole.only(a.video_id for a in whole.annotations if a.subset in _wanted(subset))
+    return reference.only(a.video_id for a in reference.annotations if a.subset in wanted)
+
+
+def _from_collection(folder: Path) -> Reference:
+    from avloc.datasets.open import open_collection
+
+    data = open_collection(folder)
+    if not data.annotations:
+        raise InputError(f"{folder}: expected ground truth, but this data set has no annotated video")
+    notes = (*data.notes, *data.report.notes())
+    return Reference(data.annotations, SegmentTable.from_annotations(data.annotations), data.ambiguous, notes)
+
+
+def _from_json(path: Path, subset: str | None, table: bool) -> Reference:
+    """All videos of a JSON file, with the notes of the chosen subset."""
+    annotations, report = read_annotations(path)
+    if table:
+        rows = SegmentTable.from_columns(**read_annotation_columns(path))
+    else:
+        rows = SegmentTable.from_annotations(annotations)
+    if subset is not None:
+        chosen = {a.video_id for a in annotations if a.subset in _subsets(subset)}
+        report = replace(report, issues=tuple(issue for issue in report.issues if issue.video_id in chosen))
+    return Reference(annotations, rows, (), report.notes(as_they_stand=table))
 
 
 def read_blocked(path: Path) -> tuple[str, ...]:
@@ -113,5 +131,5 @@ def read_blocked(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _wanted(subset: str) -> list[str]:
+def _subsets(subset: str) -> list[str]:
     return [subset_name(name) for name in subset.split(",") if name.strip()]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avloc.errors import AvlocError, InputError
+from avloc.evaluate.reference import read_reference
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.figures import (
     attention_figure,
@@ -26,7 +27,6 @@ from avloc.figures import (
 )
 from avloc.formats.features import FeatureStore
 from avloc.formats.results import RunSource
-from avloc.interchange.convert import read_truth
 from avloc.media.previews import COLUMNS, Preview
 from avloc.metrics import detection_scores
 from avloc.pipeline.attention import correlations
@@ -60,7 +60,7 @@ def plot_all(
     for name in formats:
         figure_format(name)
     runs = sources.results()
-    truth = {a.video_id: a for a in read_truth(sources.truth)[0]} if sources.truth is not None else {}
+    truth = read_reference(sources.truth, table=False).by_video if sources.truth is not None else {}
     shown = _shown(runs[0], truth, limit)
     home = sources.trained_run("record.json")
     figures = _Figures(out, formats)

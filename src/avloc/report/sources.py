@@ -8,8 +8,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 from avloc.errors import InputError, MediaError
+from avloc.evaluate.reference import read_reference
 from avloc.formats.results import RunSource, find_run
-from avloc.interchange.convert import read_truth
 from avloc.media.previews import Preview, make_preview
 from avloc.types import Media, VideoAnnotation
 
@@ -85,14 +85,14 @@ class PageSources(PlotSources):
         """
         if self.truth is None:
             return {}, ()
-        annotations, notes = read_truth(self.truth)
-        known = {a.video_id: a for a in annotations}
+        reference = read_reference(self.truth, table=False)
+        known = reference.by_video
         if not set(run.videos()) & set(known):
             raise InputError(
                 f"{self.truth}: none of its {len(known)} videos is in {run.table}; do the names agree "
                 f"({next(iter(known), 'none')}, {next(iter(run.videos()), 'none')})?"
             )
-        return known, notes
+        return known, reference.notes
 
 
 def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:

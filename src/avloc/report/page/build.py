@@ -17,8 +17,8 @@ from urllib.parse import quote
 import numpy as np
 
 from avloc.errors import AvlocError, InputError, first_few
+from avloc.evaluate.reference import read_reference
 from avloc.formats.results import RunSource
-from avloc.interchange.convert import read_truth
 from avloc.media.find import known_suffix
 from avloc.media.previews import COLUMNS, Preview, make_proxy, plays_in_browsers
 from avloc.metrics import detection_scores, t_iou
@@ -109,8 +109,8 @@ class _Inputs:
     def __init__(self, sources: PageSources) -> None:
         self.runs = sources.results()
         self.truth, self.notes = sources.annotations(self.runs[0])
-        saved = read_truth(sources.corrections)[0] if sources.corrections is not None else ()
-        self.corrections = {a.video_id: a for a in saved}
+        saved = sources.corrections
+        self.corrections = read_reference(saved, table=False).by_video if saved is not None else {}
         self.modalities = Modalities(sources)
         self.ids = self.runs[0].videos()
         if not self.ids:
