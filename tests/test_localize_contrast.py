@@ -1,4 +1,4 @@
-"""The multi-threshold decoder: against plain loops, on curves whose answer is known, and for any input."""
+"""The contrast decoder: against plain loops, on curves with a known answer, and for any input."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def noise(seed: int, length: int, classes: int = 3) -> np.ndarray:
 
 
 def height(curve: list[float], x: float) -> float:
-    """The curve at position x, straight between the cells' centres and flat outside them."""
+    """The curve at position x: linear between cell centres, constant outside them."""
     place = min(max(x - 0.5, 0), len(curve) - 1)
     low = min(int(place), max(len(curve) - 2, 0))
     high = min(low + 1, len(curve) - 1)
@@ -99,7 +99,7 @@ def test_many_curves_and_levels_are_each_alone(seed: int, rows: int, length: int
 
 
 def area(curve: list[float], start: float, stop: float) -> float:
-    """Under the curve from start to stop; none outside the video. Simpson's rule is exact on straight pieces."""
+    """Area under the curve from start to stop, 0 outside the video. Simpson's rule is exact on linear pieces."""
     start, stop = max(start, 0.0), min(stop, float(len(curve)))
     knots = (
         sorted({start, stop, *(i + 0.5 for i in range(len(curve)) if start < i + 0.5 < stop)}) if stop > start else []
@@ -160,7 +160,7 @@ def test_the_briefer_the_video_the_more_likely_it_is_all_action() -> None:
     assert scores[0] > 2 * scores[2]
     even = {of_the_whole(length, short_video_bonus=0.0) for length in (10, 20, 40)}
     assert max(even) - min(even) < 1e-9
-    assert of_the_whole(4) == of_the_whole(4, short_video_bonus=100.0), "what speaks for the whole video is bounded"
+    assert of_the_whole(4) == of_the_whole(4, short_video_bonus=100.0), "the bonus of the whole video is bounded"
 
 
 @quick
@@ -223,7 +223,7 @@ def test_boundaries_between_snippets_are_found(start: float, end: float, step: F
 
 @pytest.mark.parametrize(("start", "end"), ENDS)
 def test_a_cell_partly_in_the_action_puts_the_boundary_inside_it(start: float, end: float) -> None:
-    """Cells that hold their share of the action: half height crosses within a tenth of a snippet of the truth."""
+    """Cells with their share of the action: half height is crossed within a tenth of a snippet of the truth."""
     cells = np.arange(40)
     share = np.clip(np.minimum(end, cells + 1) - np.maximum(start, cells), 0, 1)[None]
     cut = crossings(share, np.array([[0.5]]))
@@ -255,7 +255,7 @@ def test_candidates_are_cut_from_each_class_and_from_reliability_once() -> None:
     own[0, 2:6], reliability[10:16] = 0.9, 0.9
     plain = with_contrast(smooth_passes=0, levels=1)
     found = sorted(zip(*candidates(own, reliability, plain), strict=True))
-    late = 0.5 / 0.9 - 0.5  # the level 0.5 cuts a step of 0.9 nearer to its top than the level 0.45 does
+    late = 0.5 / 0.9 - 0.5  # level 0.5 crosses a step of 0.9 nearer to its top than level 0.45
     expected = [
         (0, 0.0, 20.0),
         (0, 2.0, 6.0),

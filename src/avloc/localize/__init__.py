@@ -1,4 +1,9 @@
-"""From class activations to timed detections (§4.2): the paper's decoders and ours. numpy only."""
+"""From class activations to timed detections (§4.2): the paper's decoders and ours. numpy only.
+
+decode    localize(): the decoder of the settings, and filters common to all
+actions   the paper's thresholds (decode=actions) and the best class per snippet (decode=events)
+contrast  ours: many thresholds, inner against outer mean, calibrated scores (decode=contrast)
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The paper's decoders (§4.2). numpy only; all times go through the grid.
 
-`detect` is the paper's two-stage thresholding, which it takes from W-TALC (Paul et al. 2018): a class is kept when its
-video score reaches the mean over all classes, then runs above a threshold along time become segments. `events` labels
-every snippet with its best class, as for AVE.
+`detect` is two-stage thresholding after W-TALC (Paul et al. 2018): keep a class if its video score reaches the mean
+over all classes, then turn runs above a threshold along time into segments. `events` labels every snippet with its
+best class, as for AVE.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["detect", "events", "kept_classes", "snippet_labels", "video_scores"]
 
 
 def video_scores(probs: Float[np.ndarray, "l c1"], divisor: int = 8) -> Float[np.ndarray, " c"]:
-    """s(c): mean of class c's top max(1, ceil(L / divisor)) snippets; background left out (App. D)."""
+    """s(c): mean of class c's top max(1, ceil(L / divisor)) snippets, without background (App. D)."""
     k = max(1, -(-len(probs) // divisor))
     return np.sort(probs[:, 1:], axis=0)[-k:].mean(axis=0)
 
 
 def kept_classes(scores: Float[np.ndarray, " c"]) -> Int[np.ndarray, " k"]:
-    """Classes whose video score reaches the mean over all classes; the best one if rounding leaves none (§4.2)."""
+    """Classes whose video score is at least the mean over classes (§4.2); the best one if rounding leaves none."""
     kept = np.flatnonzero(scores >= scores.mean())
     return kept if len(kept) else np.array([scores.argmax()])
 
@@ -36,8 +36,8 @@ def kept_classes(scores: Float[np.ndarray, " c"]) -> Int[np.ndarray, " k"]:
 def detect(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
     """The paper's action localization: class gate, then a threshold along time per class (§4.2).
 
-    A class's threshold is max - factor (max - min) of its curve; a run scores its maximum + score_weight times the
-    class's video score. Runs shorter than `min_snippets` are dropped, unless the video itself is shorter.
+    A class's threshold is max - factor (max - min) of its curve. The score of a run is its maximum + score_weight times
+    the class's video score. Runs shorter than `min_snippets` are dropped, unless the video itself is shorter.
     """
     scores = activations.video_scores
     classes = np.arange(len(scores)) if options.actions.class_gate == "none" else kept_classes(scores)
@@ -65,7 +65,7 @@ def snippet_labels(activations: ActivationSequence) -> Int[np.ndarray, " l"]:
 
 
 def events(activations: ActivationSequence) -> list[Detection]:
-    """Runs of equal non-background argmax as detections; a run scores its mean probability."""
+    """Runs of equal non-background argmax as detections, scored by their mean probability."""
     found: list[_Run] = []
     start = 0
     for label, group in groupby(snippet_labels(activations)):
@@ -78,7 +78,7 @@ def events(activations: ActivationSequence) -> list[Detection]:
 
 
 class _Run(NamedTuple):
-    """Snippets first..stop-1, found to be of a class."""
+    """Snippets first..stop-1 of a class."""
 
     first: int
     stop: int
@@ -87,7 +87,7 @@ class _Run(NamedTuple):
 
 
 def _in_seconds(found: Sequence[_Run], activations: ActivationSequence) -> list[Detection]:
-    """Runs as detections; one of snippets that all lie beyond the video's end is none."""
+    """Runs as detections. Runs entirely outside the video are dropped."""
     grid, duration_s = activations.grid, activations.duration_s
     inside = [run for run in found if grid.edge_s(run.first) < duration_s and grid.edge_s(run.stop) > 0]
     segments = [grid.segment(run.first, run.stop, duration_s) for run in inside]
@@ -95,7 +95,7 @@ def _in_seconds(found: Sequence[_Run], activations: ActivationSequence) -> list[
 
 
 def _running_mean(curve: Float[np.ndarray, " l"], width: int) -> Float[np.ndarray, " l"]:
-    """Centred mean over `width` snippets (made odd), cut at the ends; width 0 or 1 changes nothing."""
+    """Centred mean over `width` snippets (made odd), truncated at the ends; unchanged for width 0 or 1."""
     half = width // 2
     if not half:
         return curve

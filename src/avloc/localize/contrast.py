@@ -1,14 +1,14 @@
-"""Many thresholds, one contrast: the decoder for boundaries finer than a snippet and for high t-IoU. numpy only.
+"""Our decoder, for boundaries finer than a snippet and high t-IoU. numpy only.
 
-Every kept class's curve and the reliability μ are cut at many levels; the stretches above a level are candidates. Each
-is judged by the class's curve inside it against the margins just outside; soft non-maximum suppression then orders the
-candidates of a class, and a last monotone map makes their scores probabilities. Classes and levels are array axes; only
-the suppression walks, from pick to pick.
+The curves of the kept classes and the reliability μ are cut at many levels; the segments above a level are candidates.
+A candidate is scored by the mean of the class's curve inside it minus that over the margins just outside. Soft
+non-maximum suppression ranks the candidates of a class, and a monotone map turns their scores into probabilities.
+Classes and levels are array axes; only the suppression is a loop.
 
 Conventions
-    A position is a real number on the cell axis of `SnippetGrid`: cell i reaches from i to i + 1. A curve runs straight
-    from the centre of one cell to that of the next, and is flat before the first and after the last; levels cross this
-    line, and means are its integrals.
+    A position is a real number on the cell axis of `SnippetGrid`: cell i reaches from i to i + 1. A curve is linear
+    between the centres of neighbouring cells and constant before the first and after the last centre. Level crossings
+    and means are those of this piecewise linear curve.
 
 References
     Shou et al., "AutoLoc", ECCV 2018: outer-inner contrast.
@@ -37,11 +37,11 @@ __all__ = [
     "soft_nms",
 ]
 
-_FINEST = 64  # candidates closer than a 64th of a snippet at both ends are one
+_FINEST = 64  # candidates whose ends both round to the same 64th of a snippet are duplicates
 
 
 class Candidates(NamedTuple):
-    """Stretches of the cell axis: row of the curve each belongs to, and its two positions, start < stop."""
+    """Segments of the cell axis: the row of the curve each belongs to, and its positions, start < stop."""
 
     row: Int[np.ndarray, " n"]
     start: Float[np.ndarray, " n"]
@@ -59,8 +59,8 @@ def contrast(activations: ActivationSequence, options: LocalizeConfig) -> list[D
     evidence = inner - outer + own.video_weight * activations.video_scores[kept][found.row]
     strength = logistic(own.contrast_slope * (evidence - own.contrast_middle))
     start_s, end_s = activations.grid.spans_s(found.start, found.stop, activations.duration_s)
-    seen = (end_s > start_s) & (evidence > 0)  # inside the video, and above its surroundings
-    row, start_s, end_s, strength = found.row[seen], start_s[seen], end_s[seen], strength[seen]
+    valid = (end_s > start_s) & (evidence > 0)  # inside the video, and above its surroundings
+    row, start_s, end_s, strength = found.row[valid], start_s[valid], end_s[valid], strength[valid]
     slope, offset = own.calibration_slope, own.calibration_offset
     lowest = logistic((_logit(np.array([own.min_probability])) - offset) / slope)[0]
     chosen, left = soft_nms(row, start_s, end_s, strength, own.nms_sigma, own.max_per_class, float(lowest))
@@ -72,7 +72,7 @@ def contrast(activations: ActivationSequence, options: LocalizeConfig) -> list[D
 
 
 def select_classes(scores: Float[np.ndarray, " c"], share: float, least: int) -> Int[np.ndarray, " k"]:
-    """Classes whose video score reaches `share` of the best one's, and in any case the best `least`; ascending."""
+    """Classes with at least `share` of the best video score, and always the best `least`; ascending."""
     best = np.argsort(-scores, kind="stable")[:least]
     return np.union1d(np.flatnonzero(scores >= share * scores.max()), best)
 
@@ -80,7 +80,7 @@ def select_classes(scores: Float[np.ndarray, " c"], share: float, least: int) ->
 def candidates(
     curves: Float[np.ndarray, "k l"], reliability: Float[np.ndarray, " l"], options: LocalizeConfig
 ) -> Candidates:
-    """All cuts of the classes' curves and, for every class, of μ; and the whole video. Each only once."""
+    """Cuts of each class's curve, cuts of μ for every class, and the whole video, without duplicates."""
     smooth = _smooth(np.vstack([curves, reliability[None]]), options.contrast.smooth_passes)
     cuts = crossings(smooth, _levels(smooth, options.contrast.levels))
     classes, length = len(curves), curves.shape[1]
@@ -97,7 +97,7 @@ def candidates(
 
 
 def crossings(curves: Float[np.ndarray, "k l"], levels: Float[np.ndarray, "k t"]) -> Candidates:
-    """Stretches where a curve is at or above a level. `row` is the curve; which level it was is forgotten."""
+    """Segments where a curve is at or above a level. `row` is the curve; the level is not recorded."""
     above = np.zeros((*levels.shape, curves.shape[1] + 2), dtype=bool)
     above[:, :, 1:-1] = curves[:, None, :] >= levels[:, :, None]
     row, cut, edge = np.nonzero(above[:, :, 1:] != above[:, :, :-1])  # in pairs: up, down, up, down, ...
@@ -112,7 +112,7 @@ def _cross(
     edge: Int[np.ndarray, " n"],
     level: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
-    """Where between the centres of cells edge - 1 and edge the curve passes the level; at the ends the end itself."""
+    """Position between the centres of cells edge - 1 and edge where the curve crosses the level; 0 or L at the ends."""
     last = curves.shape[1] - 1
     before, after = curves[row, np.maximum(edge - 1, 0)], curves[row, np.minimum(edge, last)]
     inside = (edge > 0) & (edge <= last)
@@ -163,7 +163,7 @@ def logistic(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def calibrated(strength: Float[np.ndarray, " n"], slope: float, offset: float) -> Float[np.ndarray, " n"]:
-    """Platt's map of what suppression has left, in [0, 1): logistic(slope · logit(strength) + offset). Monotone."""
+    """Platt scaling of the suppressed scores, in [0, 1): logistic(slope · logit(strength) + offset). Monotone."""
     return logistic(slope * _logit(strength) + offset)
 
 
@@ -181,14 +181,15 @@ def soft_nms(
     most: int,
     floor: float = 0.0,
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """Per row: take the best, multiply the others' scores by exp(-t-IoU² / sigma), repeat.
+    """Per row: pick the best candidate, multiply the others' scores by exp(-t-IoU² / sigma), repeat.
 
     Args:
-        row: the class each candidate competes in, ascending.
-        most: picks per row. floor: a row is done when nothing of it is left that reaches this.
+        row: the class of each candidate, ascending.
+        most: maximum picks per row.
+        floor: a row ends when no remaining score exceeds this.
 
     Returns:
-        Indices of the picks and their decayed scores, all rows' first picks first.
+        Indices of the picks and their decayed scores, the first picks of all rows first.
     """
     if not len(row):
         return np.zeros(0, dtype=np.int64), np.zeros(0)
@@ -201,11 +202,11 @@ def soft_nms(
     for _ in range(min(most, int(count.max()))):
         best = left.argmax(axis=1)
         value = left[every, best]
-        alive: Bool[np.ndarray, " r"] = value > max(floor, 0.0)
-        if not alive.any():
+        remaining: Bool[np.ndarray, " r"] = value > max(floor, 0.0)
+        if not remaining.any():
             break
-        chosen.append((first + best)[alive])
-        scores.append(value[alive])
+        chosen.append((first + best)[remaining])
+        scores.append(value[remaining])
         a, b = start[every, best][:, None], end[every, best][:, None]
         common = np.maximum(np.minimum(end, b) - np.maximum(start, a), 0)
         overlap = common / ((end - start) + (b - a) - common)
@@ -215,14 +216,14 @@ def soft_nms(
 
 
 def _levels(curves: Float[np.ndarray, "k l"], count: int) -> Float[np.ndarray, "k t"]:
-    """`count` levels evenly inside each curve's range, and as many evenly inside [0, 1]."""
+    """`count` levels evenly spaced inside each curve's range, and `count` inside [0, 1]."""
     share = np.arange(1, count + 1) / (count + 1)
     low, high = curves.min(axis=1, keepdims=True), curves.max(axis=1, keepdims=True)
     return np.concatenate([low + share * (high - low), np.broadcast_to(share, (len(curves), count))], axis=1)
 
 
 def _smooth(curves: Float[np.ndarray, "k l"], passes: int) -> Float[np.ndarray, "k l"]:
-    """Weights 1/4, 1/2, 1/4 over neighbours, `passes` times; the ends see themselves."""
+    """Filter with weights 1/4, 1/2, 1/4, `passes` times; edge values are repeated."""
     for _ in range(passes):
         padded = np.pad(curves, ((0, 0), (1, 1)), mode="edge")
         curves = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]

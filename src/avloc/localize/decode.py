@@ -1,4 +1,4 @@
-"""One door to the decoders, and the filters that all of them share."""
+"""Run a decoder by name, then the filters common to all decoders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["localize"]
 
 
 def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[Detection, ...]:
-    """Detections by descending score, by the decoder that `options.decode` names, after the common filters."""
+    """Detections by descending score: the decoder `options.decode`, then the common filters."""
     if options.decode == "events":
         found = events(activations)
     else:
@@ -22,7 +22,7 @@ def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[
 
 
 def _merge(found: list[Detection], gap_s: float) -> list[Detection]:
-    """Same-class detections less than `gap_s` apart become one, with the better score."""
+    """Join same-class detections less than `gap_s` apart; the higher score is kept."""
     merged: list[Detection] = []
     for detection in sorted(found, key=lambda d: (d.label, d.start_s)):
         last = merged[-1] if merged else None
