@@ -1,4 +1,4 @@
-"""The bootstrap over videos against scoring every draw anew, and what it says of differences that are known."""
+"""The bootstrap over videos: against scoring every draw anew, and on known differences."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_luck_of_the_seeds_widens_the_interval() -> None:
 
 
 def written(folder: Path) -> tuple[Path, Path, Path]:
-    """A result, a worse one that lacks a video, and the ground truth."""
+    """A result, a worse one without one of the videos, and the ground truth."""
     found, truth = made(2, 30)
     worse = {
         video: tuple(Detection(d.start_s + 3, d.end_s + 3, d.label, d.score) for d in detections)
@@ -192,7 +192,7 @@ def test_the_command_says_it_in_words(tmp_path: Path) -> None:
 
 
 def random_result(truth: list[VideoAnnotation], right: float, rng: np.random.Generator) -> SegmentTable:
-    """A detection for each instance, its class right in that share beyond chance, and four more a video."""
+    """A detection per instance, with the correct class in a share `right` beyond chance, and four more per video."""
     rows = []
     for video in truth:
         for instance in video.instances:
@@ -210,7 +210,7 @@ def random_result(truth: list[VideoAnnotation], right: float, rng: np.random.Gen
 @pytest.mark.slow
 @pytest.mark.parametrize("right", [0.07, 0.3])
 def test_equal_methods_are_called_different_about_as_often_as_promised(right: float) -> None:
-    """5 % are promised; 200 pairs of equal methods, each on 80 videos of its own."""
+    """Nominal level 5 %; 200 pairs of equal methods, each on its own 80 videos."""
     called = 0
     for k in range(200):
         rng = np.random.default_rng(k)

@@ -1,4 +1,4 @@
-"""avloc diagnose: each kind of error where it belongs, costs that add nothing false, groups that suffer."""
+"""avloc diagnose: error types, their costs, sensitivity by group."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_perfect_detections_lose_nothing() -> None:
 
 
 def test_normalised_precision_by_hand() -> None:
-    """Two classes with 3 and 1 instances: N = 2. One class found after a false claim: precision 1*2/(1*2 + 1)."""
+    """Two classes with 3 and 1 instances: N = 2. One class is found after a false positive: precision 1*2/(1*2 + 1)."""
     truth = [VideoAnnotation("a", 99.0, "", tuple(Instance(20 * k, 20 * k + 10, "x") for k in range(3)))]
     truth.append(VideoAnnotation("b", 99.0, "", (Instance(0, 40, "y"),)))
     found = {"b": (Detection(80, 90, "y", 0.9), Detection(0, 40, "y", 0.8))}

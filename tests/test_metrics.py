@@ -1,4 +1,4 @@
-"""The metrics agree with the programs of others, and keep the properties that a score must have."""
+"""Metrics: agreement with other implementations, and properties of the scores."""
 
 from __future__ import annotations
 
@@ -116,7 +116,10 @@ def test_edge_cases_agree_with_the_toolkit(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EDGE_CASES))
 def test_by_default_only_the_division_by_zero_differs(name: str) -> None:
     scores = detection_scores(*edge_case(name))
-    if name in ("zero_length_gt", "reversed_gt"):  # ours: the odd instance cannot be found, its claim is false
+    if name in (
+        "zero_length_gt",
+        "reversed_gt",
+    ):  # ours: such an instance is never matched, its detection is a false positive
         np.testing.assert_allclose(scores.ap, 0.25)
     else:
         assert scores.average_mean_ap == pytest.approx(EDGE_CASES[name]["anet"]["average_mAP"], abs=1e-12)
@@ -219,8 +222,8 @@ def test_odd_detections_have_a_score_and_are_counted() -> None:
     assert (counts.zero_length, counts.reversed, counts.non_finite, counts.nan_scores) == (1, 1, 1, 1)
     assert (counts.instances_zero_length, counts.instances_reversed, counts.instances_non_finite) == (1, 1, 1)
     notes = "\n".join(counts.notes())
-    assert "2 detections in videos without ground truth count as false positives (2: 'nowhere', 'elsewhere')" in notes
-    assert "1 detections with a NaN score are ranked last" in notes
+    assert "2 detections in videos without ground truth, false positives (2: 'nowhere', 'elsewhere')" in notes
+    assert "1 detection with a NaN score, ranked last" in notes
     assert len(counts.notes()) == 9
 
 
@@ -249,7 +252,7 @@ def test_whole_video_detections_from_either_source() -> None:
     expected = {"v": (Detection(0.0, 20.0, "x", 1.0),)}
     assert whole_video_detections(annotations) == expected
     assert whole_video_detections({"v": 20.0, "w": 3.0}, {"v": ["x"]}) == expected
-    with pytest.raises(InputError, match="give labels"):
+    with pytest.raises(InputError, match="pass labels"):
         whole_video_detections({"v": 20.0})
     with pytest.raises(InputError, match="no duration, first 'w'"):
         whole_video_detections({"v": 20.0}, {"w": ["x"]})
@@ -343,9 +346,9 @@ def test_snippet_scores_of_nothing_are_nan() -> None:
 
 def test_snippets_must_match() -> None:
     three, two = np.array([0, 1, 1]), np.array([0, 1])
-    with pytest.raises(InputError, match="1 videos predicted, 2 with truth"):
+    with pytest.raises(InputError, match="1 videos predicted, 2 with ground truth"):
         snippet_accuracy([three], [three, two], ["a"])
-    with pytest.raises(InputError, match="video 0: 2 snippets predicted, truth has 3"):
+    with pytest.raises(InputError, match="video 0: 2 snippets predicted, ground truth has 3"):
         event_f1([two], [three], ["a"])
     with pytest.raises(InputError, match=r"predicted classes must lie in 0\.\.1, got 0\.\.2"):
         snippet_accuracy([np.array([0, 2])], [two], ["a"])

@@ -207,8 +207,8 @@ def test_wtalc_is_zero_when_a_class_is_never_claimed() -> None:
     never = wtalc_detection_map({"a": np.stack([curve, -np.ones(16)], axis=1)}, truth, ["x", "y"])
     assert never.mean_ap.tolist() == [0.0] * 5
     for logits, classes, message in (
-        ({"a": np.ones((9, 3))}, ["x", "y"], "a: logits have 3 columns, there are 2 classes"),
-        ({"a": np.ones((9, 1))}, ["x"], "the ground truth has the class 'y'"),
+        ({"a": np.ones((9, 3))}, ["x", "y"], r"a: expected logits with a column per class \(2\), got 3"),
+        ({"a": np.ones((9, 1))}, ["x"], "the ground truth has class 'y'"),
     ):
         with pytest.raises(InputError, match=message):
             wtalc_detection_map(logits, truth, classes)
@@ -355,12 +355,12 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
     done = avloc("evaluate", tmp_path / "found.json", tmp_path / "truth.json", "-o", tmp_path / "s.json", "--per-class")
     assert done.returncode == 0, done.stderr
     for note in (
-        "1 detections in videos without ground truth count as false positives (1: 'elsewhere')",
-        "1 detections with labels that the ground truth does not have are not scored (1: 'zebra')",
-        "1 detections with end = start are false positives",
-        "1 detections with end < start are false positives",
-        "1 detections with a NaN score are ranked last",
-        "1 instances with end = start cannot be found",
+        "1 detection in videos without ground truth, false positives (1: 'elsewhere')",
+        "1 detection with labels absent from the ground truth, not scored (1: 'zebra')",
+        "1 detection with end = start, false positives",
+        "1 detection with end < start, false positives",
+        "1 detection with a NaN score, ranked last",
+        "1 instance with end = start, never matched",
         "1 instance zero-length, taken as they stand: a 'x' 6-6 s",
     ):
         assert note in done.stdout

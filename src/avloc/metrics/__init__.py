@@ -1,33 +1,33 @@
-"""How good is it? Scores as pure functions of what was claimed and what was true. numpy only.
+"""Evaluation metrics as pure functions of detections and ground truth. numpy only.
 
 Conventions
-    Times are seconds; segments are half-open. Scores are fractions in [0, 1], never percent. A class that has no
-    prediction scores 0 and stays in the mean; a class without ground truth is not in the mean.
+    Times are seconds; segments are half-open. Scores are fractions in [0, 1], never percent. A class without
+    predictions scores 0 and stays in the mean; a class without ground truth is not in the mean.
     Column or index 0 of a class axis of size C+1 is background.
-    What is odd about the input (a claim in an unknown video, a reversed segment, a NaN score) has a defined score and
-    is counted by `detection_counts`; nothing is dropped in silence.
+    Invalid input (a detection in an unknown video, a reversed segment, a NaN score) has a defined score and is counted
+    by `detection_counts`; nothing is dropped silently.
 
 Metrics
     t_iou                    temporal intersection over union of two lists of segments
     detection_scores         average precision per class and t-IoU threshold, ActivityNet's algorithm
-    detection_counts         what of the input could not count as anybody would expect
+    detection_counts         counts of invalid or unmatched input
     whole_video_detections   the trivial baseline: each true class over the whole video
     snippet_accuracy         argmax class per snippet against the true one, with both recalls and the confusion matrix
     event_f1                 runs of equal predicted class against true runs
     rasterise                ground truth in seconds -> class index per snippet
-    diagnose                 kinds of errors, what each costs, which instances suffer
+    diagnose                 error types, the mAP each costs, sensitivity to instance characteristics
     draw_videos, resampled_mean_ap, resampled_ratio, paired_difference
-                             whether a difference of two results is more than the luck of the test videos
+                             paired bootstrap over test videos: significance of a difference
     repeated_rows, empty_rows, touching_rows, without_videos
-                             what OpenTAD, W-TALC and the ActivityNet toolkit take out beforehand
+                             rows that OpenTAD, W-TALC and the ActivityNet toolkit remove beforehand
     wtalc_detection_map      W-TALC's own detection mAP, from activations, in snippets
     wtalc_classification_map W-TALC's own video-level mAP
     parsing_scores           LLP's segment- and event-level F1 for audio, visual and both
-    video_average_precision  classification by video-level scores; needs no boundaries, so training may use it
+    video_average_precision  video-level classification; needs no boundaries, so training may use it
 
 References
     ActivityNet: Caba Heilbron et al., "ActivityNet: a large-scale video benchmark for human activity understanding",
-        CVPR 2015; the toolkit's detection evaluator is what `detection_scores` agrees with.
+        CVPR 2015; `detection_scores` agrees with the toolkit's detection evaluator.
     AVE: Tian et al., "Audio-visual event localization in unconstrained videos", ECCV 2018 (snippet accuracy).
     AVVP: Tian et al., "Unified multisensory perception: weakly-supervised audio-visual video parsing", ECCV 2020
         (event-level F1 at IoU 0.5).

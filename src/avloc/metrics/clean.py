@@ -1,8 +1,7 @@
-"""What may be taken out of either side before scoring. Nothing here is done unless asked for.
+"""Rows that an evaluation protocol may remove before scoring. None is removed by default.
 
-Evaluators of the field differ in it: the ActivityNet toolkit takes files as they are (after removing the videos that
-YouTube has blocked), OpenTAD removes repeated and empty instances, W-TALC removes what touches THUMOS14's ambiguous
-stretches.
+Evaluators differ: the ActivityNet toolkit takes files as they are (after removing the videos blocked on YouTube),
+OpenTAD removes repeated and empty instances, W-TALC removes detections that touch THUMOS14's ambiguous segments.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ def repeated_rows(truth: SegmentTable, tolerance_s: float = 1e-3) -> Bool[np.nda
 
 
 def empty_rows(table: SegmentTable) -> Bool[np.ndarray, " n"]:
-    """Rows that end where they start, or before (OpenTAD leaves such instances out)."""
+    """Zero-length and reversed rows (OpenTAD removes such instances)."""
     return ~(table.end_s > table.start_s)
 
 
-def touching_rows(table: SegmentTable, stretches: Iterable[tuple[str, float, float]]) -> Bool[np.ndarray, " n"]:
-    """Rows that overlap one of the stretches (video, start, end), in seconds."""
+def touching_rows(table: SegmentTable, segments: Iterable[tuple[str, float, float]]) -> Bool[np.ndarray, " n"]:
+    """Rows that overlap one of the segments (video, start, end), in seconds."""
     index = {name: k for k, name in enumerate(table.videos)}
     touching = np.zeros(len(table), dtype=bool)
-    for video, start_s, end_s in stretches:
+    for video, start_s, end_s in segments:
         overlap = np.minimum(table.end_s, end_s) > np.maximum(table.start_s, start_s)
         touching |= (table.video == index.get(video, -1)) & overlap
     return touching

@@ -1,11 +1,10 @@
 """Average precision of temporal detections by ActivityNet's rules, without loops over detections.
 
-Average precision is the area under the precision envelope over recall, for one class and one t-IoU threshold. What
-counts as a true positive is decided by `metrics.matching`.
+Average precision is the area under the precision envelope over recall, for one class and one t-IoU threshold.
+`metrics.matching` decides which detections are true positives.
 
-Differs from the ActivityNet toolkit: ties have a rule (see `match_detections`); a label that the ground truth does not
-have is counted instead of raising; a pair whose union has length 0 has t-IoU 0, where the toolkit's 0/0 passes every
-threshold.
+Differs from the ActivityNet toolkit: ties have a rule (see `match_detections`); a label absent from the ground truth is
+counted instead of raising; a pair whose union has length 0 has t-IoU 0, where the toolkit's 0/0 passes every threshold.
 """
 
 from __future__ import annotations
@@ -38,11 +37,10 @@ def detection_scores(
 
     Args:
         detections: {video_id: detections}, or a table.
-        annotations: ground truth of the subset to be scored, or a table of its instances. Its classes are the ones
-            that are averaged.
+        annotations: ground truth of the subset to score, or a table of its instances. The mean is over its classes.
         t_iou: thresholds in (0, 1]; a t-IoU equal to the threshold passes.
-        as_toolkit: let pairs whose union has length 0 pass every threshold, as the ActivityNet toolkit does. Only to
-            show that nothing else differs.
+        as_toolkit: pairs whose union has length 0 pass every threshold, as in the ActivityNet toolkit; to show that
+            nothing else differs.
 
     Returns:
         Scores in [0, 1]; classes in alphabetical order.
@@ -50,8 +48,8 @@ def detection_scores(
     Raises:
         InputError: no instance in the ground truth, or a threshold outside (0, 1].
 
-    Detections of equal score are ranked as they come; apart from that the order of the input does not matter. Of
-    instances with equal t-IoU the later one is asked first. For what odd input counts as, see `DetectionCounts`.
+    Detections of equal score keep their order; otherwise the order of the input does not matter. Of instances with
+    equal t-IoU the later one comes first. For invalid input see `DetectionCounts`.
     """
     matches = match_detections(detections, annotations, t_iou, as_toolkit=as_toolkit)
     ap = np.array([average_precision(rows, matches.first, matches.positives) for rows in matches.hits])
@@ -61,22 +59,22 @@ def detection_scores(
 def whole_video_detections(
     videos: Iterable[VideoAnnotation] | Mapping[str, float], labels: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, tuple[Detection, ...]]:
-    """The trivial baseline: each class of a video, claimed over all of it with score 1.
+    """The trivial baseline: each class of a video, detected over its whole length with score 1.
 
     Args:
         videos: ground truth, or {video_id: duration in seconds}.
-        labels: {video_id: its classes}; needed with durations, and taken instead of the ground truth's own otherwise.
+        labels: {video_id: its classes}; required with durations, else they replace those of the ground truth.
 
     Raises:
         InputError: durations without labels, or a labelled video without a duration.
 
-    On ActivityNet 1.2's validation set, in the order of the annotation file, it reaches an average mAP of 0.204 (0.361
-    at t-IoU 0.5): print it beside every result. All its scores are equal, so the order of the videos matters: over
-    random orders the average is 0.205 with a standard deviation of 0.002.
+    On ActivityNet 1.2's validation set, in the order of the annotation file, its average mAP is 0.204 (0.361 at t-IoU
+    0.5): report it beside every result. All scores are equal, so the order of the videos matters: over random orders
+    the average is 0.205 with a standard deviation of 0.002.
     """
     if isinstance(videos, Mapping):
         if labels is None:
-            raise InputError("durations alone do not say which classes occur: give labels={video_id: classes}")
+            raise InputError("durations do not tell which classes occur: pass labels={video_id: classes}")
         durations = dict(videos)
     else:
         annotations = list(videos)
@@ -99,13 +97,13 @@ def average_precision(
 
     Args:
         hits: rows of the true positives, ascending.
-        first: where each class's rows begin, and where the last one's end.
+        first: first row of each class, and the end of the last one's.
         positives: instances of each class.
     """
     ap = np.zeros(len(positives))
     bounds = np.searchsorted(hits, first)
     for c, (start, stop) in enumerate(pairwise(bounds)):
-        # Recall rises only at true positives, and between two of them precision falls: they are all that counts.
+        # Recall rises only at true positives and precision falls between them, so only they count.
         precision = np.arange(1, stop - start + 1) / (hits[start:stop] - first[c] + 1)
         envelope = np.maximum.accumulate(precision[::-1])
         ap[c] = envelope.sum() / positives[c]

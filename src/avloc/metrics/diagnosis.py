@@ -1,23 +1,23 @@
-"""Where the mAP is lost: what kind of errors there are, what each costs, and which instances suffer.
+"""Detection errors: their types, the mAP each costs, and sensitivity to characteristics of the instances.
 
 Every detection is one of
-    true positive   it took an instance
-    double          the instance it overlaps most (t-IoU at least the threshold) is of its class, and was taken
+    true positive   matched to an instance
+    double          the instance with the highest t-IoU (at least the threshold) is of its class, and already matched
     wrong label     that instance is of another class
-    localization    it overlaps an instance of its class most, by at least 0.1 but less than the threshold
-    confusion       the same with an instance of another class
-    background      it overlaps nothing by 0.1
-and an instance that no detection took is missed.
+    localization    the instance with the highest t-IoU (at least 0.1, below the threshold) is of its class
+    confusion       that instance is of another class
+    background      t-IoU below 0.1 with every instance
+and an instance matched by no detection is missed.
 
-An error's cost is the mAP that would be gained were its detections not there (for missed: were the instances not
-there), each threshold by itself, averaged. Costs do not add up.
+The cost of an error type is the mAP gained without its detections (for missed: without those instances), averaged over
+thresholds. Costs do not add up.
 
-Sensitivity is told by AP_N: precision at recall r is computed as if each class had N instances (the mean over
-classes), so that groups of different size can be compared; instances of other groups, and what found them, are
-left out.
+Sensitivity is measured by AP_N: precision at recall r is computed as if each class had N instances (the mean over
+classes), so that groups of different size are comparable; instances of other groups and the detections matched to them
+are left out.
 
-Differs from DETAD's program: of instances overlapped equally one of the own class is preferred; each threshold
-filters the detections by itself (theirs filters on through the thresholds); costs are in mAP, not in mAP_N.
+Differs from DETAD's program: of equally overlapped instances one of the detection's class is preferred; each threshold
+filters the detections independently (theirs filters cumulatively); costs are in mAP, not in mAP_N.
 
 References
     Alwassel, Caba Heilbron, Escorcia, Ghanem: "Diagnosing error in temporal action detectors", ECCV 2018.
@@ -59,19 +59,19 @@ BINS: dict[str, dict[str, tuple[float, ...]]] = {
         "instances": (0, 1, 40, 80, np.inf),
     },
 }
-"""Upper and lower ends of the groups, DETAD's: share of the video, seconds, instances of the class in the video."""
+"""Edges of DETAD's groups: share of the video, seconds, instances of the class in the video."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Instances that are alike.
+    """Instances with a characteristic in a range.
 
     Args:
         characteristic: "coverage", "length" or "instances".
-        low, high: above low, up to high.
-        instances: how many.
+        low, high: the range (low, high].
+        instances: their number.
         mean_ap_n: AP_N averaged over classes and thresholds; NaN for an empty group.
-        missed: share that no detection took at `Diagnosis.at`; NaN for an empty group.
+        missed: share not matched at `Diagnosis.at`; NaN for an empty group.
     """
 
     characteristic: str
@@ -83,7 +83,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Its ends in words: "30-60", "over 180"; of whole numbers "1", "2-4"."""
+        """The range in words: "30-60", "over 180"; for counts "1", "2-4"."""
         if np.isinf(self.high):
             return f"over {self.low:g}"
         if self.characteristic == "instances":
@@ -93,17 +93,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a set of detections. Everything is a fraction.
+    """Errors of a set of detections. Scores and shares are fractions.
 
     Args:
         at: the threshold at which errors are counted.
         average_mean_ap: of all detections.
-        counts: {kind: detections}, of the best-scored ten times as many a class as it has instances.
-        profile: (10, 6) shares of KINDS among the detections of rank up to G, 2 G, ..., 10 G of their class, each tenth
-            by itself; G is the class's number of instances. NaN where there are none.
-        missed: share of instances that none took.
-        cost: {error or "missed": average mAP that would be gained without it}.
-        mean_ap_n: normalised, over all instances.
+        counts: {kind: detections} among the top 10 G of each class; G is the number of its instances.
+        profile: (10, 6) shares of KINDS among the detections ranked 1 to G, G + 1 to 2 G, ..., up to 10 G in their
+            class. NaN where there are none.
+        missed: share of instances not matched.
+        cost: {error or "missed": average mAP gained without it}.
+        mean_ap_n: normalised mAP of all instances.
         groups: sensitivity.
     """
 
@@ -131,11 +131,11 @@ def diagnose(
     at: float = 0.5,
     bins: Mapping[str, Sequence[float]] = BINS["activitynet"],
 ) -> Diagnosis:
-    """Count errors, and measure what each costs and which instances suffer.
+    """Count errors, and measure their costs and the sensitivity to characteristics of the instances.
 
     Args:
         detections, t_iou: as in `detection_scores`.
-        annotations: ground truth; lengths of the videos are needed for coverage.
+        annotations: ground truth; coverage needs the durations of the videos.
         at: the threshold at which errors are counted.
         bins: see BINS.
 
@@ -168,7 +168,7 @@ def diagnose(
 
 
 class _Curve:
-    """Detections by class and rank, and the average precision of some of them."""
+    """Average precision of subsets of the ranked detections."""
 
     def __init__(self, matches: Matches) -> None:
         self.label, self.truth_label = matches.found.label, matches.truth.label
@@ -181,7 +181,7 @@ class _Curve:
         kept: Bool[np.ndarray, " n"] | None = None,
         positives: Int[np.ndarray, " c"] | None = None,
     ) -> float:
-        """Mean over classes, of the detections `kept` and so many instances of each class."""
+        """mAP of the detections `kept`, with `positives` instances per class."""
         first = self.first
         if kept is not None:
             before = np.concatenate([[0], np.cumsum(kept)])
@@ -190,7 +190,7 @@ class _Curve:
         return float(average_precision(hits, first, np.maximum(counts, 1)).mean())
 
     def normalised(self, taker: Int[np.ndarray, " m"], members: Bool[np.ndarray, " m"]) -> float:
-        """AP_N of some instances, mean over the classes that have one."""
+        """AP_N of some instances, averaged over their classes."""
         hit, other = np.zeros((2, len(self.label)), dtype=bool)
         hit[taker[members & (taker >= 0)]] = True
         other[true_positives(taker)] = True
@@ -209,7 +209,7 @@ class _Curve:
 
 
 def _nearest(found: SegmentTable, truth: SegmentTable) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Largest t-IoU of each detection with any instance of its video, and whether that one is of its class."""
+    """Highest t-IoU of each detection with an instance of its video, and whether that one is of its class."""
     order = np.argsort(truth.video, kind="stable")
     start = np.searchsorted(truth.video[order], found.video, side="left")
     count = np.searchsorted(truth.video[order], found.video, side="right") - start

@@ -1,7 +1,7 @@
-"""Temporal intersection over union, the ruler of all detection metrics.
+"""Temporal intersection over union.
 
-Defined for every input: a segment of no length, a reversed one or one with a non-finite end overlaps nothing, so
-its t-IoU with anything, itself included, is 0. (The ActivityNet toolkit computes 0/0 there.)
+Defined for every input: a zero-length, reversed or non-finite segment overlaps nothing, so its t-IoU with any segment,
+itself included, is 0. (The ActivityNet toolkit computes 0/0 there.)
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Labelled = TypeVar("Labelled", Instance, Detection, Instance | Detection)
 
 
 def t_iou(a: Num[np.ndarray, "n 2"], b: Num[np.ndarray, "m 2"]) -> Float[np.ndarray, "n m"]:
-    """Overlap of every segment of `a` with every segment of `b`.
+    """t-IoU of every segment of `a` with every segment of `b`.
 
     Args:
         a, b: rows of (start, end) in seconds.
 
     Returns:
-        (n, m), in [0, 1]: length of the intersection / length of the union. Symmetric to the bit; 0 for touching
-        segments and for those that have no length.
+        (n, m), in [0, 1]: length of the intersection / length of the union. Symmetric to the bit; 0 for adjacent and
+        zero-length segments.
     """
     return paired_t_iou(a[:, None, 0], a[:, None, 1], b[None, :, 0], b[None, :, 1])
 
@@ -39,11 +39,11 @@ def paired_t_iou(
     end_b: Num[np.ndarray, "*#shape"],
     empty: float = 0.0,
 ) -> Float[np.ndarray, "*#shape"]:
-    """t-IoU element by element, with broadcasting. `empty` is the value of pairs whose union has length 0."""
+    """Elementwise t-IoU, with broadcasting. `empty` is the value of pairs whose union has length 0."""
     with np.errstate(invalid="ignore"):  # infinite times: inf - inf
         intersection = np.minimum(end_a, end_b) - np.maximum(start_a, start_b)
         intersection = np.where(intersection > 0, intersection, 0.0)
-        # In this order: thresholds are met exactly, so the last bit of the sum matters.
+        # Keep this order: thresholds are met exactly, so the last bit of the sum matters.
         union = (end_a - start_a) + (end_b - start_b) - intersection
     overlap = np.where(union == 0, empty, 0.0)
     return np.divide(intersection, union, out=overlap, where=(intersection > 0) & np.isfinite(union))

@@ -1,14 +1,14 @@
-"""Audio-visual video parsing: what is heard, what is seen, and both at once, as AVVP scores it on LLP.
+"""Audio-visual video parsing: audio, visual and audio-visual F1, as AVVP computes it on LLP.
 
-Per video and class, F1 = 2 TP / (2 TP + FP + FN); of a video, the mean over the classes that are true or claimed
-somewhere in it (1 when there is none); of a data set, the mean over videos.
+F1 = 2 TP / (2 TP + FP + FN) per video and class, averaged over the classes that are true or predicted in the video (1
+if there are none), then over videos.
 
-    segment level   TP, FP, FN are seconds
-    event level     they are runs of seconds; a claimed run is right when some true run overlaps it by IoU >= 0.5
+    segment level   TP, FP, FN count seconds
+    event level     they count runs of seconds; a predicted run is correct if some true run has IoU >= 0.5 with it
     type average    mean of audio, visual and audio-visual F1
-    event average   F1 of the counts of audio and visual taken together
+    event average   F1 of the summed audio and visual counts
 
-A class is audio-visual in the seconds in which it is both heard and seen.
+A class is audio-visual in the seconds in which it is both audible and visible.
 
 References
     Tian, Li, Xu: "Unified multisensory perception: weakly-supervised audio-visual video parsing", ECCV 2020.
@@ -43,13 +43,13 @@ class LevelScores:
 
     @property
     def type_average(self) -> float:
-        """Mean of the three kinds."""
+        """Mean of audio, visual and audio-visual F1."""
         return (self.audio + self.visual + self.audio_visual) / 3
 
 
 @dataclass(frozen=True)
 class ParsingScores:
-    """Both levels."""
+    """F1 at the segment and the event level."""
 
     segment: LevelScores
     event: LevelScores
@@ -67,11 +67,11 @@ def parsing_scores(
     true_audio: Bool[np.ndarray, "n l c"],
     true_visual: Bool[np.ndarray, "n l c"],
 ) -> ParsingScores:
-    """Score claims of what is heard and seen.
+    """F1 of predicted audible and visible classes.
 
     Args:
-        audio, visual: (n videos, L seconds, C classes) claims.
-        true_audio, true_visual: the truth.
+        audio, visual: (n videos, L seconds, C classes) predictions.
+        true_audio, true_visual: ground truth.
 
     Raises:
         InputError: no video.

@@ -1,7 +1,7 @@
-"""Scores per snippet and per event, for data whose truth is one class per snippet (AVE).
+"""Snippet- and event-level scores for data with one class per snippet (AVE).
 
-Why more than accuracy: on AVE's test videos, the right class for all ten seconds scores 82.2 %, and background
-everywhere 17.8 %. Only the recalls and the events show whether anything was localized.
+Accuracy alone is not enough: on AVE's test videos the correct class for all ten seconds scores 82.2 %, background
+everywhere 17.8 %. Only the recalls and event scores measure localization.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Snippets = Sequence[Int[np.ndarray, " _"]]
 
 @dataclass(frozen=True)
 class SnippetScores:
-    """Classification of snippets. Fractions of an empty set are NaN.
+    """Snippet classification. Fractions of an empty set are NaN.
 
     Args:
-        classes: C names; background is index 0 and has none.
+        classes: C names, without background, which is index 0.
         confusion: (1+C, 1+C) snippets; row: true class, column: predicted class.
     """
 
@@ -35,29 +35,29 @@ class SnippetScores:
 
     @property
     def accuracy(self) -> float:
-        """Snippets given their true class, background included."""
+        """Share of snippets classified correctly, background included."""
         return _fraction(np.trace(self.confusion), self.confusion.sum())
 
     @property
     def background_recall(self) -> float:
-        """Background snippets called background."""
+        """Share of background snippets classified as background."""
         return _fraction(self.confusion[0, 0], self.confusion[0].sum())
 
     @property
     def foreground_recall(self) -> float:
-        """Foreground snippets given their true class. Accuracy is the weighted mean of this and the one above."""
+        """Share of foreground snippets with the correct class. Accuracy is the weighted mean of both recalls."""
         return _fraction(np.trace(self.confusion[1:, 1:]), self.confusion[1:].sum())
 
     @property
     def recall(self) -> Float[np.ndarray, " c1"]:
-        """Per class, background first; NaN for a class that has no snippet."""
+        """Per class, background first; NaN for a class without snippets."""
         rows = zip(np.diagonal(self.confusion), self.confusion.sum(axis=1), strict=True)
         return np.array([_fraction(right, total) for right, total in rows])
 
 
 @dataclass(frozen=True)
 class EventScores:
-    """Events found, missed and invented, per class over all videos.
+    """Event counts per class over all videos.
 
     Args:
         classes: C names.
@@ -78,7 +78,7 @@ class EventScores:
 
     @property
     def mean_f1(self) -> float:
-        """Mean over the classes with a true or predicted event; NaN when there is no event at all."""
+        """Mean over the classes with a true or predicted event; NaN without events."""
         known = self.f1[~np.isnan(self.f1)]
         return float(known.mean()) if len(known) else float("nan")
 
@@ -87,11 +87,11 @@ def snippet_accuracy(predicted: Snippets, true: Snippets, classes: Sequence[str]
     """Compare class indices snippet by snippet.
 
     Args:
-        predicted, true: one (L,) array a video, entries in 0..C; 0 is background.
+        predicted, true: one (L,) array per video, entries in 0..C; 0 is background.
         classes: the C names.
 
     Raises:
-        InputError: numbers of videos or snippets differ, or an index is out of range.
+        InputError: the numbers of videos or snippets differ, or an index is out of range.
     """
     size = 1 + len(classes)
     _check(predicted, true, size)
@@ -102,21 +102,21 @@ def snippet_accuracy(predicted: Snippets, true: Snippets, classes: Sequence[str]
 
 
 def event_f1(predicted: Snippets, true: Snippets, classes: Sequence[str], t_iou_threshold: float = 0.5) -> EventScores:
-    """Compare events: maximal runs of snippets of one class, background aside.
+    """Compare events: maximal runs of snippets of one foreground class.
 
     Args:
         predicted, true: as in `snippet_accuracy`.
-        t_iou_threshold: overlap, in snippets, from which an event is found.
+        t_iou_threshold: lowest t-IoU, in snippets, of a match.
 
-    Within a video and class, pairs are matched from the highest t-IoU down, each event once; events left over are
-    false positives or misses. AVVP's event-level F1 likewise asks for IoU >= 0.5 between runs, but averages over
+    Within a video and class, pairs are matched by descending t-IoU, each event once; unmatched events are false
+    positives or false negatives. AVVP's event-level F1 also requires IoU >= 0.5 between runs, but averages over
     videos; here events are counted per class over all videos, so a video with one event does not outweigh others.
 
     Raises:
         InputError: as in `snippet_accuracy`, or a threshold outside (0, 1].
     """
     if not 0 < t_iou_threshold <= 1:
-        raise InputError(f"a t-IoU threshold must lie in (0, 1], got {t_iou_threshold}")
+        raise InputError(f"the t-IoU threshold must lie in (0, 1], got {t_iou_threshold}")
     _check(predicted, true, 1 + len(classes))
     hits, claims, events = (np.zeros(len(classes), dtype=np.int64) for _ in range(3))
     for p, t in zip(predicted, true, strict=True):
@@ -133,8 +133,8 @@ def event_f1(predicted: Snippets, true: Snippets, classes: Sequence[str], t_iou_
 def rasterise(annotation: VideoAnnotation, grid: SnippetGrid, classes: Sequence[str]) -> Int[np.ndarray, " l"]:
     """Ground truth as one class index per snippet: 0 background, 1 + c for classes[c].
 
-    A snippet belongs to the instance in which the centre of its cell lies. Where several do, the shortest wins (a
-    long one would hide it altogether), then the one that starts first, then the one earlier in `classes`.
+    A snippet belongs to the instance that contains the centre of its cell. Of several, the shortest wins (a long one
+    could hide it completely), then the one that starts first, then the one earlier in `classes`.
 
     Raises:
         InputError: an instance's label is not among the classes.
@@ -155,10 +155,10 @@ def rasterise(annotation: VideoAnnotation, grid: SnippetGrid, classes: Sequence[
 
 def _check(predicted: Snippets, true: Snippets, size: int) -> None:
     if len(predicted) != len(true):
-        raise InputError(f"{len(predicted)} videos predicted, {len(true)} with truth")
+        raise InputError(f"{len(predicted)} videos predicted, {len(true)} with ground truth")
     for i, (p, t) in enumerate(zip(predicted, true, strict=True)):
         if p.shape != t.shape:
-            raise InputError(f"video {i}: {p.size} snippets predicted, truth has {t.size}")
+            raise InputError(f"video {i}: {p.size} snippets predicted, ground truth has {t.size}")
         for name, values in (("predicted", p), ("true", t)):
             if values.size and not 0 <= values.min() <= values.max() < size:
                 raise InputError(
@@ -167,14 +167,14 @@ def _check(predicted: Snippets, true: Snippets, size: int) -> None:
 
 
 def runs(active: np.ndarray) -> Int[np.ndarray, "r 2"]:
-    """[first, stop) of the maximal runs of True."""
+    """Maximal runs of True as half-open index pairs."""
     padded = np.concatenate([[0], active.astype(np.int64), [0]])
     steps = np.diff(padded)
     return np.stack([np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)], axis=1)
 
 
 def _best_pairs(overlap: Float[np.ndarray, "n m"], threshold: float) -> Iterator[tuple[int, int]]:
-    """One-to-one pairs from the highest overlap down, ties from the first in time."""
+    """One-to-one pairs by descending overlap; of equal overlaps the first in time."""
     overlap = overlap.copy()
     while overlap.size and overlap.max() >= threshold:
         row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)

@@ -1,8 +1,8 @@
-"""Segments in columns: what the detection metrics work on, and what they find odd in it.
+"""Segments in columns, the input of the detection metrics, and counts of invalid rows.
 
-Why columns and not Instance and Detection: half a million claims are scored in the time it takes to make as many
-objects, and the files of the field hold segments which those nouns refuse (zero-length, reversed), that an evaluator
-has to score as the official one does.
+Why not Instance and Detection: half a million detections are scored in the time that it takes to make as many objects,
+and published files hold segments that those types reject (zero-length, reversed), which must be scored as the official
+evaluators do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Annotations", "DetectionCounts", "Detections", "SegmentTable", "dete
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """n labelled segments of many videos, one a row, in no particular order. Times may be anything.
+    """n labelled segments of many videos, one per row, in any order. Times are not checked.
 
     Args:
         videos: names that `video` points into.
@@ -82,7 +82,7 @@ class SegmentTable:
         return cls.from_columns(*names, times[:, 0], times[:, 1], times[:, 2])
 
     def take(self, rows: Int[np.ndarray, " k"] | Bool[np.ndarray, " n"]) -> SegmentTable:
-        """Some of the rows, in the order asked for."""
+        """The selected rows, in the given order."""
         columns = (column[rows] for column in (self.video, self.label, self.start_s, self.end_s, self.score))
         return SegmentTable(self.videos, self.labels, *columns)
 
@@ -112,23 +112,23 @@ def _encode(names: Sequence[str]) -> tuple[tuple[str, ...], Int[np.ndarray, " n"
 
 
 def recode(names: tuple[str, ...], known: Sequence[str]) -> Int[np.ndarray, " k"]:
-    """Index in `known` of each name, -1 for those that are not there."""
+    """Index in `known` of each name, -1 if it is absent."""
     index = {name: i for i, name in enumerate(known)}
     return np.array([index.get(name, -1) for name in names], dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class DetectionCounts:
-    """What of the input counts otherwise than a person might expect. All zero and empty is the good case.
+    """Counts of invalid or unmatched input. All zero and empty is the good case.
 
     Args:
         detections, instances: rows on either side.
-        unmatched_videos: videos with detections but no instance: {name: detections}. Each is a false positive.
-        unknown_labels: labels with detections but no instance: {label: detections}. These score nothing.
-        zero_length, reversed, non_finite: detections whose times are so: false positives.
-        nan_scores: detections ranked last, behind every number.
-        instances_zero_length, instances_reversed, instances_non_finite: nothing can find them; they stay in the
-            denominator of recall, as in the official evaluator.
+        unmatched_videos: {video without instances: its detections}. Each is a false positive.
+        unknown_labels: {label without instances: its detections}. They are not scored.
+        zero_length, reversed, non_finite: detections with such times: false positives.
+        nan_scores: detections ranked last.
+        instances_zero_length, instances_reversed, instances_non_finite: instances that no detection can match; they
+            stay in the denominator of recall, as in the official evaluator.
     """
 
     detections: int
@@ -144,26 +144,29 @@ class DetectionCounts:
     instances_non_finite: int
 
     def notes(self) -> tuple[str, ...]:
-        """One line for each thing that is odd, for a person; empty when nothing is."""
-        lines = [
-            _named(self.unmatched_videos, "in videos without ground truth count as false positives"),
-            _named(self.unknown_labels, "with labels that the ground truth does not have are not scored"),
-        ]
-        counts = {
-            "detections with end = start are false positives": self.zero_length,
-            "detections with end < start are false positives": self.reversed,
-            "detections with a non-finite time are false positives": self.non_finite,
-            "detections with a NaN score are ranked last": self.nan_scores,
-            "instances with end = start cannot be found": self.instances_zero_length,
-            "instances with end < start cannot be found": self.instances_reversed,
-            "instances with a non-finite time cannot be found": self.instances_non_finite,
+        """One line per non-zero count."""
+        found = {
+            "end = start, false positives": self.zero_length,
+            "end < start, false positives": self.reversed,
+            "a non-finite time, false positives": self.non_finite,
+            "a NaN score, ranked last": self.nan_scores,
         }
-        lines += [f"{count} {words}" for words, count in counts.items() if count]
+        true = {
+            "end = start, never matched": self.instances_zero_length,
+            "end < start, never matched": self.instances_reversed,
+            "a non-finite time, never matched": self.instances_non_finite,
+        }
+        lines = [
+            _named(self.unmatched_videos, "in videos without ground truth, false positives"),
+            _named(self.unknown_labels, "with labels absent from the ground truth, not scored"),
+            *(f"{_counted(count, 'detection')} with {words}" for words, count in found.items() if count),
+            *(f"{_counted(count, 'instance')} with {words}" for words, count in true.items() if count),
+        ]
         return tuple(line for line in lines if line)
 
 
 def detection_counts(detections: Detections, annotations: Annotations) -> DetectionCounts:
-    """Count what `detection_scores` defines rather than expects. Same arguments."""
+    """Count invalid or unmatched input of `detection_scores`. Same arguments."""
     found, truth = as_tables(detections, annotations)
     true_videos = {truth.videos[i] for i in np.unique(truth.video)}
     true_labels = {truth.labels[i] for i in np.unique(truth.label)}
@@ -199,4 +202,8 @@ def _named(counts: Mapping[str, int], words: str) -> str:
     if not counts:
         return ""
     examples = first_few(list(map(repr, counts)), 3)
-    return f"{sum(counts.values())} detections {words} ({len(counts)}: {examples})"
+    return f"{_counted(sum(counts.values()), 'detection')} {words} ({len(counts)}: {examples})"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,4 +1,4 @@
-"""How well videos are classified. Needs video-level labels only, so a weakly supervised model may be chosen by it."""
+"""Video-level classification. Needs video-level labels only, so weakly supervised models may be selected by it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["VideoScores", "video_average_precision"]
 
 @dataclass(frozen=True)
 class VideoScores:
-    """Average precision of each class over videos, in [0, 1]; NaN where no video has the class."""
+    """Average precision of each class over videos, in [0, 1]; NaN for a class in no video."""
 
     ap: Float[np.ndarray, " c"]
 
     @property
     def mean_ap(self) -> float:
-        """Mean over the classes that some video has."""
+        """Mean over the classes that occur."""
         return float(np.nanmean(self.ap))
 
 
@@ -30,17 +30,17 @@ def video_average_precision(
     """Non-interpolated average precision of ranking videos by each class's score: Σ (R_k - R_{k-1}) P_k.
 
     Args:
-        scores: (n videos, C), larger is likelier.
+        scores: (n videos, C), higher is more likely.
         labels: (n videos, C), non-zero where the video has the class.
 
-    Videos of equal score enter together (k runs over distinct scores), so their order does not matter: a classifier
-    that says the same of all videos gets the share of positives.
+    Videos of equal score enter together (k runs over distinct scores), so their order does not matter: a constant
+    classifier gets the share of positives.
 
     Raises:
         InputError: a NaN score, or no positive label at all.
     """
     if np.isnan(scores).any():
-        raise InputError(f"video scores must be numbers, got NaN for {int(np.isnan(scores).any(axis=1).sum())} videos")
+        raise InputError(f"video scores must not be NaN, got NaN for {int(np.isnan(scores).any(axis=1).sum())} videos")
     truth = labels != 0
     if not truth.any():
         raise InputError("no video has any of the classes: average precision needs at least one positive label")

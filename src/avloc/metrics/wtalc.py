@@ -1,10 +1,10 @@
-"""W-TALC's two numbers, as its programs compute them: to compare with its papers and with nothing else.
+"""W-TALC's two metrics as its programs compute them, only for comparison with its papers.
 
-Differences from `detection_scores`, each of them theirs: time is counted in whole snippets, ground truth rounded to
-them; a detection takes the first true instance in the order of the file that it overlaps enough, not the one it
-overlaps most; average precision is not interpolated; a class without any detection makes the whole mAP 0.
-Differences from their programs: equal scores are ranked as they come (theirs: as an unstable sort leaves them), and
-scores are fractions, not percent.
+Differs from `detection_scores`, as theirs does: time is in whole snippets, to which ground truth is rounded; a
+detection takes the first instance in file order that it overlaps enough, not the one it overlaps most; average
+precision is not interpolated; one class without detections makes the whole mAP 0.
+Differs from their programs: equal scores keep their order (theirs: an unstable sort), and scores are fractions, not
+percent.
 
 References
     Paul, Roy, Roy-Chowdhury: "W-TALC: weakly-supervised temporal activity localization and classification", ECCV 2018;
@@ -52,27 +52,26 @@ def wtalc_detection_map(
     """From class activations to W-TALC's detection mAP.
 
     Args:
-        logits: {video: (L, C) class activations before the softmax}, one row a snippet.
-        annotations: ground truth of the test subset; as a table, in the order of the file. Videos without logits
-            count as misses; those of `logits` without instances are not looked at, as in the original.
-        classes: C names, the columns' order.
+        logits: {video: (L, C) class activations before the softmax}, one row per snippet.
+        annotations: ground truth of the test subset; as a table, in file order. Videos without logits count as
+            missed; videos without instances are ignored, as in the original.
+        classes: C names, in column order.
         t_iou: thresholds in (0, 1].
         snippets_per_s: 25/16 for I3D features, 10/4 for UntrimmedNet's.
-        ambiguous: (video, start, end) in seconds; detections that touch one are left out.
+        ambiguous: (video, start, end) in seconds; detections that touch one are ignored.
 
     Returns:
-        Scores in [0, 1] of the classes that have instances, in alphabetical order. All 0 when one of them has no
-        detection.
+        Scores in [0, 1] of the classes with instances, in alphabetical order. All 0 if one has no detection.
 
     Raises:
-        InputError: no instance, an instance of an unknown class, or logits of another number of columns.
+        InputError: no instance, an instance of an unknown class, or a wrong number of logit columns.
     """
     _, truth = as_tables({}, annotations)
     if not len(truth):
         raise InputError("the ground truth has no instance to score against: expected at least one; check the subset")
     unknown = sorted({truth.labels[k] for k in np.unique(truth.label)} - set(classes))
     if unknown:
-        raise InputError(f"the ground truth has the class {unknown[0]!r}, which the columns of the logits do not name")
+        raise InputError(f"the ground truth has class {unknown[0]!r}, which is not among the columns of the logits")
     instances: dict[str, list[tuple[str, int, int]]] = {}
     columns = (truth.video.tolist(), truth.label.tolist(), truth.start_s.tolist(), truth.end_s.tolist())
     for video, label, start_s, end_s in zip(*columns, strict=True):
@@ -93,14 +92,14 @@ def wtalc_detection_map(
 
 
 def wtalc_classification_map(confidence: Num[np.ndarray, "n c"], labels: Num[np.ndarray, "n c"]) -> float:
-    """W-TALC's mAP of classifying videos, in [0, 1].
+    """W-TALC's video classification mAP, in [0, 1].
 
     Args:
-        confidence: (n videos, C), larger is likelier.
+        confidence: (n videos, C), higher is more likely.
         labels: (n, C), 1 where the video has the class.
 
     Raises:
-        InputError: a class that no video has (theirs divides 0 by 0).
+        InputError: a class in no video (theirs computes 0/0).
     """
     positives = (labels == 1).sum(axis=0)
     if not positives.all():
@@ -117,7 +116,7 @@ def _snippets(time_s: float, per_s: Fraction) -> int:
 
 def _runs(video: str, logits: Float[np.ndarray, "l c"], column: int, classes: int) -> list[_Run]:
     if logits.shape[1] != classes:
-        raise InputError(f"{video}: logits have {logits.shape[1]} columns, there are {classes} classes")
+        raise InputError(f"{video}: expected logits with a column per class ({classes}), got {logits.shape[1]}")
     curve = logits[:, column]
     top = np.sort(curve)[::-1][: len(curve) // TOP_SHARE]
     if not len(top) or not (video_score := top.mean()) > 0:
