@@ -1,4 +1,4 @@
-"""The evaluators of single data sets against their own programs, and `avloc evaluate` on their files."""
+"""Protocols of single data sets against their own programs, and `avloc evaluate` on their files."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def test_what_is_taken_out_is_counted(tmp_path: Path) -> None:
     left, kept, notes = prepare(found, truth, PROTOCOLS["opentad"], ("c",), read_reference_stretch(tmp_path))
     assert (len(left), len(kept)) == (1, 2)
     assert notes == (
-        "1 detections and 0 instances lie in 1 blocked videos and are left out",
-        "1 detections touch one of 1 ambiguous stretches: left out",
-        "1 instances repeat another and are left out (opentad)",
-        "2 instances have no length and are left out (opentad)",
+        "left out 1 detection and 0 instances in 1 blocked video",
+        "left out 1 detection overlapping 1 ambiguous segment",
+        "left out 1 repeated instance (opentad)",
+        "left out 2 zero-length or reversed instances (opentad)",
     )
     with pytest.raises(InputError, match=r"there is no protocol 'opentat'. Did you mean 'opentad'"):
         find_protocol("opentat")
@@ -141,7 +141,7 @@ def test_wtalc_detection_map_agrees_with_its_program() -> None:
 
 
 def naive_wtalc(logits: dict, truth: list, classes: list, threshold: float, ambiguous: list) -> float:
-    """From its description: sets of snippets, one detection at a time."""
+    """A plain loop from the description: sets of snippets, one detection at a time."""
     factor, total = 25 / 16, []
     for c, name in enumerate(classes):
         instances = [(v, set(range(round(s * factor), round(e * factor)))) for v, label, s, e in truth if label == name]
@@ -284,7 +284,7 @@ def test_llp_from_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no video in subset 'training'|LLP has validation and testing"):
         evaluate_parsing(tmp_path / "heard.csv", tmp_path / "seen.json", root, "nowhere")
     write_segments_csv(tmp_path / "heard.csv", {"ddddddddddd_5_15": (Detection(0, 1, "dog", 0.9),)})
-    with pytest.raises(InputError, match=r"the label 'dog' is none of LLP's classes. Did you mean 'Dog'"):
+    with pytest.raises(InputError, match=r"label 'dog' is not one of LLP's classes. Did you mean 'Dog'"):
         evaluate_parsing(tmp_path / "heard.csv", tmp_path / "seen.json", root)
 
 
@@ -306,7 +306,7 @@ def test_ground_truth_may_be_a_data_set(tmp_path: Path) -> None:
     result = evaluate_files(tmp_path / "found.json", root, "validation", protocol="thumos14")
     assert result.scores.t_iou.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
     assert dict(zip(result.scores.classes, result.scores.ap[0], strict=True)) == {"dive": 0.5, "jump": 1.0}
-    assert any("1 detections touch one of 1 ambiguous stretches" in note for note in result.notes)
+    assert any("left out 1 detection overlapping 1 ambiguous segment" in note for note in result.notes)
 
 
 def test_subsets_together_and_videos_not_spoken_of(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
     _, notes = diagnose_files(tmp_path / "found.json", tmp_path / "truth.json")
     assert "1 instance zero-length, dropped: a 'x' 6-6 s" in notes
     scores = json.loads((tmp_path / "s.json").read_text())
-    assert scores["ap"]["x"] == [0.25] * 10  # half the instances, one false claim before the right one
+    assert scores["ap"]["x"] == [0.25] * 10  # half the instances, one false positive before the true one
     assert scores["protocol"] == "activitynet"
     strict = avloc("evaluate", tmp_path / "found.json", tmp_path / "truth.json", "--protocol", "opentad", "--json")
     assert json.loads(strict.stdout)["average_map"] == 0.5
@@ -421,7 +421,7 @@ def test_half_a_million_predictions_are_read_and_scored_at_once() -> None:
 
 
 def test_which_videos_count_is_the_same_for_every_file_of_one_result(tmp_path: Path) -> None:
-    """Of five videos two were localized, one of them in vain, and a third failed: it counts, with nothing found."""
+    """Of five videos two were localized, one without detections, and a third failed: it counts, without detections."""
     videos = {
         name: {"duration": 9.0, "subset": "testing", "annotations": [{"label": "x", "segment": [1.0, 4.0]}]}
         for name in "abcde"

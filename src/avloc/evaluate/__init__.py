@@ -1,9 +1,9 @@
-"""Detections against ground truth: files in, scores out.
+"""Evaluation of files of detections against ground truth.
 
-detection  mAP, with the trivial baseline beside it; where mAP is lost
+detection  mAP, the trivial baseline, and a diagnosis of errors
 snippets   snippet accuracy and event F1 (AVE's protocol)
 parsing    LLP's audio, visual and audio-visual F1
-reference  ground truth from any format that can be read
+reference  ground truth from any readable format
 protocols  the evaluation rules of each data set
-compare    which of two results is better, with a paired bootstrap
+compare    a paired bootstrap over two results
 """

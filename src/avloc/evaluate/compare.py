@@ -1,4 +1,4 @@
-"""Two results on the same test videos: which is better, and is it more than the luck of the videos?
+"""Compare two results on the same test videos by a paired bootstrap over videos.
 
 avloc compare RUN_A/detections RUN_B/detections ground_truth.json
 """
@@ -34,13 +34,13 @@ __all__ = ["Comparison", "compare_files"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What separates two results.
+    """Scores of two results and their differences.
 
     Args:
-        first, second: {"average mAP", "mAP@0.50", ..., and "accuracy" where both have activations: score}, in [0, 1].
-        differences: first - second under the same names, with what the draws of videos make of it.
-        videos: how many were drawn from.
-        notes: what was odd in either file.
+        first, second: {"average mAP", "mAP@0.50", ..., and "accuracy" if both have activations: score}, in [0, 1].
+        differences: first - second under the same names, with bootstrap intervals.
+        videos: number of videos drawn from.
+        notes: problems found in the files.
     """
 
     first: Mapping[str, float]
@@ -69,22 +69,25 @@ def compare_files(
     draws: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two segments.json or .csv, or folders that `avloc localize` wrote.
+    """Compare two segments.json or .csv files, or folders written by `avloc localize`.
 
     Args:
-        ground_truth, subset, protocol: as in `evaluation.evaluate_files`; without a subset, the videos that either
-            file names, and one that only the other names counts as not found.
-        draws: of test videos, with replacement, the same for both. seed: of the draws.
+        ground_truth, subset, protocol: as in `evaluate_files`. Without a subset, the videos of either file are scored;
+            a video missing from one file has no detections there.
+        draws: number of draws of test videos, with replacement, the same for both.
+        seed: of the draws.
 
     Raises:
-        InputError, FormatError: a file is missing or not what it should be, or has no video of the ground truth.
+        InputError, FormatError: a file is missing or invalid, or has no video of the ground truth.
     """
     rules = find_protocol(protocol)
     reference = read_reference(ground_truth, subset)
     sides = {path: read_submission(segments_file(path), reference.ids) for path in (first, second)}
     for path, (_, named) in sides.items():
         if named and not set(named) & set(reference.ids):
-            raise InputError(f"{path} and {ground_truth} have no video in common: the former has e.g. {named[0]!r}")
+            raise InputError(
+                f"{path} and {ground_truth} have no video in common: the detections name e.g. {named[0]!r}"
+            )
     notes = list(reference.notes)
     if subset is None:
         reference, more = reference.about([video for _, named in sides.values() for video in named])
@@ -112,7 +115,7 @@ def _mean_aps(found: SegmentTable, reference: Reference, rules: Protocol, times:
 
 
 def _accuracy(folder: Path, reference: Reference, times: Int[np.ndarray, "r n"]) -> Drawn:
-    """Snippet accuracy, where the folder has activations; a video without them adds nothing."""
+    """Snippet accuracy if the folder has activations; videos without them do not count."""
     if not (folder / "scores").is_dir():
         return {}
     right, total = snippet_hits(read_activations(folder / "scores", set(reference.ids)), reference.annotations)

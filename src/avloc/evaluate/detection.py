@@ -1,4 +1,4 @@
-"""Detections against ground truth: files in, one report out, with the trivial baseline beside it."""
+"""Score files of detections against ground truth, with the trivial baseline beside them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Evaluation:
     """Scores of a set of detections.
 
     Args:
-        scores: theirs.
-        trivial: those of every video's true classes over its whole length; the number to beat.
-        snippets: when activations were there to take the argmax of.
-        notes: what was odd in either file.
-        never_found: classes of the ground truth without a single detection; their AP is 0 and counts.
-        protocol: name of the rules.
+        scores: of the detections.
+        trivial: of the baseline that detects every video's true classes over its whole length.
+        snippets: from the argmax of the activations, if there are any.
+        notes: problems found in the files.
+        never_found: classes of the ground truth without detections; their AP is 0 and counts.
+        protocol: name of the evaluation rules.
     """
 
     scores: DetectionScores
@@ -55,7 +55,7 @@ class Evaluation:
     protocol: str = "activitynet"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """Plain values for JSON."""
         result: dict[str, Any] = {
             "protocol": self.protocol,
             "average_map": self.scores.average_mean_ap,
@@ -93,28 +93,27 @@ def evaluate_files(
     blocked: Path | None = None,
     ambiguous: Path | None = None,
 ) -> Evaluation:
-    """Evaluate a segments.json or .csv, or a folder that `avloc localize` wrote, against ground truth.
+    """Evaluate a segments.json or .csv, or a folder written by `avloc localize`, against ground truth.
 
     Args:
-        ground_truth: ActivityNet's JSON; a data set of the field as `formats.open_collection` finds it; or segments
-            in a format that `avloc convert` reads.
-        subset: of the ground truth, several with a comma ("validation,testing" is AVE's 804 test); None takes the
-            videos that the detections are about when some are, else all: those in JSON, or in the videos.csv and
-            failures.csv beside a table. A .csv alone takes all: it cannot name a video in which nothing was found.
+        ground_truth: as `read_reference` reads it.
+        subset: of the ground truth, several separated by commas ("validation,testing" is AVE's 804 test). None takes
+            the localized videos: those named in JSON, or in the videos.csv and failures.csv beside a table; all videos
+            if none is named, and for a .csv alone, which cannot name a video without detections.
         t_iou: thresholds; None takes the protocol's.
         protocol: one of `protocols.PROTOCOLS`.
-        blocked: a JSON list (or object, or a text file with one id a line) of videos to leave out of both sides.
+        blocked: videos to leave out of both sides, as `read_blocked` reads them.
         ambiguous: THUMOS14's list; None takes the data set's own.
 
     Raises:
-        InputError, FormatError: a file is missing or not what it should be.
+        InputError, FormatError: a file is missing or invalid.
     """
     rules = find_protocol(protocol)
     thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
     columns, reference, notes = _both_sides(detections, ground_truth, subset)
-    stretches = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
+    segments = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
     gone = set(read_blocked(blocked) if blocked is not None else ())
-    found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, stretches)
+    found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, segments)
     annotations = [a for a in reference.annotations if a.video_id not in gone]
     scores = detection_scores(found, truth, thresholds, as_toolkit=rules.as_toolkit)
     trivial = detection_scores(whole_video_detections(annotations), truth, thresholds)
@@ -134,13 +133,13 @@ def diagnose_files(
     protocol: str = "activitynet",
     at: float = 0.5,
 ) -> tuple[Diagnosis, tuple[str, ...]]:
-    """Where the mAP of detections is lost: see `metrics.diagnosis`. Arguments as in `evaluate_files`.
+    """Diagnose the errors of detections: see `metrics.diagnosis`. Arguments as in `evaluate_files`.
 
-    Instances without length and repeated ones are left out, whatever the protocol; its thresholds are used, and for
-    "thumos14" DETAD's groups for short instances.
+    Zero-length and repeated instances are left out under every protocol. The thresholds are the protocol's; "thumos14"
+    uses DETAD's groups for short instances.
 
     Returns:
-        The diagnosis, and a sentence for everything that was left out.
+        The diagnosis, and notes on what was left out.
     """
     rules = find_protocol(protocol)
     columns, reference, notes = _both_sides(detections, ground_truth, subset, table=False)
@@ -154,7 +153,7 @@ def diagnose_files(
 def _both_sides(
     detections: Path, ground_truth: Path, subset: str | None, table: bool = True
 ) -> tuple[SegmentColumns, Reference, list[str]]:
-    """Detections, the ground truth that they are held against, and a sentence for everything left out."""
+    """Detections, their ground truth, and notes on what was left out."""
     file = segments_file(detections)
     reference = read_reference(ground_truth, subset, table)
     notes = list(reference.notes)
@@ -168,7 +167,7 @@ def _both_sides(
         notes += note
     elif subset is None and len(set(columns["video"])) < len(reference.ids):
         notes.append(
-            f"all {len(reference.ids)} videos are scored: a .csv does not say which were looked at; choose with "
+            f"all {len(reference.ids)} videos are scored: a .csv does not tell which were localized; choose with "
             "--subset"
         )
     _check_overlap(file, ground_truth, named, reference.ids)
@@ -179,5 +178,5 @@ def _check_overlap(detections: Path, ground_truth: Path, named: Sequence[str], i
     if named and ids and not set(named) & set(ids):
         raise InputError(
             f"{detections} and {ground_truth} have no video in common: detections name e.g. {named[0]!r}, the ground "
-            f"truth e.g. {ids[0]!r}; are they of the same data set and subset?"
+            f"truth e.g. {ids[0]!r}; check that they are of the same data set and subset"
         )

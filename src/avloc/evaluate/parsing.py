@@ -1,4 +1,4 @@
-"""LLP's audio-visual parsing scores from two files of detections."""
+"""LLP's audio-visual parsing scores of two files of detections."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from avloc.datasets.llp import read_llp
 from avloc.errors import InputError, did_you_mean
 from avloc.formats.annotations import subset_name
 from avloc.formats.detections import read_submission
-from avloc.metrics import (
-    ParsingScores,
-    parsing_scores,
-)
+from avloc.metrics import ParsingScores, parsing_scores
 from avloc.types import SnippetGrid, VideoAnnotation
 
 __all__ = ["evaluate_parsing"]
@@ -24,28 +21,28 @@ __all__ = ["evaluate_parsing"]
 def evaluate_parsing(
     audio: Path, visual: Path, folder: Path, subset: str = "testing", min_score: float = 0.5
 ) -> ParsingScores:
-    """LLP's F1 scores of what is heard and what is seen.
+    """LLP's F1 scores of audible and visible events.
 
     Args:
-        audio, visual: detections, .csv or .json. One file for both says that all that happens is heard and seen.
+        audio, visual: detections, .csv or .json; the same file for both if all events are audible and visible.
         folder: LLP's tables.
-        min_score: detections below it are not claims (AVVP's threshold).
+        min_score: weaker detections are ignored (AVVP's threshold).
 
-    A second is claimed when its middle lies in a detection.
+    A detection covers the seconds whose middle it contains.
 
     Raises:
-        InputError, FormatError: a file is missing or not what it should be.
+        InputError, FormatError: a file is missing or invalid.
     """
     data = read_llp(folder)
     ids = [a.video_id for a in data.parts["audio"] if a.subset == subset_name(subset)]
     if not ids:
         raise InputError(f"{folder}: no video in subset {subset!r}; LLP has validation and testing with boundaries")
-    claims = [_claims(path, ids, data.classes, min_score) for path in (audio, visual)]
+    claims = [_predicted(path, ids, data.classes, min_score) for path in (audio, visual)]
     truths = [_seconds(data.parts[name], ids, data.classes) for name in ("audio", "visual")]
     return parsing_scores(*claims, *truths)
 
 
-def _claims(path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float) -> Bool[np.ndarray, "n 10 c"]:
+def _predicted(path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float) -> Bool[np.ndarray, "n 10 c"]:
     columns, _ = read_submission(path, ids)
     strong = columns["score"] >= min_score
     video, label = np.array(columns["video"])[strong], np.array(columns["label"])[strong]
@@ -68,13 +65,13 @@ def _raster(
     ids: Sequence[str],
     classes: Sequence[str],
 ) -> Bool[np.ndarray, "n 10 c"]:
-    """The seconds of LLP's videos whose middle lies in a segment."""
+    """Seconds of LLP's videos whose middle lies in a segment."""
     row, column = {v: k for k, v in enumerate(ids)}, {c: k for k, c in enumerate(classes)}
     grid = SnippetGrid.cover(10, 1)
     result = np.zeros((len(ids), grid.count, len(classes)), dtype=bool)
     for v, c, start, end in zip(video.tolist(), label.tolist(), start_s.tolist(), end_s.tolist(), strict=True):
         if c not in column:
-            raise InputError(f"the label {c!r} is none of LLP's classes.{did_you_mean(c, classes)}")
+            raise InputError(f"label {c!r} is not one of LLP's classes.{did_you_mean(c, classes)}")
         if v in row:
             result[row[v], grid.indices(start, end), column[c]] = True
     return result

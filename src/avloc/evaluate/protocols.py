@@ -1,4 +1,4 @@
-"""By which rules a data set's numbers are published: thresholds, and what is taken out first."""
+"""Evaluation rules of each data set: thresholds, and rows to remove first."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 from avloc.datasets.collection import Interval
 from avloc.errors import InputError, did_you_mean
 from avloc.metrics import T_IOU_THRESHOLDS, SegmentTable, empty_rows, repeated_rows, touching_rows, without_videos
+from avloc.system.text import pluralize
 
 __all__ = ["PROTOCOLS", "Protocol", "find_protocol", "prepare"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How detections are scored.
+    """Rules by which detections are scored.
 
     Args:
         t_iou: thresholds.
-        dedupe: leave out instances that repeat another (both ends within a millisecond).
-        drop_empty: leave out instances that do not end after they start.
-        as_toolkit: count what the ActivityNet toolkit's 0/0 counts; see `metrics.detection_scores`.
+        dedupe: remove instances that repeat another (both ends within a millisecond).
+        drop_empty: remove zero-length and reversed instances.
+        as_toolkit: count 0/0 as the ActivityNet toolkit does; see `metrics.detection_scores`.
     """
 
     name: str
@@ -46,14 +47,14 @@ PROTOCOLS = {
         Protocol("unav", _steps(0.1, 0.9, 9), dedupe=True),
     )
 }
-"""By name. `activitynet` is what avloc reports; the toolkit's differs by how a pair without length is counted."""
+"""By name. avloc reports `activitynet`; `activitynet-toolkit` differs in pairs whose union has length 0."""
 
 
 def find_protocol(name: str) -> Protocol:
     """One of PROTOCOLS.
 
     Raises:
-        InputError: no such protocol; its neighbours are named.
+        InputError: no such protocol; names similar ones.
     """
     if name not in PROTOCOLS:
         raise InputError(f"there is no protocol {name!r}.{did_you_mean(name, PROTOCOLS)}")
@@ -67,33 +68,36 @@ def prepare(
     blocked: Collection[str] = (),
     ambiguous: Sequence[Interval] = (),
 ) -> tuple[SegmentTable, SegmentTable, tuple[str, ...]]:
-    """Both sides without what the protocol leaves out.
+    """Remove the rows that the protocol excludes.
 
     Args:
-        blocked: videos that are taken out of both sides (YouTube no longer has them).
-        ambiguous: detections that touch one of these stretches are taken out.
+        blocked: videos to remove from both sides (no longer on YouTube).
+        ambiguous: segments; detections that touch one are removed.
 
     Returns:
-        Detections, instances, and a sentence for everything that was taken out.
+        Detections, instances, and notes on what was removed.
     """
     notes = []
     if blocked:
         before = len(found), len(truth)
         found, truth = without_videos(found, blocked), without_videos(truth, blocked)
-        gone = f"{before[0] - len(found)} detections and {before[1] - len(truth)} instances"
-        notes.append(f"{gone} lie in {len(blocked)} blocked videos and are left out")
+        gone = f"{pluralize(before[0] - len(found), 'detection')} and {pluralize(before[1] - len(truth), 'instance')}"
+        notes.append(f"left out {gone} in {pluralize(len(blocked), 'blocked video')}")
     if ambiguous:
         touching = touching_rows(found, [(i.video_id, i.start_s, i.end_s) for i in ambiguous])
         found = found.take(~touching)
-        notes.append(f"{int(touching.sum())} detections touch one of {len(ambiguous)} ambiguous stretches: left out")
+        gone = pluralize(int(touching.sum()), "detection")
+        notes.append(f"left out {gone} overlapping {pluralize(len(ambiguous), 'ambiguous segment')}")
     if protocol.dedupe:
         repeated = repeated_rows(truth)
         truth = truth.take(~repeated)
         if repeated.any():
-            notes.append(f"{int(repeated.sum())} instances repeat another and are left out ({protocol.name})")
+            notes.append(f"left out {pluralize(int(repeated.sum()), 'repeated instance')} ({protocol.name})")
     if protocol.drop_empty:
         empty = empty_rows(truth)
         truth = truth.take(~empty)
         if empty.any():
-            notes.append(f"{int(empty.sum())} instances have no length and are left out ({protocol.name})")
+            notes.append(
+                f"left out {pluralize(int(empty.sum()), 'zero-length or reversed instance')} ({protocol.name})"
+            )
     return found, truth, tuple(notes)

@@ -1,4 +1,4 @@
-"""The ground truth to score against, from whatever file it is in."""
+"""Ground truth from any readable file or folder."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Reference:
     """Ground truth.
 
     Args:
-        annotations: videos, with the instances that can be.
+        annotations: videos with their valid instances.
         table: the instances to count; from JSON all of them, as they are in the file.
-        ambiguous: stretches in which detections are not judged.
-        notes: what was odd.
+        ambiguous: segments in which detections are not scored.
+        notes: problems found in the file.
     """
 
     annotations: tuple[VideoAnnotation, ...]
@@ -36,7 +36,7 @@ class Reference:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Its videos."""
+        """Video ids."""
         return tuple(a.video_id for a in self.annotations)
 
     @property
@@ -45,13 +45,13 @@ class Reference:
         return {a.video_id: a for a in self.annotations}
 
     def only(self, videos: Iterable[str]) -> Reference:
-        """The same for some of its videos."""
+        """Restrict to some videos."""
         wanted = set(videos)
         kept = tuple(a for a in self.annotations if a.video_id in wanted)
         return replace(self, annotations=kept, table=self.table.take(self.table.in_videos(wanted)))
 
     def about(self, videos: Iterable[str]) -> tuple[Reference, list[str]]:
-        """The same for the videos that detections name, when it has any of them; and a note of what is left out."""
+        """Restrict to the videos named by detections if it has any of them; and a note on how many are left out."""
         named = set(videos)
         left_out = sum(video not in named for video in self.ids)
         if not left_out or not named & set(self.ids):
@@ -113,10 +113,10 @@ def _from_json(path: Path, subset: str | None, table: bool) -> Reference:
 
 
 def read_blocked(path: Path) -> tuple[str, ...]:
-    """Videos to leave out: a JSON list, the keys of a JSON object, or one id a line.
+    """Videos to leave out: a JSON list, the keys of a JSON object, or one id per line.
 
     Raises:
-        InputError: no such file. FormatError: something else.
+        InputError: no such file. FormatError: none of these.
     """
     text = read_text(path)
     if path.suffix.lower() != ".json":
@@ -124,7 +124,7 @@ def read_blocked(path: Path) -> tuple[str, ...]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise FormatError(f"{path}: expected JSON, but it cannot be read as such ({error})") from error
+        raise FormatError(f"{path}: expected JSON: {error}") from error
     names = [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
     if not isinstance(value, list | dict) or len(names) < len(value):
         raise FormatError(f'{path}: expected ["video", ...] or {{"video": ...}}, got {str(value)[:80]}')

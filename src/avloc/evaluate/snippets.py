@@ -1,4 +1,4 @@
-"""Snippet-level scores (AVE's protocol) of kept activations."""
+"""Snippet-level scores (AVE's protocol) of saved activations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from avloc.localize import snippet_labels
-from avloc.metrics import (
-    EventScores,
-    SnippetScores,
-    event_f1,
-    rasterise,
-    snippet_accuracy,
-)
+from avloc.metrics import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
 from avloc.types import ActivationSequence, VideoAnnotation
 
 __all__ = ["SnippetEvaluation", "evaluate_snippets", "snippet_hits"]
@@ -23,7 +17,7 @@ __all__ = ["SnippetEvaluation", "evaluate_snippets", "snippet_hits"]
 
 @dataclass(frozen=True)
 class SnippetEvaluation:
-    """What the argmax of every snippet is worth (AVE's protocol), with what accuracy alone hides."""
+    """Scores of the argmax of every snippet (AVE's protocol) and of its runs."""
 
     snippets: SnippetScores
     events: EventScores
@@ -32,9 +26,9 @@ class SnippetEvaluation:
 def evaluate_snippets(
     activations: Iterable[ActivationSequence], annotations: Iterable[VideoAnnotation]
 ) -> SnippetEvaluation | None:
-    """Snippet accuracy and event F1 of the videos that both sides have; None when there is none.
+    """Snippet accuracy and event F1 of the videos on both sides; None without any.
 
-    A class of the ground truth that the model does not know gets a column of its own, which nothing can predict.
+    A class of the ground truth unknown to the model gets a column of its own, which is never predicted.
     """
     truth = {a.video_id: a for a in annotations}
     pairs = [(a, truth[a.video_id]) for a in activations if a.video_id in truth]
@@ -50,7 +44,7 @@ def evaluate_snippets(
 def snippet_hits(
     activations: Iterable[ActivationSequence], annotations: Sequence[VideoAnnotation]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Snippets called rightly and all snippets of each annotated video; 0 of 0 for one without activations."""
+    """Correct and all snippets of each annotated video; 0 of 0 for one without activations."""
     right, total = (np.zeros(len(annotations), dtype=np.int64) for _ in range(2))
     row = {truth.video_id: k for k, truth in enumerate(annotations)}
     for seen in activations:
