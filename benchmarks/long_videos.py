@@ -85,9 +85,10 @@ def losses_of_one(length: int) -> dict[str, float]:
     before, began, cpu = status_gb("VmHWM"), time.perf_counter(), time.process_time()
     probs = raw.softmax(dim=2)
     output = SnippetOutput(embedding, raw[:, :, 1:], 1 - probs[:, :, 0], probs)
-    terms, _ = losses.output_terms(output, labels, mask)
+    options = preset("paper").loss
+    terms, _ = losses.output_terms(output, labels, mask, options)
     high, low, where = losses.coactivity_descriptors(embedding, output.action_logits, labels, mask)
-    total = sum(terms.values()) + losses.coactivity_loss(high, low, where)
+    total = sum(terms.values()) + losses.coactivity_loss(high, low, where, options.coactivity_margin)
     total.backward()
     wall, used = time.perf_counter() - began, time.process_time() - cpu
     return {"wall": wall, "cpu": used, "peak": status_gb("VmHWM"), "before": before}
@@ -136,14 +137,14 @@ def fused_against_plain(length: int, rounds: int) -> Clock:
     mask, both = torch.ones(1, length, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
 
     def plain() -> None:
-        weights = attention(audio, visual, weight, mask, mask)
+        weights = attention(audio, visual, weight, mask, mask, 1.0)
         weights.audio.transpose(1, 2) @ audio
         weights.visual.transpose(1, 2) @ visual
 
     with torch.no_grad():
         for _ in range(rounds):
             clock.time("plain", plain)
-            clock.time("fused", lambda: cross_attend(audio, visual, weight, mask, both))
+            clock.time("fused", lambda: cross_attend(audio, visual, weight, mask, both, 1.0))
     return clock
 
 

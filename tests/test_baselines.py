@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import avloc
-from avloc.config import preset
+from avloc.config import ModelConfig, preset
 from avloc.errors import ConfigError
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.model.batch import Batch, SnippetOutput
@@ -35,8 +35,16 @@ def same(a: SnippetOutput, b: SnippetOutput, mask: Tensor) -> None:
         torch.testing.assert_close(getattr(a, name)[mask], getattr(b, name)[mask])
 
 
+def wtalc() -> WTALC:
+    return WTALC(8, 4, preset("w-talc").model).eval()
+
+
+def tian(cells: int) -> ModelConfig:
+    return preset("tian", {"model.grid_cells": cells}).model
+
+
 def rivals() -> list[torch.nn.Module]:
-    return [WTALC(8, 4).eval(), TianLocalizer(5, 8, 4).eval(), TianLocalizer(5, 8, 4, grid_cells=4).eval()]
+    return [wtalc(), *(TianLocalizer(5, 8, 4, tian(cells)).eval() for cells in (1, 4))]
 
 
 @pytest.mark.parametrize("kind", range(3))
@@ -59,11 +67,11 @@ def test_what_is_missing_does_not_count() -> None:
         first, second = batch(), batch()
         second.audio[1] = 7.0
         same(model(first), model(second), first.mask)
-    assert WTALC(8, 4).usable(torch.tensor([[True, False], [False, True]])).tolist() == [False, True]
+    assert wtalc().usable(torch.tensor([[True, False], [False, True]])).tolist() == [False, True]
 
 
 def test_wtalc_is_two_layers() -> None:
-    model, data = WTALC(8, 4).double().eval(), batch()
+    model, data = wtalc().double(), batch()
     data.visual = data.visual.double()
     output = model(data)
     W, b = (p.detach().numpy() for p in model.embeds["visual"].parameters())
@@ -123,8 +131,8 @@ def test_settings_that_contradict_each_other_are_said() -> None:
     with pytest.raises(ConfigError, match=r"model\.grid_cells is for model\.method=tian"):
         preset("default", {"model.grid_cells": 49})
     with pytest.raises(ValueError, match="does not divide the 10 visual channels"):
-        TianLocalizer(5, 10, 4, grid_cells=49)
+        TianLocalizer(5, 10, 4, tian(49))
     with pytest.raises(ValueError, match="visual features; the data has none"):
-        WTALC(0, 4)
+        WTALC(0, 4, preset("w-talc").model)
     with pytest.raises(ValueError, match="the data lacks one"):
-        TianLocalizer(0, 4, 4)
+        TianLocalizer(0, 4, 4, tian(1))

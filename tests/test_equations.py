@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from avloc.config import LossConfig, preset
 from avloc.model import fusion, losses
 from avloc.model import network as model
 from avloc.model.batch import SnippetOutput, collate
@@ -83,12 +84,12 @@ def stages(Xu: np.ndarray, Xv: np.ndarray, Ws: list[np.ndarray], skip: str) -> n
 def test_eq1_and_2_attention_columns_and_values(rng: np.random.Generator) -> None:
     Xu, Xv, W = rng.normal(size=(DU, L)), rng.normal(size=(DV, L)), rng.normal(size=(DU, DV))
     full = torch.ones(1, L, dtype=torch.bool)
-    weights = fusion.attention(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, full)
+    weights = fusion.attention(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, full, 1.0)
     Lam = cross_correlation(Xu, Xv, W)
     np.testing.assert_allclose(weights.audio[0], column_soft_max(Lam), rtol=1e-10)
     np.testing.assert_allclose(weights.visual[0], column_soft_max(Lam.T), rtol=1e-10)
     both = torch.ones(1, dtype=torch.bool)
-    got_u, got_v = fusion.cross_attend(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, both)
+    got_u, got_v = fusion.cross_attend(tensor(Xu.T)[None], tensor(Xv.T)[None], tensor(W), full, both, 1.0)
     want_u, want_v = attended(Xu, Xv, W)
     np.testing.assert_allclose(got_u[0].T, want_u, rtol=1e-10)
     np.testing.assert_allclose(got_v[0].T, want_v, rtol=1e-10)
@@ -125,7 +126,7 @@ def test_eq2_without_a_video_that_has_both(
 ) -> None:
     monkeypatch.setattr(fusion, "_FUSED_FROM", longest)
     audio, visual, W = (tensor(rng.normal(size=s)).requires_grad_() for s in ((B, L, DU), (B, L, DV), (DU, DV)))
-    got_u, got_v = fusion.cross_attend(audio, visual, W, mask_of(), torch.zeros(B, dtype=torch.bool))
+    got_u, got_v = fusion.cross_attend(audio, visual, W, mask_of(), torch.zeros(B, dtype=torch.bool), 1.0)
     assert torch.equal(got_u, audio)
     assert torch.equal(got_v, visual)
     (got_u.sum() + got_v.sum()).backward()
@@ -139,7 +140,7 @@ def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
     mask = torch.ones(1, length, dtype=torch.bool)
     mask[0, -7:] = False
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        fusion.cross_attend(sound, picture, torch.eye(width), mask, torch.ones(1, dtype=torch.bool))
+        fusion.cross_attend(sound, picture, torch.eye(width), mask, torch.ones(1, dtype=torch.bool), 1.0)
     largest = max(event.cpu_memory_usage for event in record.events())
     assert 0 < largest < length * length  # bytes; one float32 l x l matrix takes four times that
 
@@ -148,7 +149,7 @@ def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 @pytest.mark.parametrize("share", [False, True])
 def test_eq3_and_4_stages(rng: np.random.Generator, skip: str, count: int, share: bool) -> None:
-    stack = fusion.CrossAttentionFusion(DU, DV, count, skip, share).double()
+    stack = fusion.CrossAttentionFusion(DU, DV, count, skip, share, 1.0).double()
     for weight in stack.weights:
         weight.data = tensor(rng.normal(size=(DU, DV)))
     assert len(stack.weights) == (min(count, 1) if share else count)
@@ -215,7 +216,8 @@ def test_dropout_keeps_the_mean_and_drops_the_share(share: float) -> None:
 
 
 def test_nothing_is_dropped_outside_training() -> None:
-    network = model.AudioVisualLocalizer(3, 4, 2, embed_dim=5, dropout=0.9)
+    options = preset("paper", {"model.embed_dim": 5, "model.dropout": 0.9}).model
+    network = model.AudioVisualLocalizer(3, 4, 2, options)
     batch = collate([(make_videos(count=1, sizes=(3, 4))[0][0], np.arange(8))], np.ones((1, 2), dtype=np.float32), 3, 4)
     once, again = (network.eval()(batch).embedding for _ in range(2))
     assert torch.equal(once, again)
@@ -236,7 +238,9 @@ def test_eq6_to_8_continuity(rng: np.random.Generator) -> None:
             for c in true:
                 term += abs(reliability[l] - gaussian(probs[b, :n, 1 + c], 4)[l]) / len(true)
             total += term / n
-    got = losses.continuity_loss(tensor(mu), tensor(probs), tensor(LABELS), mask_of(), width=4)
+    got = losses.continuity_loss(
+        tensor(mu), tensor(probs), tensor(LABELS), mask_of(), width=4, sigma=None, detach=False
+    )
     assert float(got) == pytest.approx(total / B, rel=1e-9)
 
 
@@ -253,7 +257,7 @@ def test_eq9_pseudo_localization(rng: np.random.Generator, neighbors: int, thres
                 loss -= math.log(probs[b, l, best]) / n
                 rate += 1 / n
     q = losses.pseudo_targets(tensor(probs), mask_of(), neighbors)
-    got_loss, got_rate = losses.pseudo_localization_loss(tensor(probs), q, mask_of(), threshold)
+    got_loss, got_rate = losses.pseudo_localization_loss(tensor(probs), q, mask_of(), threshold, "hard")
     assert 0 < rate < B
     assert float(got_loss) == pytest.approx(loss / B, rel=1e-9)
     assert float(got_rate) == pytest.approx(rate / B, rel=1e-9)
@@ -262,7 +266,7 @@ def test_eq9_pseudo_localization(rng: np.random.Generator, neighbors: int, thres
 def test_eq9_target_carries_no_gradient(rng: np.random.Generator) -> None:
     probs = tensor(random_probs(rng)).requires_grad_()
     q = losses.pseudo_targets(probs, mask_of(), 4)
-    losses.pseudo_localization_loss(probs, q, mask_of(), 0.0)[0].backward()
+    losses.pseudo_localization_loss(probs, q, mask_of(), 0.0, "hard")[0].backward()
     touched = (probs.grad[0] != 0).sum(dim=1)
     assert touched.tolist() == [1] * L  # only p(ĉ) of each snippet, never its neighbours
 
@@ -291,9 +295,8 @@ def test_soft_pseudo_labels_that_keep_to_the_labels(rng: np.random.Generator) ->
         SnippetOutput(tensor(probs), tensor(probs)[:, :, 1:], tensor(1 - probs[:, :, 0]), tensor(probs)),
         tensor(labels),
         mask_of(),
+        LossConfig(pseudo_labels="soft", pseudo_from_labels=True, neighbors=4),
         tensor(guide),
-        pseudo_labels="soft",
-        pseudo_from_labels=True,
     )
     assert float(through["pseudo"]) == pytest.approx(total / B, rel=1e-9)
 
@@ -318,7 +321,9 @@ def test_appendix_d_mil_on_probabilities(rng: np.random.Generator, divisor: int)
         y = [0.0, *LABELS[b]] if LABELS[b].any() else [1.0] + [0.0] * C
         for c in range(1 + C):
             total -= y[c] / sum(y) * math.log(top_mean(probs[b, :n, c], divisor))
-    got = losses.mil_loss(tensor(probs), losses.mil_targets(tensor(LABELS), "known"), mask_of(), divisor=divisor)
+    got = losses.mil_loss(
+        tensor(probs), losses.mil_targets(tensor(LABELS), "known", 0.5), mask_of(), "probabilities", divisor
+    )
     assert float(got) == pytest.approx(total / B, rel=1e-9)
 
 
@@ -329,16 +334,16 @@ def test_appendix_d_mil_on_logits(rng: np.random.Generator) -> None:
         video = soft_max([top_mean(logits[b, :n, c], 3) for c in range(C)])
         for c in range(C):
             total -= LABELS[b, c] / LABELS[b].sum() * math.log(video[c])
-    target = losses.mil_targets(tensor(LABELS[:2]), "never")[:, 1:]
+    target = losses.mil_targets(tensor(LABELS[:2]), "never", 0.5)[:, 1:]
     got = losses.mil_loss(tensor(logits[:2]), target, mask_of(LENGTHS[:2]), "logits", 3)
     assert float(got) == pytest.approx(total / 2, rel=1e-9)
 
 
 def test_mil_targets_name_background() -> None:
     labels = tensor(LABELS)
-    assert losses.mil_targets(labels, "known").tolist()[0] == [0, 0.5, 0, 0.5, 0, 0, 0]
-    assert losses.mil_targets(labels, "known").tolist()[2] == [1, 0, 0, 0, 0, 0, 0]
-    assert losses.mil_targets(labels, "never").tolist()[2] == [0] * 7
+    assert losses.mil_targets(labels, "known", 0.5).tolist()[0] == [0, 0.5, 0, 0.5, 0, 0, 0]
+    assert losses.mil_targets(labels, "known", 0.5).tolist()[2] == [1, 0, 0, 0, 0, 0, 0]
+    assert losses.mil_targets(labels, "never", 0.5).tolist()[2] == [0] * 7
     np.testing.assert_allclose(losses.mil_targets(labels, "always", 0.5)[1], [1 / 3, 0, 0, 0, 0, 2 / 3, 0])
 
 
@@ -384,9 +389,9 @@ def test_coactivity_is_finite_where_peers_are_not() -> None:
     X = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     h = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
     no_pair = losses.coactivity_descriptors(X, h, tensor(np.eye(2)), mask_of((3, 3), 3))
-    assert losses.coactivity_loss(*no_pair).item() == 0.0
+    assert losses.coactivity_loss(*no_pair, margin=0.5).item() == 0.0
     short = losses.coactivity_descriptors(X, h, tensor(np.ones((2, 2))), mask_of((1, 3), 3))
-    loss = losses.coactivity_loss(*short)
+    loss = losses.coactivity_loss(*short, margin=0.5)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(X.grad).all()

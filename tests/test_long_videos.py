@@ -61,7 +61,7 @@ def test_each_window_is_localized_like_a_video_of_its_own() -> None:
         own = model.activations(cut_out(whole, cut.first, cut.stop)).probs
         kept = slice(cut.keep_first - cut.first, cut.keep_stop - cut.first)
         np.testing.assert_allclose(windowed.probs[cut.keep_first : cut.keep_stop], own[kept], atol=1e-6)
-    scores = topk_mean(torch.from_numpy(windowed.probs)[None], torch.ones(1, 70, dtype=torch.bool))[0, 1:]
+    scores = topk_mean(torch.from_numpy(windowed.probs)[None], torch.ones(1, 70, dtype=torch.bool), 8)[0, 1:]
     np.testing.assert_allclose(windowed.video_scores, scores, atol=1e-6)
 
 

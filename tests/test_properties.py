@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avloc.config import ActionsOptions, LocalizeConfig
+from avloc.config import ActionsOptions, LocalizeConfig, preset
 from avloc.localize import detect, events, kept_classes, localize, runs, video_scores
 from avloc.metrics import detection_scores
 from avloc.model import fusion, losses
@@ -22,6 +22,7 @@ from avloc.train.dataset import bin_sample
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 
 DU, DV, C = 5, 4, 3
+PAPER = preset("paper")
 ACTIONS = LocalizeConfig(decode="actions")
 quick = settings(max_examples=25, deadline=None)
 
@@ -36,6 +37,12 @@ def make_batch(rng: np.random.Generator, lengths: list[int], present: list[tuple
         mask[i, :n] = True
     labels = torch.from_numpy((rng.random((len(lengths), C)) < 0.5).astype(float))
     return Batch(audio, visual, mask, torch.tensor(present), labels)
+
+
+def network(**options: object) -> AudioVisualLocalizer:
+    """The network of the preset `paper`, changed as given, in double precision."""
+    config = preset("paper", {f"model.{name}": value for name, value in options.items()})
+    return AudioVisualLocalizer(DU, DV, C, config.model).double()
 
 
 def alone(batch: Batch, i: int) -> Batch:
@@ -56,7 +63,7 @@ def test_a_blank_snippet_does_not_blow_up_the_gradient(monkeypatch: pytest.Monke
     norms = []
     for blank in (False, True):
         torch.manual_seed(0)
-        model = AudioVisualLocalizer(DU, DV, C, embed_dim=8).double()
+        model = network(embed_dim=8)
         batch = make_batch(np.random.default_rng(0), [12, 9], [(True, True)] * 2, 0)
         if blank:
             batch.audio[0, 3], batch.visual[0, 5] = 0, 0
@@ -67,7 +74,7 @@ def test_a_blank_snippet_does_not_blow_up_the_gradient(monkeypatch: pytest.Monke
 
 def terms_of(model: AudioVisualLocalizer, batch: Batch) -> dict[str, torch.Tensor]:
     output = model(batch)
-    terms, rate = losses.output_terms(output, batch.labels, batch.mask)
+    terms, rate = losses.output_terms(output, batch.labels, batch.mask, PAPER.loss)
     return {**terms, "rate": rate}
 
 
@@ -88,19 +95,10 @@ def test_padding_is_invisible(
     choices = [(True, True), (True, False), (False, True)] if modality == "audio-visual" else [(True, True)]
     present = [choices[k] for k in rng.integers(len(choices), size=len(lengths))]
     torch.manual_seed(seed)
-    model = AudioVisualLocalizer(
-        DU,
-        DV,
-        C,
-        modality,
-        stages,
-        6,
-        7 if modality == "audio-visual" else None,
-        None,
-        skip,
-        head=head,
-    )
-    model = model.double().eval()
+    wide = 7 if modality == "audio-visual" else None
+    model = network(
+        modality=modality, num_stages=stages, embed_dim=6, audio_embed_dim=wide, skip=skip, head=head
+    ).eval()
     batch = make_batch(rng, lengths, present, pad)
     together = model(batch)
     total = dict.fromkeys(("mil", "continuity", "pseudo", "rate"), 0.0)
@@ -128,7 +126,7 @@ def test_padding_is_invisible_to_pairs(seed: int, pad: int) -> None:
             x[i, :n], h[i, :n] = (torch.from_numpy(fresh.normal(size=(n, d))) for d in (6, C))
             mask[i, :n] = True
         labels = torch.from_numpy(fresh.integers(0, 2, size=(4, C)).astype(float))
-        results.append(losses.coactivity_loss(*losses.coactivity_descriptors(x, h, labels, mask)).item())
+        results.append(losses.coactivity_loss(*losses.coactivity_descriptors(x, h, labels, mask), 0.5).item())
     assert results[0] == pytest.approx(results[1], rel=1e-9)
 
 
@@ -137,7 +135,7 @@ def test_padding_is_invisible_to_pairs(seed: int, pad: int) -> None:
 def test_classes_permute(seed: int, order: list[int]) -> None:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6).double().eval()
+    model = network(embed_dim=6).eval()
     batch = make_batch(rng, [7, 5], [(True, True)] * 2, 2)
     before, terms = model(batch), terms_of(model, batch)
     model.action_head.weight.data = model.action_head.weight.data[order]
@@ -151,7 +149,7 @@ def test_classes_permute(seed: int, order: list[int]) -> None:
 
 def test_a_missing_modality_is_not_looked_at() -> None:
     rng = np.random.default_rng(0)
-    model = AudioVisualLocalizer(DU, DV, C, embed_dim=6).double().eval()
+    model = network(embed_dim=6).eval()
     batch = make_batch(rng, [6], [(False, True)], 0)
     before = model(batch).probs
     batch.audio = batch.audio + 1000

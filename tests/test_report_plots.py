@@ -143,8 +143,8 @@ def test_correlations_are_those_the_model_computes(tmp_path):
     from avloc.types import FeatureSequence
 
     torch.manual_seed(0)
-    config = preset("demo", {"model.embed_dim": 8, "model.num_stages": 3, "extract.step_s": 1})
-    net = model.AudioVisualLocalizer(audio_size=5, visual_size=6, num_classes=3, embed_dim=8, num_stages=3)
+    config = preset("paper", {"model.embed_dim": 8, "model.num_stages": 3})
+    net = model.AudioVisualLocalizer(5, 6, 3, config.model)
     card = ModelCard(config=config, classes=CLASSES, audio_size=5, visual_size=6, backbones={}, step=1)
     rng = np.random.default_rng(0)
     grid = SnippetGrid.cover(7, Fraction(1))

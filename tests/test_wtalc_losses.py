@@ -29,7 +29,7 @@ class Golden:
         self.mask = torch.arange(self.logits.shape[1])[None, :] < lengths[:, None]
 
     def mil(self) -> Tensor:
-        target = losses.mil_targets(self.labels, "never")[:, 1:]
+        target = losses.mil_targets(self.labels, "never", 0.0)[:, 1:]
         return losses.mil_loss(self.logits, target, self.mask, "logits", divisor=8)
 
     def coactivity(self) -> Tensor:
@@ -79,7 +79,7 @@ def test_finite_where_theirs_is_nan_one_snippet(lengths: tuple[int, int]) -> Non
     logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
     labels, mask = torch.tensor([[1.0, 0, 0], [1.0, 0, 1]]), torch.arange(5)[None] < torch.tensor(lengths)[:, None]
     parts = losses.coactivity_descriptors(features, logits, labels, mask)
-    loss = losses.coactivity_loss(*parts, videos=torch.tensor([[0, 1]]))
+    loss = losses.coactivity_loss(*parts, margin=0.5, videos=torch.tensor([[0, 1]]))
     loss.backward()
     assert torch.isfinite(loss)
     assert loss.item() > 0
@@ -92,7 +92,7 @@ def test_finite_where_theirs_is_nan_no_shared_class() -> None:
     features = torch.randn(2, 5, 4).requires_grad_()
     logits = torch.randn(2, 5, 3).requires_grad_()
     parts = losses.coactivity_descriptors(features, logits, torch.eye(3)[:2], torch.ones(2, 5, dtype=torch.bool))
-    loss = losses.coactivity_loss(*parts, videos=torch.tensor([[0, 1]]))
+    loss = losses.coactivity_loss(*parts, margin=0.5, videos=torch.tensor([[0, 1]]))
     loss.backward()
     assert loss.item() == 0.0
     assert features.grad is not None

@@ -25,6 +25,7 @@ __all__ = [
     "LocalizeConfig",
     "LossConfig",
     "ModelConfig",
+    "Normalization",
     "Options",
     "RunConfig",
     "TrainConfig",
@@ -71,6 +72,10 @@ class ExtractConfig(Options):
         return Fraction(str(self.step_s))
 
 
+Normalization = Literal["none", "l2", "scale", "standard"]
+"""How raw features are scaled; see `model.network.InputNorm`."""
+
+
 class ModelConfig(Options):
     """Eq. 1-5: what is fused, how often, and how it is classified."""
 
@@ -87,8 +92,8 @@ class ModelConfig(Options):
     dropout: float = Field(0.5, ge=0, lt=1)  # ours: paper §4.2 has 0.7
     leaky_slope: float = Field(0.01, ge=0)  # ours: paper silent
     correlation_scale: float = Field(8.0, gt=0)  # ours: Eq. 1 has 1, and an attention that stays almost uniform
-    audio_normalize: Literal["none", "l2", "scale", "standard"] = "standard"  # ours: paper silent; keeps how loud it is
-    visual_normalize: Literal["auto", "none", "l2", "scale", "standard"] = "auto"  # ours: see checkpoint.ModelCard
+    audio_normalize: Normalization = "standard"  # ours: paper silent; keeps how loud it is
+    visual_normalize: Literal["auto", Normalization] = "auto"  # ours: see checkpoint.ModelCard
     modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
     grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
 

@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from avloc.config import RunConfig
+from avloc.config import Normalization, RunConfig
 from avloc.errors import FormatError, InputError
-from avloc.model.network import AudioVisualLocalizer, Normalization
+from avloc.model.network import AudioVisualLocalizer
 from avloc.model.tian import TianLocalizer
 from avloc.model.wtalc import WTALC
 from avloc.system.atomic import atomic_write, canonical_safetensors
@@ -62,19 +62,11 @@ class ModelCard:
 
     def build(self) -> Localizing:
         """The network that `model.method` names, freshly initialised."""
-        model = self.config.model
-        if model.method == "w-talc":
-            return WTALC(self.visual_size, len(self.classes), dropout=model.dropout, normalize=self.visual_normalize)
-        if model.method == "tian":
-            sizes = self.audio_size, self.visual_size, len(self.classes)
-            return TianLocalizer(
-                *sizes,
-                grid_cells=model.grid_cells,
-                audio_normalize=model.audio_normalize,
-                visual_normalize=self.visual_normalize,
-            )
-        fields = model.model_dump(exclude={"method", "grid_cells"}) | {"visual_normalize": self.visual_normalize}
-        return AudioVisualLocalizer(self.audio_size, self.visual_size, len(self.classes), **fields)
+        config = self.config.model.model_copy(update={"visual_normalize": self.visual_normalize})
+        if config.method == "w-talc":
+            return WTALC(self.visual_size, len(self.classes), config)
+        network = TianLocalizer if config.method == "tian" else AudioVisualLocalizer
+        return network(self.audio_size, self.visual_size, len(self.classes), config)
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:

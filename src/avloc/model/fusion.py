@@ -38,7 +38,7 @@ def attention(
     weight: Float[Tensor, "d_u d_v"],
     audio_mask: Bool[Tensor, "b l_u"],
     visual_mask: Bool[Tensor, "b l_v"],
-    scale: float = 1.0,
+    scale: float,
 ) -> Attention:
     """Cross-correlation Λ = X_uᵀ W X_v of l2-normalised snippets, and its soft-max over either axis (Eq. 1).
 
@@ -56,7 +56,7 @@ def correlation(
     audio: Float[Tensor, "b l_u d_u"],
     visual: Float[Tensor, "b l_v d_v"],
     weight: Float[Tensor, "d_u d_v"],
-    scale: float = 1.0,
+    scale: float,
 ) -> Float[Tensor, "b l_u l_v"]:
     """Λ of Eq. 1, times `scale`.
 
@@ -79,7 +79,7 @@ def cross_attend(
     weight: Float[Tensor, "d_u d_v"],
     mask: Bool[Tensor, "b l"],
     both: Bool[Tensor, " b"],
-    scale: float = 1.0,
+    scale: float,
 ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
     """X̃_u = X_u A_u and X̃_v = X_v A_v (Eq. 2).
 
@@ -147,10 +147,10 @@ class CrossAttentionFusion(nn.Module):
         self,
         audio_dim: int,
         visual_dim: int,
-        num_stages: int = 2,
-        skip: Literal["none", "plain", "dense"] = "dense",
-        share_weight: bool = False,
-        scale: float = 1.0,
+        num_stages: int,
+        skip: Literal["none", "plain", "dense"],
+        share_weight: bool,
+        scale: float,
     ) -> None:
         super().__init__()
         self.num_stages, self.skip, self.scale = num_stages, skip, scale

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from avloc.config import LossConfig
 from avloc.model.batch import SnippetOutput
 
 __all__ = [
@@ -45,7 +46,7 @@ __all__ = [
 _TINY = 1e-12  # keeps log finite; far below any score that still has a gradient in float32
 
 
-def topk_mean(scores: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"], divisor: int = 8) -> Float[Tensor, "b c"]:
+def topk_mean(scores: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"], divisor: int) -> Float[Tensor, "b c"]:
     """Mean of each class's top k snippets, k = max(1, ceil(L / divisor)), L the video's real length (App. D)."""
     lengths = mask.sum(dim=1)
     k = ((lengths + divisor - 1) // divisor).clamp_min(1)
@@ -58,8 +59,8 @@ def topk_mean(scores: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"], divisor
 
 def mil_targets(
     labels: Float[Tensor, "b c"],
-    background: Literal["never", "known", "always"] = "known",
-    background_weight: float = 0.5,
+    background: Literal["never", "known", "always"],
+    background_weight: float,
 ) -> Float[Tensor, "b c1"]:
     """Video labels as a distribution over background and classes: each row sums to 1, or to 0 to be left out.
 
@@ -79,8 +80,8 @@ def mil_loss(
     scores: Float[Tensor, "b l c"],
     target: Float[Tensor, "b c"],
     mask: Bool[Tensor, "b l"],
-    kind: Literal["probabilities", "logits"] = "probabilities",
-    divisor: int = 8,
+    kind: Literal["probabilities", "logits"],
+    divisor: int,
 ) -> Float[Tensor, ""]:
     """Cross-entropy -Σ_c y(c) log s(c) between video labels and video scores, mean over videos (App. D).
 
@@ -131,7 +132,7 @@ def coactivity_loss(
     high: Float[Tensor, "n d"],
     low: Float[Tensor, "n d"],
     where: Int[Tensor, "n 2"],
-    margin: float = 0.5,
+    margin: float,
     videos: Int[Tensor, "p 2"] | None = None,
 ) -> Float[Tensor, ""]:
     """Two videos of one class look alike where it happens, and unlike elsewhere (App. D; Paul et al. 2018, CASL).
@@ -173,7 +174,7 @@ def _window_sum(rows: Float[Tensor, "b l *c"], weights: list[float]) -> Float[Te
 
 
 def gaussian_smooth(
-    values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], width: int = 4, sigma: float | None = None
+    values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], width: int, sigma: float | None
 ) -> Float[Tensor, "b l *c"]:
     """μ_ag of Eq. 6 and μ_sp of Eq. 7: a Gaussian window of `width` + 1 snippets, σ = width / 4 unless given."""
     offsets = torch.arange(width + 1, dtype=torch.float32) - width / 2
@@ -192,9 +193,9 @@ def continuity_loss(
     probs: Float[Tensor, "b l c1"],
     labels: Float[Tensor, "b c"],
     mask: Bool[Tensor, "b l"],
-    width: int = 4,
-    sigma: float | None = None,
-    detach: bool = False,
+    width: int,
+    sigma: float | None,
+    detach: bool,
 ) -> Float[Tensor, ""]:
     """L_cont = mean_l |μ - μ_ag| + |μ - μ_sp| (Eq. 6-8); μ_sp is the smoothed p(ĉ), ĉ each true label."""
     videos, classes = labels.nonzero(as_tuple=True)
@@ -222,7 +223,7 @@ def keep_to_labels(probs: Float[Tensor, "b l c1"], labels: Float[Tensor, "b c"])
 def pseudo_targets(
     probs: Float[Tensor, "b l c1"],
     mask: Bool[Tensor, "b l"],
-    neighbors: int = 4,
+    neighbors: int,
     labels: Float[Tensor, "b c"] | None = None,
 ) -> Float[Tensor, "b l c1"]:
     """q: the mean of p over a snippet and its N neighbours (Eq. 9), without gradient.
@@ -239,8 +240,8 @@ def pseudo_localization_loss(
     probs: Float[Tensor, "b l c1"],
     q: Float[Tensor, "b l c1"],
     mask: Bool[Tensor, "b l"],
-    threshold: float = 0.7,
-    kind: Literal["hard", "soft"] = "hard",
+    threshold: float,
+    kind: Literal["hard", "soft"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """L_pseu = mean_l 1(max q ≥ τ) (-log p(ĉ)), ĉ = argmax q (Eq. 9). "soft" is ours: mean_l -Σ_c q(c) log p(c).
 
@@ -270,49 +271,32 @@ def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Ten
 
 
 def mil_term(
-    output: SnippetOutput,
-    labels: Float[Tensor, "b c"],
-    mask: Bool[Tensor, "b l"],
-    mil_scores: Literal["open-max", "logits"] = "open-max",
-    mil_background: Literal["never", "known", "always"] = "known",
-    mil_background_weight: float = 0.5,
-    topk_divisor: int = 8,
+    output: SnippetOutput, labels: Float[Tensor, "b c"], mask: Bool[Tensor, "b l"], config: LossConfig
 ) -> Float[Tensor, ""]:
     """L_mil of a network's output by its configuration: on p with background in the target, or on h without."""
-    if mil_scores == "logits":
-        return mil_loss(output.action_logits, mil_targets(labels, "never")[:, 1:], mask, "logits", topk_divisor)
-    target = mil_targets(labels, mil_background, mil_background_weight)
-    return mil_loss(output.probs, target, mask, "probabilities", topk_divisor)
+    if config.mil_scores == "logits":
+        target = mil_targets(labels, "never", config.mil_background_weight)[:, 1:]
+        return mil_loss(output.action_logits, target, mask, "logits", config.topk_divisor)
+    target = mil_targets(labels, config.mil_background, config.mil_background_weight)
+    return mil_loss(output.probs, target, mask, "probabilities", config.topk_divisor)
 
 
 def output_terms(
     output: SnippetOutput,
     labels: Float[Tensor, "b c"],
     mask: Bool[Tensor, "b l"],
+    config: LossConfig,
     teacher_probs: Float[Tensor, "b l c1"] | None = None,
-    *,
-    mil_scores: Literal["open-max", "logits"] = "open-max",
-    mil_background: Literal["never", "known", "always"] = "known",
-    mil_background_weight: float = 0.5,
-    topk_divisor: int = 8,
-    smooth_width: int = 4,
-    smooth_sigma: float | None = None,
-    detach_smooth: bool = False,
-    pseudo_labels: Literal["hard", "soft"] = "hard",
-    pseudo_from_labels: bool = False,
-    neighbors: int = 4,
-    threshold: float = 0.7,
 ) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
     """The terms of Eq. 10 that need one video each: mil, continuity, pseudo; and the firing rate of the last.
 
     `teacher_probs` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
     (The co-activity term needs pairs, which may lie on different machines; see `coactivity_descriptors`.)
     """
-    mil = mil_term(output, labels, mask, mil_scores, mil_background, mil_background_weight, topk_divisor)
-    teacher_probs = output.probs if teacher_probs is None else teacher_probs
-    q = pseudo_targets(teacher_probs, mask, neighbors, labels if pseudo_from_labels else None)
-    pseudo, rate = pseudo_localization_loss(output.probs, q, mask, threshold, pseudo_labels)
-    continuity = continuity_loss(
-        output.reliability, output.probs, labels, mask, smooth_width, smooth_sigma, detach_smooth
-    )
+    mil = mil_term(output, labels, mask, config)
+    source = output.probs if teacher_probs is None else teacher_probs
+    q = pseudo_targets(source, mask, config.neighbors, labels if config.pseudo_from_labels else None)
+    pseudo, rate = pseudo_localization_loss(output.probs, q, mask, config.threshold, config.pseudo_labels)
+    smoothing = config.smooth_width, config.smooth_sigma, config.detach_smooth
+    continuity = continuity_loss(output.reliability, output.probs, labels, mask, *smoothing)
     return {"mil": mil, "continuity": continuity, "pseudo": pseudo}, rate

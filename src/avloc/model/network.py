@@ -16,21 +16,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avloc.config import ModelConfig, Normalization
 from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
 from avloc.model.fusion import CrossAttentionFusion
 
 __all__ = [
     "AudioVisualLocalizer",
     "InputNorm",
-    "Normalization",
     "drop",
     "open_max",
     "soft_max",
 ]
-
-
-Normalization = Literal["none", "l2", "scale", "standard"]
-"""How raw features are scaled, see `InputNorm`."""
 
 
 def open_max(
@@ -56,15 +52,15 @@ class InputNorm(nn.Module):
 
     "standard" subtracts the training set's mean and divides by its deviation, channel by channel (set once by `fit`,
     saved with the weights); "scale" divides all channels by the same number, so that those of a PCA keep their order;
-    "l2" gives every snippet unit length; "none" does nothing.
+    "l2" gives every snippet unit length, as "auto" does until a backbone's own choice replaces it; "none" does nothing.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, size: int, mode: Normalization) -> None:
+    def __init__(self, size: int, mode: Literal["auto", Normalization]) -> None:
         super().__init__()
-        self.mode = mode
+        self.mode: Normalization = "l2" if mode == "auto" else mode
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
 
@@ -100,7 +96,7 @@ class AudioVisualLocalizer(nn.Module):
     Args:
         audio_size, visual_size: d_u and d_v of the features; 0 when the data set has none of that kind.
         num_classes: C.
-        The rest are the fields of `config.ModelConfig`.
+        config: every other option.
 
     Raises:
         ValueError: the modality asked for has no features.
@@ -111,44 +107,40 @@ class AudioVisualLocalizer(nn.Module):
         audio_size: int,
         visual_size: int,
         num_classes: int,
-        modality: Literal["audio-visual", "audio", "visual"] = "audio-visual",
-        num_stages: int = 2,
-        embed_dim: int = 1024,
-        audio_embed_dim: int | None = None,
-        visual_embed_dim: int | None = None,
-        skip: Literal["none", "plain", "dense"] = "dense",
-        share_weight: bool = False,
-        head: Literal["open-max", "soft-max"] = "open-max",
-        direct: bool = False,
-        dropout: float = 0.7,
-        leaky_slope: float = 0.01,
-        correlation_scale: float = 1.0,
-        audio_normalize: Normalization = "none",
-        visual_normalize: Normalization = "none",
-        modality_dropout: float = 0.0,
+        config: ModelConfig,
     ) -> None:
         super().__init__()
+        self.config = config
         sizes = {"audio": audio_size, "visual": visual_size}
-        used = ["audio", "visual"] if modality == "audio-visual" else [modality]
+        used = ["audio", "visual"] if config.modality == "audio-visual" else [config.modality]
         for name in used:
             if not sizes[name]:
-                raise ValueError(f"model.modality={modality} needs {name} features; the data has none")
-        dims = {"audio": audio_embed_dim or embed_dim, "visual": visual_embed_dim or embed_dim}
-        self.modality, self.modality_dropout, self.leaky_slope = modality, modality_dropout, leaky_slope
-        normalize = {"audio": audio_normalize, "visual": visual_normalize}
+                raise ValueError(f"model.modality={config.modality} needs {name} features; the data has none")
+        dims = {
+            "audio": config.audio_embed_dim or config.embed_dim,
+            "visual": config.visual_embed_dim or config.embed_dim,
+        }
+        normalize = {"audio": config.audio_normalize, "visual": config.visual_normalize}
         self.norms = nn.ModuleDict({name: InputNorm(sizes[name], normalize[name]) for name in used})
         self.embeds = nn.ModuleDict({name: nn.Linear(sizes[name], dims[name]) for name in used})
         self.fusion = (
-            CrossAttentionFusion(dims["audio"], dims["visual"], num_stages, skip, share_weight, correlation_scale)
-            if modality == "audio-visual"
+            CrossAttentionFusion(
+                dims["audio"],
+                dims["visual"],
+                config.num_stages,
+                config.skip,
+                config.share_weight,
+                config.correlation_scale,
+            )
+            if config.modality == "audio-visual"
             else None
         )
-        self.direct = direct and self.fusion is not None and num_stages > 0  # else X_att is that embedding
-        self.dropout = dropout
+        # without stages X_att is that embedding
+        self.direct = config.direct and self.fusion is not None and config.num_stages > 0
         width = sum(dims[name] for name in used) * (1 + self.direct)
         self.action_head = nn.Linear(width, num_classes)
         self.background_head = nn.Linear(width, 1)  # μ's logit, or with soft-max the background's
-        self.head = open_max if head == "open-max" else soft_max
+        self.head = open_max if config.head == "open-max" else soft_max
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -156,14 +148,14 @@ class AudioVisualLocalizer(nn.Module):
 
     def usable(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, " b"]:
         """Which videos have a modality that this model takes."""
-        if self.modality == "audio-visual":
+        if self.config.modality == "audio-visual":
             return present.any(dim=1)
-        return present[:, AUDIO if self.modality == "audio" else VISUAL]
+        return present[:, AUDIO if self.config.modality == "audio" else VISUAL]
 
     def forward(self, batch: Batch) -> SnippetOutput:
         embedding = self.fuse(batch)
         if self.training:
-            embedding = drop(embedding, self.dropout)
+            embedding = drop(embedding, self.config.dropout)
         logits = self.action_head(embedding)
         background = self.background_head(embedding).squeeze(-1)
         probs, reliability = self.head(logits, background)
@@ -174,11 +166,11 @@ class AudioVisualLocalizer(nn.Module):
 
         In a uni-modal model that modality's embedding.
         """
-        present = self._hidden(batch.present) if self.training and self.modality_dropout else batch.present
+        present = self._hidden(batch.present) if self.training and self.config.modality_dropout else batch.present
         if self.fusion is None:
-            column = AUDIO if self.modality == "audio" else VISUAL
+            column = AUDIO if self.config.modality == "audio" else VISUAL
             rows = batch.audio if column == AUDIO else batch.visual
-            return self._embed(self.modality, rows, present[:, column])
+            return self._embed(self.config.modality, rows, present[:, column])
         audio = self._embed("audio", batch.audio, present[:, AUDIO])
         visual = self._embed("visual", batch.visual, present[:, VISUAL])
         fused = self.fusion(audio, visual, batch.mask, present.all(dim=1))
@@ -186,12 +178,12 @@ class AudioVisualLocalizer(nn.Module):
 
     def _embed(self, name: str, rows: Float[Tensor, "b l d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b l d_x"]:
         """x = LeakyReLU(FC(·)) (§3.1, Appendix C); zero where the modality is missing."""
-        embedded = F.leaky_relu(self.embeds[name](self.norms[name](rows)), self.leaky_slope)
+        embedded = F.leaky_relu(self.embeds[name](self.norms[name](rows)), self.config.leaky_slope)
         return embedded.masked_fill_(~present[:, None, None], 0.0)
 
     def _hidden(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, "b 2"]:
         """Modality dropout: of some videos that have both, one is hidden, sound or picture with equal chance."""
-        hide = torch.rand(len(present), device=present.device) < self.modality_dropout
+        hide = torch.rand(len(present), device=present.device) < self.config.modality_dropout
         which = torch.randint(2, (len(present),), device=present.device)
         drop = F.one_hot(which, 2).bool() & (hide & present.all(dim=1))[:, None]
         return present & ~drop

@@ -19,8 +19,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from avloc.config import ModelConfig
 from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
-from avloc.model.network import InputNorm, Normalization, soft_max
+from avloc.model.network import InputNorm, soft_max
 
 __all__ = ["GuidedAttention", "TianLocalizer"]
 
@@ -52,9 +53,9 @@ class TianLocalizer(nn.Module):
 
     Args:
         audio_size, visual_size: d_u and d_v. num_classes: C.
-        grid_cells: cells of a flattened spatial grid in a visual row, row by row (49 for 7 x 7); 1 when it is pooled.
+        config: of it, `grid_cells` (cells of a flattened spatial grid in a visual row, row by row; 49 for 7 x 7, 1
+            when it is pooled), `audio_normalize` and `visual_normalize`.
         hidden: LSTM units each way; theirs is 128.
-        audio_normalize, visual_normalize: see `model.InputNorm`.
 
     Raises:
         ValueError: a modality has no features, or visual rows do not split into so many cells.
@@ -67,19 +68,21 @@ class TianLocalizer(nn.Module):
         audio_size: int,
         visual_size: int,
         num_classes: int,
-        grid_cells: int = 1,
+        config: ModelConfig,
         hidden: int = 128,
-        audio_normalize: Normalization = "standard",
-        visual_normalize: Normalization = "standard",
     ) -> None:
         super().__init__()
         if not (audio_size and visual_size):
             raise ValueError("model.method=tian needs audio and visual features; the data lacks one")
+        grid_cells = config.grid_cells
         if visual_size % grid_cells:
             raise ValueError(f"model.grid_cells={grid_cells} does not divide the {visual_size} visual channels")
         self.grid_cells, cell = grid_cells, visual_size // grid_cells
         self.norms = nn.ModuleDict(
-            {"audio": InputNorm(audio_size, audio_normalize), "visual": InputNorm(visual_size, visual_normalize)}
+            {
+                "audio": InputNorm(audio_size, config.audio_normalize),
+                "visual": InputNorm(visual_size, config.visual_normalize),
+            }
         )
         self.attention = GuidedAttention(audio_size, cell, grid_cells) if grid_cells > 1 else None
         self.embeds = nn.ModuleDict(

@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from avloc.config import ModelConfig
 from avloc.model.batch import VISUAL, Batch, SnippetOutput
-from avloc.model.network import InputNorm, Normalization, soft_max
+from avloc.model.network import InputNorm, soft_max
 
 __all__ = ["WTALC"]
 
@@ -27,7 +28,7 @@ class WTALC(nn.Module):
     """Visual snippet features in, class activations out.
 
     Args:
-        visual_size: d_v. num_classes: C. dropout: theirs is 0.7. normalize: see `model.InputNorm`.
+        visual_size: d_v. num_classes: C. config: of it, `dropout` (theirs is 0.7) and `visual_normalize`.
 
     Raises:
         ValueError: the data set has no visual features.
@@ -35,19 +36,13 @@ class WTALC(nn.Module):
 
     fusion = None  # no cross-attention to look at
 
-    def __init__(
-        self,
-        visual_size: int,
-        num_classes: int,
-        dropout: float = 0.7,
-        normalize: Normalization = "standard",
-    ) -> None:
+    def __init__(self, visual_size: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
         if not visual_size:
             raise ValueError("model.method=w-talc needs visual features; the data has none")
-        self.norms = nn.ModuleDict({"visual": InputNorm(visual_size, normalize)})
+        self.norms = nn.ModuleDict({"visual": InputNorm(visual_size, config.visual_normalize)})
         self.embeds = nn.ModuleDict({"visual": nn.Linear(visual_size, visual_size)})
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.action_head = nn.Linear(visual_size, num_classes)
         for module in (self.embeds["visual"], self.action_head):
             assert isinstance(module, nn.Linear)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from avloc.config import LossConfig, RunConfig, differences
+from avloc.config import RunConfig, differences
 from avloc.errors import ConfigError, InputError
 from avloc.model import losses
 from avloc.model.batch import Batch, SnippetOutput
@@ -181,7 +181,7 @@ class _Trainer:
         self.model.train()
         output = self.model(batch)
         teacher_probs = guidance(self.teacher, batch)
-        terms, rate = losses.output_terms(output, batch.labels, batch.mask, teacher_probs, **_per_video(self.loss))
+        terms, rate = losses.output_terms(output, batch.labels, batch.mask, self.loss, teacher_probs)
         terms["coactivity"] = self._coactivity(output, batch)
         total = losses.total_loss(terms, self._weights(step))
         self.optimizer.zero_grad(set_to_none=True)
@@ -311,11 +311,6 @@ def _built(card: ModelCard) -> Localizing:
     except ValueError as error:
         there = [name for name, size in (("audio", card.audio_size), ("visual", card.visual_size)) if size]
         raise ConfigError(f"{error}; the features have {' and '.join(there)}: --set model.modality=...") from error
-
-
-def _per_video(loss: LossConfig) -> dict[str, Any]:
-    elsewhere = {"coactivity_weight", "coactivity_margin", "continuity_weight", "pseudo_weight", "warmup"}
-    return loss.model_dump(exclude=elsewhere)
 
 
 def _fit_norms(module: Localizing, train: WeakDataset) -> None:

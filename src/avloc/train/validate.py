@@ -60,6 +60,5 @@ def _predicted(
         batch = videos.batch(indices[start : start + _CHUNK]).to(device)
         output = model(batch)
         scores = losses.topk_mean(output.probs, batch.mask, loss.topk_divisor)[:, 1:]
-        settings = loss.mil_scores, loss.mil_background, loss.mil_background_weight, loss.topk_divisor
-        mil = losses.mil_term(output, batch.labels, batch.mask, *settings)
+        mil = losses.mil_term(output, batch.labels, batch.mask, loss)
         yield output.probs[batch.mask].float().cpu().numpy(), scores.float().cpu().numpy(), float(mil)
