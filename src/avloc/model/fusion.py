@@ -12,6 +12,7 @@ Where this differs from the paper, or fills its silence
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
@@ -170,12 +171,24 @@ class CrossAttentionFusion(nn.Module):
         mask: Bool[Tensor, "b l"],
         both: Bool[Tensor, " b"],
     ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
+        *_, fused = self.stages(audio, visual, mask, both)
+        return fused
+
+    def stages(
+        self,
+        audio: Float[Tensor, "b l d_u"],
+        visual: Float[Tensor, "b l d_v"],
+        mask: Bool[Tensor, "b l"],
+        both: Bool[Tensor, " b"],
+    ) -> Iterator[tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]]:
+        """The input of each stage in turn, then the output of the last; stages run as they are asked for."""
         audios, visuals = [audio], [visual]
+        yield audio, visual
         for stage in range(1, self.num_stages + 1):
             new_audio, new_visual = cross_attend(audios[-1], visuals[-1], self.weight(stage), mask, both, self.scale)
             audios.append((new_audio + self._skipped(audios)).tanh_())
             visuals.append((new_visual + self._skipped(visuals)).tanh_())
-        return audios[-1], visuals[-1]
+            yield audios[-1], visuals[-1]
 
     def _skipped(self, stages: list[Tensor]) -> Tensor:
         """What Eq. 3 adds to X̃^(t): Σ_{i<t} X_att^(i), the last one, or nothing."""

@@ -171,10 +171,18 @@ class AudioVisualLocalizer(nn.Module):
             column = AUDIO if self.config.modality == "audio" else VISUAL
             rows = batch.audio if column == AUDIO else batch.visual
             return self._embed(self.config.modality, rows, present[:, column])
-        audio = self._embed("audio", batch.audio, present[:, AUDIO])
-        visual = self._embed("visual", batch.visual, present[:, VISUAL])
+        audio, visual = self.embed_both(batch, present)
         fused = self.fusion(audio, visual, batch.mask, present.all(dim=1))
         return torch.cat([*fused, audio, visual] if self.direct else fused, dim=-1)
+
+    def embed_both(
+        self, batch: Batch, present: Bool[Tensor, "b 2"]
+    ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
+        """x_u and x_v, what the first stage of an audio-visual model takes."""
+        return (
+            self._embed("audio", batch.audio, present[:, AUDIO]),
+            self._embed("visual", batch.visual, present[:, VISUAL]),
+        )
 
     def _embed(self, name: str, rows: Float[Tensor, "b l d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b l d_x"]:
         """x = LeakyReLU(FC(·)) (§3.1, Appendix C); zero where the modality is missing."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -19,37 +20,25 @@ __all__ = ["correlations"]
 def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[np.ndarray, "l_u l_v"]]:
     """Λ = X_uᵀ W X_v of every stage (Eq. 1), rows audio snippets, columns visual snippets.
 
+    The whole video is one window, however long it is.
+
     Raises:
         InputError: the video has one modality only, or the model has no cross-attention.
     """
     import torch
 
     from avloc.model.fusion import correlation
-    from avloc.pipeline.localizer import with_options
+    from avloc.model.network import AudioVisualLocalizer
 
-    fusion = localizer.model.fusion
-    if fusion is None or features.audio is None or features.visual is None:
+    model, fusion = localizer.model, localizer.model.fusion
+    if not isinstance(model, AudioVisualLocalizer) or fusion is None or len(features.modalities) < 2:
         raise InputError(f"{features.video_id}: cross-attention needs sound and picture, and a model that takes both")
-    seen: list[Any] = []
-    hook = fusion.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    try:
-        with_options(localizer, {"localize.window_snippets": None}).activations(features)
-    finally:
-        hook.remove()
-    audio, visual, mask, both = seen[0]
     found = []
     with torch.no_grad():
-        for stage in range(1, fusion.num_stages + 1):
-            # what enters this stage is what a fusion of one stage less ends in
-            a, v = _before(fusion, stage, audio, visual, mask, both)
-            found.append(correlation(a, v, fusion.weight(stage), fusion.scale)[0].double().cpu().numpy())
+        batch = localizer.batch(features, 0, features.grid.count)
+        both = batch.present.all(dim=1)
+        stages = fusion.stages(*model.embed_both(batch, batch.present), batch.mask, both)
+        for stage, (audio, visual) in enumerate(islice(stages, fusion.num_stages), start=1):
+            similar = correlation(audio, visual, fusion.weight(stage), fusion.scale)
+            found.append(similar[0].double().cpu().numpy())
     return found
-
-
-def _before(fusion: Any, stage: int, *inputs: Any) -> Any:
-    whole = fusion.num_stages
-    try:
-        fusion.num_stages = stage - 1
-        return fusion(*inputs)
-    finally:
-        fusion.num_stages = whole

@@ -18,7 +18,7 @@ from avloc.errors import ConfigError, InputError
 from avloc.features.task import extract_one
 from avloc.formats.features import load_features
 from avloc.localize import localize
-from avloc.model.batch import Window, collate, windows
+from avloc.model.batch import Batch, Window, collate, windows
 from avloc.model.checkpoint import Localizing, ModelCard, load_model
 from avloc.model.losses import topk_mean
 from avloc.types import ActivationSequence, Detection, FeatureSequence
@@ -138,7 +138,6 @@ class Localizer:
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
         """Class activation sequence of one video (Eq. 5); a long one in windows (`localize.window_snippets`)."""
-        self._check(features)
         cuts = windows(features.grid.count, self.options.window_snippets)
         probs = torch.cat([self._probs(features, cut) for cut in cuts])
         everywhere = torch.ones(1, len(probs), dtype=torch.bool, device=probs.device)
@@ -155,14 +154,24 @@ class Localizer:
 
     def _probs(self, features: FeatureSequence, cut: Window) -> Float[Tensor, "l c1"]:
         """p of the snippets that a window keeps."""
-        rows, nobody = np.arange(cut.first, cut.stop), np.zeros((1, len(self.classes)))
-        batch = collate([(features, rows)], nobody, self.card.audio_size, self.card.visual_size).to(self.device)
+        batch = self.batch(features, cut.first, cut.stop)
+        return self.model(batch).probs[0, cut.keep_first - cut.first : cut.keep_stop - cut.first]
+
+    def batch(self, features: FeatureSequence, first: int, stop: int) -> Batch:
+        """Snippets first..stop of a video as a batch of one, on the model's device.
+
+        Raises:
+            InputError: the features are not those of the run, or lack the modality that the model takes.
+        """
+        self._check(features)
+        rows, unlabelled = np.arange(first, stop), np.zeros((1, len(self.classes)))
+        batch = collate([(features, rows)], unlabelled, self.card.audio_size, self.card.visual_size).to(self.device)
         if not self.model.usable(batch.present).all():
             raise InputError(
                 f"{features.video_id}: has {' and '.join(features.modalities)} only, and this is a model of "
                 f"{self.card.config.model.modality}"
             )
-        return self.model(batch).probs[0, cut.keep_first - cut.first : cut.keep_stop - cut.first]
+        return batch
 
     def _check(self, features: FeatureSequence) -> None:
         """Features of another backbone, size or step give confident nonsense; refuse them."""
