@@ -22,8 +22,8 @@ from avloc.errors import FormatError, InputError, StorageError, TrainingError
 from avloc.model.batch import Batch
 from avloc.model.checkpoint import MODEL_FILE, load_model
 from avloc.system.locks import LOCK_FILE
-from avloc.train import loop
 from avloc.train.dataset import WeakDataset
+from avloc.train.learner import Learner
 from avloc.train.loop import fit
 from avloc.train.metrics_log import read_metrics
 from avloc.train.record import read_record
@@ -287,15 +287,16 @@ def test_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint_and_names_th
 def test_weights_that_are_no_numbers_never_replace_a_checkpoint(
     tmp_path: Path, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop._Trainer._train_step
+    real = Learner.update
 
-    def step(self: loop._Trainer, number: int) -> dict[str, float]:
-        row = real(self, number)
-        if number == 14:
+    def update(self: Learner) -> None:
+        real(self)
+        updates.append(self)
+        if len(updates) == 15:
             next(self.module.parameters()).data[0] = torch.inf
-        return row
 
-    monkeypatch.setattr(loop._Trainer, "_train_step", step)
+    updates: list[Learner] = []
+    monkeypatch.setattr(Learner, "update", update)
     with pytest.raises(TrainingError, match=r"the weights of .* are not finite\. .*last good checkpoint"):
         train(*data, tmp_path)
     assert load_state(tmp_path / STATE_FILE)["step"] == 10

@@ -1,16 +1,65 @@
-"""Tensors of all processes, with gradients where wanted."""
+"""Several processes: start them, split a batch over them, and bring their tensors together."""
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning_fabric import Fabric
 from torch import Tensor
 
-__all__ = ["gather_rows"]
+from avloc.config import TrainConfig
+from avloc.errors import ConfigError
+
+__all__ = ["gather_rows", "launch", "mean_over_processes", "share_of"]
+
+
+def launch(config: TrainConfig, videos: int) -> Fabric:
+    """The engine, as the launcher's environment says (torchrun, fabric run), else as the configuration does.
+
+    Raises:
+        ConfigError: a batch of so many videos cannot be split evenly.
+    """
+    given: dict[str, Any] = {"precision": config.precision, "accelerator": config.accelerator}
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        given |= {"devices": local, "num_nodes": world // local}
+    else:
+        given |= {"devices": config.devices or 1, "num_nodes": config.num_nodes}
+    processes = given["devices"] * given["num_nodes"]
+    size = min(config.batch_size, videos)
+    if size % processes:  # before the processes start: each would report it
+        raise ConfigError(
+            f"a batch of {size} videos cannot be split over {processes} processes evenly; set train.batch_size to a "
+            f"multiple of {processes}, at most {videos}"
+        )
+    if processes > 1:
+        given["strategy"] = "ddp"
+    if not logging.getLogger("avloc.train").isEnabledFor(logging.DEBUG):  # the engine's greetings: only with -v
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(**given)
+    if "LT_CLI_USED" not in os.environ:  # `fabric run` has started the processes already
+        fabric.launch()
+    return fabric
+
+
+def share_of(fabric: Fabric, batch: Int[np.ndarray, " b"]) -> Int[np.ndarray, " m"]:
+    """The part of a batch that this process takes."""
+    size = len(batch) // fabric.world_size
+    return batch[fabric.global_rank * size : (fabric.global_rank + 1) * size]
+
+
+def mean_over_processes(fabric: Fabric, values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Each value's mean over processes, all in one exchange."""
+    stacked = torch.stack([value.detach().float() for value in values.values()])
+    mean = cast(Tensor, fabric.all_reduce(stacked, reduce_op="mean"))
+    return dict(zip(values, mean.tolist(), strict=True))
 
 
 def gather_rows(

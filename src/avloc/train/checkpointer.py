@@ -1,0 +1,82 @@
+"""When weights are kept and what a run resumes from: RUN/model.safetensors and RUN/state.pt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avloc.config import RunConfig, differences
+from avloc.errors import ConfigError, InputError
+from avloc.model.checkpoint import MODEL_FILE, ModelCard, save_model
+from avloc.train.learner import Learner
+from avloc.train.prepare import require_same
+from avloc.train.state import latest_state, save_state
+
+__all__ = ["Checkpointer"]
+
+
+class Checkpointer:
+    """Saves the best weights and the training state of one run; only the first process calls `save`.
+
+    Args:
+        facts: `TrainingData.facts`, which must be the same when the run goes on.
+
+    `step` is the last one saved; `best` and `best_step` are of the weights kept.
+    """
+
+    def __init__(self, out: Path, card: ModelCard, learner: Learner, facts: Mapping[str, str]) -> None:
+        self.out, self.card, self.learner, self.facts = out, card, learner, dict(facts)
+        self.step, self.best, self.best_step = 0, -math.inf, 0
+        self._kept: dict[str, Tensor] = {}  # in the state too: a damaged model file is rewritten from them
+
+    def save(self, step: int, score: float | None) -> None:
+        """Keep the weights if validation likes them best so far (without a score: always), and save the state."""
+        self.step, train = step, self.card.config.train
+        if step >= train.select_after * train.steps and (score is None or score >= self.best):
+            self.best, self.best_step = (-math.inf if score is None else score), step
+            weights = self.learner.eval_model.state_dict()
+            self._kept = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+            self._save_kept()
+        state = {
+            "step": step,
+            "best": float(self.best),
+            "best_step": self.best_step,
+            "kept": self._kept,
+            **self.learner.state_dict(),
+            "config": self.card.config.model_dump_json(),
+            "data": self.facts,
+        }
+        save_state(self.out, state)
+
+    def restore(self, rewrite: bool) -> None:
+        """Take up the run where its last checkpoint left it.
+
+        Args:
+            rewrite: write the kept weights anew, in case their file was lost or damaged.
+
+        Raises:
+            InputError, FormatError: there is no readable state, or it is of other data or other stages.
+            ConfigError: it is of other settings.
+        """
+        state = latest_state(self.out)
+        differing = differences(RunConfig.model_validate_json(state["config"]), self.card.config)
+        if differing:
+            raise ConfigError(f"{self.out} was trained with other settings, cannot resume: {'; '.join(differing)}")
+        require_same(self.out, state.get("data", {}), self.facts)
+        for name, weight in self.learner.module.named_parameters():
+            if not weight.requires_grad and not torch.equal(weight.cpu(), state["model"][name]):
+                init_from = self.card.config.train.init_from
+                raise InputError(f"{self.out} began with other stages than {init_from} has now")
+        self.learner.load_state_dict(state)
+        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        self._kept = state["kept"]
+        if self._kept and rewrite:
+            self._save_kept()
+
+    def _save_kept(self) -> None:
+        save_model(self.out / MODEL_FILE, replace(self.card, step=self.best_step), self._kept)

@@ -1,0 +1,102 @@
+"""What learns in a run: the network, its optimizer and its teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from avloc.errors import ConfigError
+from avloc.model.checkpoint import Localizing, ModelCard
+from avloc.model.network import InputNorm
+from avloc.train.dataset import WeakDataset
+from avloc.train.frozen import take_stages
+from avloc.train.teacher import teacher_of
+
+__all__ = ["Learner", "learner_of"]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network in training.
+
+    Args:
+        model: the network as the engine wraps it.
+        optimizer: of all weights that are not frozen.
+        teacher: makes the pseudo-labels, and is what a run keeps; None without `train.teacher_decay`.
+    """
+
+    model: Any
+    optimizer: Any
+    teacher: AveragedModel | None
+
+    @property
+    def module(self) -> Localizing:
+        """The network without the engine's wrapping."""
+        return cast(Localizing, self.model.module)
+
+    @property
+    def eval_model(self) -> Localizing:
+        """The network that is validated and kept: the teacher, where there is one."""
+        return self.module if self.teacher is None else cast(Localizing, self.teacher.module)
+
+    def gradient_norm(self) -> Float[Tensor, ""]:
+        gradients = [p.grad.norm() for p in self.module.parameters() if p.grad is not None]
+        return torch.stack(gradients).norm()
+
+    def update(self) -> None:
+        """Follow the gradient, and let the teacher follow."""
+        self.optimizer.step()
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.module.state_dict(),
+            "teacher": {} if self.teacher is None else self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["model"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def learner_of(fabric: Fabric, card: ModelCard, train: WeakDataset) -> Learner:
+    """A fresh network with the training set's statistics and, if asked for, another run's stages.
+
+    Raises:
+        ConfigError: the features lack a modality, or `train.init_from` does not fit.
+    """
+    config = card.config.train
+    torch.manual_seed(config.seed)
+    try:
+        module = card.build()
+    except ValueError as error:
+        there = [name for name, size in (("audio", card.audio_size), ("visual", card.visual_size)) if size]
+        raise ConfigError(f"{error}; the features have {' and '.join(there)}: --set model.modality=...") from error
+    _fit_norms(module, train)
+    if config.init_from is not None:
+        take_stages(module, card, Path(config.init_from), config.frozen_stages)
+    learning = [p for p in module.parameters() if p.requires_grad]
+    adam = torch.optim.Adam(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
+    model, optimizer = fabric.setup(module, adam)
+    return Learner(model, optimizer, teacher_of(model.module, config.teacher_decay))
+
+
+def _fit_norms(module: Localizing, train: WeakDataset) -> None:
+    norms = {name: norm for name, norm in module.norms.items() if isinstance(norm, InputNorm) and norm.fitted}
+    if not norms:
+        return
+    statistics = train.statistics()
+    for name, norm in norms.items():
+        if (moments := getattr(statistics, name)) is not None:
+            norm.fit(torch.from_numpy(moments[0]), torch.from_numpy(moments[1]))
