@@ -68,6 +68,7 @@ def _avloc(arguments: list[str], environment: dict[str, str]) -> str:
         ("class Odd: name = 'even'", "odd = {m}:Odd", "backbone 'odd': its `name` is 'even'"),
         ("class Odd: name, modality = 'odd', 'audio'", "odd = {m}:Odd", "does not implement the protocol"),
         ("class Odd: name, modality = 'odd', 'smell'", "odd = {m}:Odd", "does not implement the protocol"),
+        ("class Odd: normalize = 'loud'", "odd = {m}:Odd", "normalize should be one of none, l2, scale, standard"),
         ("", "logmel = {m}:Odd", "'logmel' has the name of another backbone"),
     ],
 )

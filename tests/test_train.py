@@ -15,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import avloc
-from avloc.config import RunConfig, TrainConfig, preset
+from avloc.config import Normalization, RunConfig, TrainConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats.features import save_features
 from avloc.formats.results import find_run, read_activations
-from avloc.model.checkpoint import MODEL_FILE, ModelCard, load_model
+from avloc.model.checkpoint import MODEL_FILE, ModelCard, load_model, save_model
 from avloc.model.network import InputNorm
 from avloc.pipeline.folder import localize_all
 from avloc.train.loop import fit
@@ -296,13 +298,10 @@ def test_an_output_folder_that_cannot_be_written_is_said(tmp_path: Path, data: t
 def test_features_with_nan_are_named(tmp_path: Path) -> None:
     videos = make_videos(count=6)
     features, labels = write_set(tmp_path, videos)
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-
     path = features / "video_003.safetensors"
     with safe_open(path, "np") as file:
-        header, audio = file.metadata(), file.get_tensor("audio").copy()
-    audio[2, 1] = np.nan
+        header, audio = file.metadata(), torch.tensor(file.get_tensor("audio"))
+    audio[2, 1] = torch.nan
     save_file({"audio": audio}, path, header)
     with pytest.raises(FormatError, match=r"video_003.*NaN"):
         fit(features, labels, tmp_path / "run", config())
@@ -394,10 +393,51 @@ def test_validation_videos_of_background_only_do_not_stop_a_run(tmp_path: Path) 
     assert (tmp_path / "run" / MODEL_FILE).exists()
 
 
-@pytest.mark.parametrize(("backbone", "mode"), [("appearance", "scale"), ("i3d", "l2"), (None, "l2")])
-def test_pictures_are_scaled_by_what_they_are(backbone: str | None, mode: str) -> None:
+def foreign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that adds a backbone "meter", whose features are to be scaled."""
+    info = folder / "meter-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: meter\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[avloc.backbones]\nmeter = meter:Meter\n")
+    (folder / "meter.py").write_text("class Meter: name, normalize = 'meter', 'scale'")
+    monkeypatch.syspath_prepend(folder)
+
+
+MODES = [("appearance", "scale"), ("i3d", "l2"), ("nobody", "l2"), ("", "l2")]
+
+
+@pytest.mark.parametrize(("backbone", "mode"), [*MODES, ("meter", "scale")])
+def test_a_backbones_card_says_how_its_features_are_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, mode: str
+) -> None:
+    """The run remembers it: the package that brought the backbone need not be there later."""
+    source = {"visual": backbone} if backbone else {}
+    data = write_set(tmp_path, [(replace(features, source=source), truth) for features, truth in make_videos(count=8)])
+    with monkeypatch.context() as patch:
+        foreign(tmp_path / "site", patch)
+        fit(*data, tmp_path / "run", config(train__steps=2))
+    model, card = load_model(tmp_path / "run")
+    assert card.config.model.visual_normalize == "auto"
+    assert (card.visual_normalize, model.norms["visual"].mode) == (mode, mode)
+
+
+@pytest.mark.parametrize(("backbone", "mode"), MODES)
+def test_runs_that_do_not_say_how_features_are_scaled_are_read_as_before(
+    tmp_path: Path, backbone: str, mode: str
+) -> None:
+    card = ModelCard(config(), ("a", "b"), 3, 4, {"visual": backbone} if backbone else {})
+    save_model(tmp_path / MODEL_FILE, card, card.build().state_dict())
+    with safe_open(tmp_path / MODEL_FILE, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    older = {name: value for name, value in metadata.items() if name not in ("backbone_normalize", "sha256")}
+    save_file(tensors, tmp_path / MODEL_FILE, older)
+    assert load_model(tmp_path)[0].norms["visual"].mode == mode
+
+
+@pytest.mark.parametrize("mode", ["scale", "l2"])
+def test_pictures_are_scaled_by_what_they_are(mode: Normalization) -> None:
     """What a network says goes by direction; what `appearance` measures keeps how much there is of it."""
-    card = ModelCard(preset("default"), ("a", "b"), 3, 4, {} if backbone is None else {"visual": backbone})
+    card = ModelCard(preset("default"), ("a", "b"), 3, 4, {}, backbone_normalize=mode)
     norm = card.build().norms["visual"]
     assert isinstance(norm, InputNorm)
     assert norm.mode == mode

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,16 +18,12 @@ from safetensors.torch import save
 
 from avloc.config import Normalization, RunConfig
 from avloc.errors import FormatError, InputError
-from avloc.model.network import AudioVisualLocalizer
-from avloc.model.tian import TianLocalizer
-from avloc.model.wtalc import WTALC
+from avloc.model.base import Model
+from avloc.model.build import build
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.version import __version__
 
-__all__ = ["MODEL_FILE", "Localizing", "ModelCard", "is_whole", "load_model", "save_model"]
-
-Localizing = AudioVisualLocalizer | WTALC | TianLocalizer
-"""Whatever turns a Batch into a SnippetOutput: the paper's model and its rivals."""
+__all__ = ["MODEL_FILE", "ModelCard", "is_whole", "load_model", "save_model"]
 
 MODEL_FILE = "model.safetensors"
 _SCHEMA = "1"
@@ -42,6 +39,7 @@ class ModelCard:
         audio_size, visual_size: d_u and d_v.
         backbones: {"audio": name, "visual": name} of the features it was trained on; a name may be absent.
         step: training steps behind these weights.
+        backbone_normalize: scaling that the visual backbone's card asks for; `model.visual_normalize=auto` takes it.
     """
 
     config: RunConfig
@@ -50,23 +48,18 @@ class ModelCard:
     visual_size: int
     backbones: Mapping[str, str]
     step: int = 0
+    backbone_normalize: Normalization = "l2"
 
     @property
     def visual_normalize(self) -> Normalization:
-        """How visual features are scaled. "auto" is l2 for what a network says, whose length means little, and "scale"
-        for `appearance`, which measures: its length is how much moves."""
+        """How visual features are scaled."""
         asked = self.config.model.visual_normalize
-        if asked != "auto":
-            return asked
-        return "scale" if self.backbones.get("visual") == "appearance" else "l2"
+        return self.backbone_normalize if asked == "auto" else asked
 
-    def build(self) -> Localizing:
-        """The network that `model.method` names, freshly initialised."""
+    def build(self) -> Model:
+        """The model, freshly initialised."""
         config = self.config.model.model_copy(update={"visual_normalize": self.visual_normalize})
-        if config.method == "w-talc":
-            return WTALC(self.visual_size, len(self.classes), config)
-        network = TianLocalizer if config.method == "tian" else AudioVisualLocalizer
-        return network(self.audio_size, self.visual_size, len(self.classes), config)
+        return build(config, self.audio_size, self.visual_size, len(self.classes))
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
@@ -80,13 +73,14 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
         "visual_size": str(card.visual_size),
         "backbones": json.dumps(dict(card.backbones)),
         "step": str(card.step),
+        "backbone_normalize": card.backbone_normalize,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     metadata["sha256"] = _checksum(tensors, metadata)
     atomic_write(path, canonical_safetensors(save(tensors, metadata)))
 
 
-def load_model(run: Path) -> tuple[Localizing, ModelCard]:
+def load_model(run: Path) -> tuple[Model, ModelCard]:
     """Model and card of a run folder (or of a .safetensors file), on the CPU, in evaluation mode.
 
     Raises:
@@ -123,13 +117,19 @@ def load_model(run: Path) -> tuple[Localizing, ModelCard]:
 
 
 def _card(metadata: Mapping[str, str]) -> ModelCard:
+    backbones = json.loads(metadata["backbones"])
+    # files of 2026-11 and before have no such key; at the time only `appearance` asked for anything but l2
+    normalize = metadata.get("backbone_normalize", "scale" if backbones.get("visual") == "appearance" else "l2")
+    if normalize not in get_args(Normalization):
+        raise ValueError(f"backbone_normalize {normalize!r}")
     return ModelCard(
         config=RunConfig.model_validate_json(metadata["config"]),
         classes=tuple(json.loads(metadata["classes"])),
         audio_size=int(metadata["audio_size"]),
         visual_size=int(metadata["visual_size"]),
-        backbones=json.loads(metadata["backbones"]),
+        backbones=backbones,
         step=int(metadata["step"]),
+        backbone_normalize=cast(Normalization, normalize),
     )
 
 

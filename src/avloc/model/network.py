@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avloc.config import ModelConfig, Normalization
+from avloc.model.base import Model
 from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
 from avloc.model.fusion import CrossAttentionFusion
 
@@ -90,7 +91,7 @@ def drop(x: Float[Tensor, "*n"], share: float) -> Float[Tensor, "*n"]:
     return x * torch.rand(x.shape).ge_(share).mul_(1 / (1 - share)).to(x.dtype)
 
 
-class AudioVisualLocalizer(nn.Module):
+class AudioVisualLocalizer(Model):
     """Snippet features in, open-max probabilities out: the paper's network (Fig. 1) and its ablations.
 
     Args:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from avloc.config import ModelConfig
+from avloc.model.base import Model
 from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
 from avloc.model.network import InputNorm, soft_max
 
@@ -48,7 +49,7 @@ class GuidedAttention(nn.Module):
         return (weights[..., None] * grid).sum(dim=2), weights
 
 
-class TianLocalizer(nn.Module):
+class TianLocalizer(Model):
     """Snippet features of both kinds in, probabilities over background and classes out.
 
     Args:

@@ -18,13 +18,14 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from avloc.config import ModelConfig
+from avloc.model.base import Model
 from avloc.model.batch import VISUAL, Batch, SnippetOutput
 from avloc.model.network import InputNorm, soft_max
 
 __all__ = ["WTALC"]
 
 
-class WTALC(nn.Module):
+class WTALC(Model):
     """Visual snippet features in, class activations out.
 
     Args:

@@ -18,8 +18,9 @@ from avloc.errors import ConfigError, InputError
 from avloc.features.task import extract_one
 from avloc.formats.features import load_features
 from avloc.localize import localize
+from avloc.model.base import Model
 from avloc.model.batch import Batch, Window, collate, windows
-from avloc.model.checkpoint import Localizing, ModelCard, load_model
+from avloc.model.checkpoint import ModelCard, load_model
 from avloc.model.losses import topk_mean
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
@@ -86,7 +87,7 @@ class Localizer:
     """
 
     def __init__(
-        self, model: Localizing, card: ModelCard, options: LocalizeConfig | None = None, device: str = "cpu"
+        self, model: Model, card: ModelCard, options: LocalizeConfig | None = None, device: str = "cpu"
     ) -> None:
         self.model, self.card, self.device = model.to(device).eval(), card, device
         self.options = options or card.config.localize

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from avloc.errors import ConfigError
-from avloc.model.checkpoint import Localizing, ModelCard
+from avloc.model.base import Model
+from avloc.model.checkpoint import ModelCard
 from avloc.model.network import InputNorm
 from avloc.train.dataset import WeakDataset
 from avloc.train.frozen import take_stages
@@ -37,14 +38,14 @@ class Learner:
     teacher: AveragedModel | None
 
     @property
-    def module(self) -> Localizing:
+    def module(self) -> Model:
         """The network without the engine's wrapping."""
-        return cast(Localizing, self.model.module)
+        return cast(Model, self.model.module)
 
     @property
-    def eval_model(self) -> Localizing:
+    def eval_model(self) -> Model:
         """The network that is validated and kept: the teacher, where there is one."""
-        return self.module if self.teacher is None else cast(Localizing, self.teacher.module)
+        return self.module if self.teacher is None else cast(Model, self.teacher.module)
 
     def gradient_norm(self) -> Float[Tensor, ""]:
         gradients = [p.grad.norm() for p in self.module.parameters() if p.grad is not None]
@@ -92,7 +93,7 @@ def learner_of(fabric: Fabric, card: ModelCard, train: WeakDataset) -> Learner:
     return Learner(model, optimizer, teacher_of(model.module, config.teacher_decay))
 
 
-def _fit_norms(module: Localizing, train: WeakDataset) -> None:
+def _fit_norms(module: Model, train: WeakDataset) -> None:
     norms = {name: norm for name, norm in module.norms.items() if isinstance(norm, InputNorm) and norm.fitted}
     if not norms:
         return

@@ -59,7 +59,8 @@ def fit(
     data = prepare(features, labels, config.train, config.model.modality)
     fabric = launch(config.train, len(data.train))
     config = _as_extracted(config, data)
-    card = ModelCard(config, data.train.classes, data.train.audio_size, data.train.visual_size, data.backbones)
+    sizes = data.train.audio_size, data.train.visual_size
+    card = ModelCard(config, data.train.classes, *sizes, data.backbones, backbone_normalize=data.normalize)
     with run_lock(fabric, out):
         first_process = fabric.is_global_zero
         learner = learner_of(fabric, card, data.train)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from avloc.config import TrainConfig
+from avloc.config import Normalization, TrainConfig
 from avloc.errors import InputError, with_neighbours
+from avloc.features.backbones import card
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import match_videos, read_labels
 from avloc.system.text import fingerprint, pluralize
@@ -41,6 +42,14 @@ class TrainingData:
     step_s: Fraction
     fps: float | None
     notes: tuple[str, ...]
+
+    @property
+    def normalize(self) -> Normalization:
+        """Scaling that the visual backbone's card asks for; l2 where there is no card of that name."""
+        try:
+            return card(self.backbones["visual"]).normalize
+        except (KeyError, InputError):
+            return "l2"
 
     @cached_property
     def facts(self) -> dict[str, str]:

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from avloc.model.base import Model
 from avloc.model.batch import Batch
-from avloc.model.checkpoint import Localizing
 
 __all__ = ["guidance", "teacher_of"]
 
 
-def teacher_of(module: Localizing, decay: float) -> AveragedModel | None:
+def teacher_of(module: Model, decay: float) -> AveragedModel | None:
     """A copy whose weights follow `module`'s; None without a decay.
 
     w' <- d w' + (1 - d) w at each update, d = min(decay, (1 + n) / (10 + n)) after n of them, so that a short run does

@@ -11,7 +11,7 @@ import torch
 from avloc.config import LossConfig
 from avloc.metrics import video_average_precision
 from avloc.model import losses
-from avloc.model.checkpoint import Localizing
+from avloc.model.base import Model
 from avloc.train.dataset import WeakDataset
 from avloc.train.metrics_log import health
 from avloc.train.prepare import TrainingData
@@ -36,7 +36,7 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(model: Localizing, data: TrainingData, loss: LossConfig, device: torch.device | str) -> Validation:
+def validate(model: Model, data: TrainingData, loss: LossConfig, device: torch.device | str) -> Validation:
     """Health of the model on some training videos; MIL loss and video-level AP on the validation videos."""
     model.eval()
     probed = np.unique(np.linspace(0, len(data.train) - 1, min(_PROBED, len(data.train))).astype(int))
@@ -53,7 +53,7 @@ def validate(model: Localizing, data: TrainingData, loss: LossConfig, device: to
 
 
 def _predicted(
-    model: Localizing, videos: WeakDataset, indices: np.ndarray, loss: LossConfig, device: torch.device | str
+    model: Model, videos: WeakDataset, indices: np.ndarray, loss: LossConfig, device: torch.device | str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Some videos at a time: their snippets' probabilities, their scores, and their mean MIL loss."""
     for start in range(0, len(indices), _CHUNK):

@@ -10,8 +10,9 @@ import inspect
 from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+from avloc.config import Normalization
 from avloc.errors import InputError, did_you_mean
 from avloc.features.backbones.families import FAMILIES
 from avloc.features.backbones.protocol import AudioBackbone, Card, Setup, VisualBackbone
@@ -86,7 +87,7 @@ def _hub_card(name: str, repository: str = "") -> Card:
 
 
 _CARDS = [
-    Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance),
+    Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance, normalize="scale"),
     Card("logmel", "audio", 256, "the snippet's audio at 16 kHz", "Apache-2.0", _logmel),
     Card("vggish", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, False), (VGGISH,)),
     Card("vggish-pca", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, True), (VGGISH, VGGISH_PCA)),
@@ -122,10 +123,13 @@ def _foreign_card(point: Any) -> Card:
     try:
         maker = point.load()
     except Exception as error:
-        reason = f"{point.value} does not import: {type(error).__name__}: {error}"
-        return Card(point.name, "?", 0, reason, "?", partial(_broken, reason))
+        return _broken_card(point, f"{point.value} does not import: {type(error).__name__}: {error}")
     if isinstance(maker, Card):
         return maker
+    normalize = getattr(maker, "normalize", "l2")
+    if normalize not in get_args(Normalization):
+        known = ", ".join(get_args(Normalization))
+        return _broken_card(point, f"{point.value}: normalize should be one of {known}, is {normalize!r}")
     facts = {key: getattr(maker, key, None) for key in ("modality", "size", "licence")}
     return Card(
         point.name,
@@ -134,7 +138,12 @@ def _foreign_card(point: Any) -> Card:
         f"from {point.value.partition(':')[0]}",
         str(facts["licence"] or "?"),
         partial(_make_foreign, point.name, maker),
+        normalize=cast(Normalization, normalize),
     )
+
+
+def _broken_card(point: Any, reason: str) -> Card:
+    return Card(point.name, "?", 0, reason, "?", partial(_broken, reason))
 
 
 def _broken(reason: str, setup: Setup) -> VisualBackbone:

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from avloc.config import Normalization
 from avloc.features.weights import WeightFile
 
 __all__ = ["AudioBackbone", "Backbone", "Card", "Setup", "VisualBackbone"]
@@ -101,6 +102,8 @@ class Card:
         weights: files it needs; hub models name a repository in `hub` instead.
         needs: additional modules it needs, and the extra that installs them.
         load: constructs it and loads its weights.
+        normalize: how a model scales its features where `model.visual_normalize` is "auto". "l2" for the output of a
+            network, whose length means little; "scale" where a row's length is a measurement.
     """
 
     name: str
@@ -113,3 +116,4 @@ class Card:
     hub: str | None = None
     needs: tuple[str, ...] = ()
     extra: str = ""
+    normalize: Normalization = "l2"
