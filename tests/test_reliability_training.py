@@ -20,14 +20,15 @@ import killing
 from avloc.config import RunConfig, preset
 from avloc.errors import FormatError, InputError, StorageError, TrainingError
 from avloc.model.batch import Batch
-from avloc.model.checkpoint import MODEL_FILE, load_model
+from avloc.model.checkpoint import load_model
+from avloc.model.files import METRICS_FILE, MODEL_FILE, PREVIOUS_FILE, RECORD_FILE, STATE_FILE
 from avloc.system.locks import LOCK_FILE
 from avloc.train.dataset import WeakDataset
 from avloc.train.learner import Learner
 from avloc.train.loop import fit
 from avloc.train.metrics_log import read_metrics
 from avloc.train.record import read_record
-from avloc.train.state import PREVIOUS_FILE, STATE_FILE, has_state, load_state, save_state
+from avloc.train.state import has_state, load_state, save_state
 from feature_sets import make_videos, write_set
 
 KILLED = -signal.SIGKILL
@@ -66,7 +67,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     """Bit for bit: weights, training state, metrics but for the time a step took, and predictions."""
     assert (one / MODEL_FILE).read_bytes() == (other / MODEL_FILE).read_bytes()
     assert_same(*(load_state(run / STATE_FILE) for run in (one, other)))
-    rows = [read_metrics(run / "metrics.jsonl") for run in (one, other)]
+    rows = [read_metrics(run / METRICS_FILE) for run in (one, other)]
     rows += [list(read_record(run).history) for run in (one, other)]
     timeless = [[{k: v for k, v in row.items() if k != "train/step_s"} for row in of] for of in rows]
     assert timeless[1:] == timeless[:-1]
@@ -226,7 +227,7 @@ def test_a_run_started_anew_forgets_the_old_one_at_once(tmp_path: Path, data: Da
 
     with pytest.raises(KeyboardInterrupt):
         fit(*data, tmp_path, config(train__seed=1), progress=stop)
-    assert not {MODEL_FILE, STATE_FILE, PREVIOUS_FILE, "record.json"} & {p.name for p in tmp_path.iterdir()}
+    assert not {MODEL_FILE, STATE_FILE, PREVIOUS_FILE, RECORD_FILE} & {p.name for p in tmp_path.iterdir()}
 
 
 def test_two_runs_in_one_folder_the_second_is_told_who_the_first_is(tmp_path: Path, data: Data) -> None:

@@ -24,14 +24,15 @@ from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats.features import save_features
 from avloc.formats.results import find_run, read_activations
-from avloc.model.checkpoint import MODEL_FILE, ModelCard, load_model, save_model
+from avloc.model.checkpoint import ModelCard, load_model, save_model
+from avloc.model.files import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RECORD_FILE, STATE_FILE, TENSORBOARD_FOLDER
 from avloc.model.network import InputNorm
 from avloc.pipeline.folder import localize_all
 from avloc.train.loop import fit
 from avloc.train.metrics_log import health, read_metrics, warnings_of
 from avloc.train.prepare import hold_out, prepare
 from avloc.train.record import read_record
-from avloc.train.state import STATE_FILE, load_state
+from avloc.train.state import load_state
 from avloc.types import SnippetGrid
 from feature_sets import make_videos, write_set
 
@@ -75,16 +76,14 @@ def test_a_run_learns_to_find_what_only_its_videos_labels_told(tmp_path: Path) -
 
 def test_a_run_folder_holds_what_a_person_needs(tmp_path: Path, data: tuple[Path, Path]) -> None:
     record = fit(*data, tmp_path, config())
-    assert {"config.yaml", "metrics.jsonl", "record.json", MODEL_FILE, STATE_FILE} <= {
-        p.name for p in tmp_path.iterdir()
-    }
+    assert {CONFIG_FILE, METRICS_FILE, RECORD_FILE, MODEL_FILE, STATE_FILE} <= {p.name for p in tmp_path.iterdir()}
     assert read_record(tmp_path) == record
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_metrics(tmp_path / METRICS_FILE)
     assert [row["step"] for row in rows] == [1, 10, 20, 30]
     expected = {"loss/mil", "loss/coactivity", "loss/continuity", "loss/pseudo", "loss/total"}
     expected |= {"train/pseudo_rate", "train/reliability", "train/gradient_norm", "validation/video_ap"}
     assert expected <= set(rows[1])
-    assert list((tmp_path / "tensorboard").iterdir())
+    assert list((tmp_path / TENSORBOARD_FOLDER).iterdir())
     terms, loss = rows[0], config().loss
     total = terms["loss/mil"] + loss.coactivity_weight * terms["loss/coactivity"]
     total += loss.continuity_weight * terms["loss/continuity"] + loss.pseudo_weight * terms["loss/pseudo"]
@@ -175,7 +174,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, data: tuple[Path, P
     launch(data, tmp_path / "two", 2, "train.steps=20")
     exact = config(model__dropout=0.0, model__modality_dropout=0.0, train__steps=20, train__precision="64-true")
     fit(*data, tmp_path / "one", exact)
-    one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    one, two = (read_metrics(tmp_path / name / METRICS_FILE) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for a, b in zip(one, two, strict=True):
         for key in a:
@@ -342,7 +341,7 @@ def test_other_features_than_the_runs_are_refused(tmp_path: Path, data: tuple[Pa
 def test_a_record_that_is_not_there_or_broken(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="finished run"):
         read_record(tmp_path)
-    (tmp_path / "record.json").write_text(json.dumps({"config": {}}))
+    (tmp_path / RECORD_FILE).write_text(json.dumps({"config": {}}))
     with pytest.raises(FormatError, match="record"):
         read_record(tmp_path)
 

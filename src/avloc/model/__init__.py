@@ -8,4 +8,5 @@ losses      Eq. 6-10 and Appendix D as pure functions
 wtalc, tian the rivals of Tables 5 and 6
 build       the model that a configuration names
 checkpoint  model.safetensors: weights and everything needed to use them
+files       names of the files in a run folder
 """

@@ -20,12 +20,12 @@ from avloc.config import Normalization, RunConfig
 from avloc.errors import FormatError, InputError
 from avloc.model.base import Model
 from avloc.model.build import build
+from avloc.model.files import MODEL_FILE
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.version import __version__
 
 __all__ = ["MODEL_FILE", "ModelCard", "is_whole", "load_model", "save_model"]
 
-MODEL_FILE = "model.safetensors"
 _SCHEMA = "1"
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from avloc.config import RunConfig, differences
 from avloc.errors import ConfigError, InputError
-from avloc.model.checkpoint import MODEL_FILE, ModelCard, save_model
+from avloc.model.checkpoint import ModelCard, save_model
+from avloc.model.files import MODEL_FILE
 from avloc.train.learner import Learner
 from avloc.train.prepare import require_same
 from avloc.train.state import latest_state, save_state

@@ -12,9 +12,8 @@ from lightning_fabric import Fabric
 
 from avloc.errors import TrainingError
 from avloc.model.batch import SnippetOutput
-from avloc.model.checkpoint import MODEL_FILE
+from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.system.locks import folder_lock
-from avloc.train.record import RECORD_FILE
 from avloc.train.state import drop_states, has_state
 
 __all__ = ["clear", "require_finite", "require_finite_weights", "run_lock", "silent_rows"]

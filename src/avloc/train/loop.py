@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 
 from avloc.config import RunConfig
 from avloc.model.checkpoint import ModelCard
+from avloc.model.files import CONFIG_FILE
 from avloc.system.atomic import atomic_write
 from avloc.train.checkpointer import Checkpointer
 from avloc.train.checks import clear, require_finite, require_finite_weights, run_lock, silent_rows
@@ -72,7 +73,7 @@ def fit(
         if first_process:
             for note in data.notes:
                 _log.warning("%s", note)
-            atomic_write(out / "config.yaml", config.to_yaml())
+            atomic_write(out / CONFIG_FILE, config.to_yaml())
         with closing(MetricsLog(out, checkpointer.step)) if first_process else nullcontext() as log:
             _train(fabric, learner, data, config, checkpointer, log, progress)
         fabric.barrier()

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from avloc.model.files import METRICS_FILE, TENSORBOARD_FOLDER
 from avloc.system.atomic import atomic_write, storing
 
 __all__ = ["MetricsLog", "health", "warnings_of"]
@@ -29,11 +30,11 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, after_step: int = 0) -> None:
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS_FILE
         self.rows = [row for row in read_metrics(self.path) if row["step"] <= after_step]
         atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder / "tensorboard", after_step)
+        self._board = _tensorboard(folder / TENSORBOARD_FOLDER, after_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Record one row.

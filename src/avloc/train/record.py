@@ -13,13 +13,12 @@ from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.model.checkpoint import ModelCard
+from avloc.model.files import RECORD_FILE
 from avloc.system.atomic import atomic_write
 from avloc.train.prepare import TrainingData
 from avloc.version import __version__
 
 __all__ = ["RECORD_FILE", "RunRecord", "read_record", "write_record"]
-
-RECORD_FILE = "record.json"
 
 
 def write_record(
