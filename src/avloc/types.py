@@ -28,7 +28,6 @@ __all__ = [
     "Segment",
     "SnippetGrid",
     "VideoAnnotation",
-    "WeakVideo",
 ]
 
 
@@ -261,17 +260,6 @@ class VideoAnnotation:
     duration_s: float
     subset: str
     instances: tuple[Instance, ...]
-
-
-@dataclass(frozen=True)
-class WeakVideo:
-    """What training sees: features, and which classes occur. No field for boundaries, by design.
-
-    An empty `labels` is a video known to hold background only.
-    """
-
-    features: FeatureSequence
-    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avloc.model.batch import Batch, collate
-from avloc.types import FeatureSequence, WeakVideo
+from avloc.types import FeatureSequence
 
 __all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "bin_sample"]
 
@@ -76,11 +76,6 @@ class WeakDataset:
             self._room -= size
             self._cache[name] = features
         return features
-
-    def video(self, index: int) -> WeakVideo:
-        """One video as training may know it."""
-        names = tuple(self.classes[c] for c in np.flatnonzero(self.labels[index]))
-        return WeakVideo(self.features(index), names)
 
     def batch(self, indices: Int[np.ndarray, " b"], snippets: int | None = None, seed: Sequence[int] = (0,)) -> Batch:
         """Videos `indices` as a Batch; of a longer one `snippets` are drawn, by `seed` and the video's index alone."""
