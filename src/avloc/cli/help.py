@@ -13,7 +13,10 @@ _WHOLE = "\ue000"
 """Stands for a hyphen while lines are broken, which would else be broken there too: in the middle of an option."""
 
 
-class _Formatter(typer.Context.formatter_class):  # type: ignore[misc, name-defined]
+_Base: Any = typer.Context.formatter_class  # click is a part of typer here, without a name of its own
+
+
+class _Formatter(_Base):
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         super().write_usage(prog, args.replace("-", _WHOLE), prefix)
 
