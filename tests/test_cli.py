@@ -1,4 +1,4 @@
-"""The program as a person meets it: real processes' exit codes and one-line errors, on good and on bad input."""
+"""The command line: exit codes, one-line errors, messages and --json, on good and bad input; --help."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def one_line(err: str) -> str:
-    """The error, which must be one line and no traceback."""
+    """The error message; fails unless it is one line without traceback."""
     lines = [line for line in err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, err
     assert "Traceback" not in err
@@ -97,7 +97,7 @@ def test_the_whole_job_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path:
     assert set(json.loads((detections / "segments.json").read_text())["results"]) == {f"clip_{k}" for k in range(6)}
     code, out, err = run(capsys, "run", videos, "--labels", labels, "-o", tmp_path / "out", *TRAIN)
     assert code == 0
-    assert "6 were done already" in out
+    assert "6 already done" in out
     assert "finished run" in out
 
 
@@ -128,7 +128,7 @@ def test_nothing_but_broken_videos_is_an_error(capsys: pytest.CaptureFixture[str
     (tmp_path / "text.mp4").write_text("not a video")
     code, _, err = run(capsys, "extract", tmp_path / "text.mp4", "-o", tmp_path / "features")
     assert code == 2
-    assert "none of 1 videos" in one_line(err)
+    assert "no video could be extracted, 1 failed" in one_line(err)
 
 
 def test_videos_of_one_name_in_two_folders_are_two_videos(
@@ -179,7 +179,7 @@ def test_a_dry_run_says_what_the_real_one_would_do(
     code, out, err = run(capsys, "extract", videos, "-o", tmp_path / "f", "--dry-run", "--step-s", "0.5")
     assert code == 2
     assert "would extract 4 videos" in out
-    assert "2 made otherwise" in out
+    assert "2 extracted with other options" in out
     assert "--overwrite" in one_line(err)
     again = run(capsys, "extract", videos, "-o", tmp_path / "f", "--dry-run", "--step-s", "0.5", "--overwrite")
     assert (again[0], "would extract 6 videos" in again[1]) == (0, True)
@@ -368,7 +368,7 @@ def test_a_finished_run_is_left_and_an_unfinished_one_asks(
     arguments = ["--features", trained / "features", "--labels", trained / "labels.csv"]
     code, out, _ = run(capsys, "train", *arguments, "-o", trained / "run", *TRAIN)
     assert code == 0
-    assert "left as it is" in out
+    assert "left unchanged" in out
     code, _, err = run(capsys, "train", *arguments, "-o", trained / "run", *TRAIN, "--set", "train.steps=6")
     assert code == 2
     assert "train.steps was 4, is 6" in one_line(err)

@@ -43,7 +43,7 @@ def test_ave_becomes_a_store(tmp_path: Path) -> None:
     assert len(truth) == 5
     assert report.issues == ()
     again = run("convert", tmp_path / "ave", tmp_path / "out")
-    assert "0 videos written, 7 were there, 0 failed" in again.stdout
+    assert "0 videos written, 7 already there, 0 failed" in again.stdout
 
 
 def test_wtalc_in_float16_trains(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_one_bad_video_costs_that_video(tmp_path: Path) -> None:
     save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", arrays)
     done = run("convert", root, tmp_path / "out")
     assert done.returncode == 3
-    assert "3 videos written, 0 were there, 1 failed" in done.stdout
+    assert "3 videos written, 0 already there, 1 failed" in done.stdout
     assert "bbbbbbb-_bb: I3D rgb+flow features have NaN or infinity in 1 of 10 rows" in done.stderr
     assert "bbbbbbb-_bb" in (tmp_path / "out/failures.csv").read_text()
     save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", [a[:0] for a in arrays])
     done = run("convert", root, tmp_path / "none")
-    assert (done.returncode, done.stderr.splitlines()[-1].startswith("error: none of 4 videos could be read")) == (
+    assert (done.returncode, done.stderr.splitlines()[-1].startswith("error: no video could be read, 4 failed")) == (
         2,
         True,
     )
@@ -154,7 +154,7 @@ def test_features_alone_and_what_fits_nothing(tmp_path: Path) -> None:
             (tmp_path, tmp_path / "o", "--stride-s", "fast"),
             "--stride-s takes seconds such as 0.64 or 16/25, got 'fast'",
         ),
-        ((tmp_path, tmp_path / "o", "--window-s", "1"), "--window-s needs --stride-s beside it"),
+        ((tmp_path, tmp_path / "o", "--window-s", "1"), "--window-s needs --stride-s"),
         ((tmp_path, tmp_path / "o", "--stride-s", "1", "--rule", "max", "--step-s", "1"), "resampled by mean"),
         ((tmp_path, tmp_path / "o", "--dtype", "int8"), "--dtype takes float32 or float16"),
         ((tmp_path / "none", tmp_path / "o"), "expected a data set; there is nothing"),

@@ -1,5 +1,5 @@
-"""Videos with hostile names through every command, watched: nothing is run, nothing asked of a network, nothing written
-but in the output folder; each video works or costs itself one line.
+"""Videos with hostile names through every command, audited: no command run, no network access, no write outside the
+output folder; each video works or fails with one line.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GOOD = [
     ),
     *("<script>'\"-->", "concat:a|b%03d", "%2e%2e%2fx", "c" * 230, "é" * 115),
 ]
-"""Stems of videos that must work, whatever they are called."""
+"""Stems of valid videos."""
 
 TOO_LONG = "n" * 251
 NO_TEXT = os.fsdecode(b"caf\xe9")
@@ -65,7 +65,7 @@ for words in json.loads(sys.argv[1]):
 
 
 class Door:
-    """A real port. Whoever knocks is counted, and sees the door close: nobody waits."""
+    """A local port that counts connections and closes them at once."""
 
     def __init__(self) -> None:
         self.port = socket.create_server(("127.0.0.1", 0))
@@ -95,11 +95,11 @@ def door() -> Iterator[Door]:
 
 @dataclass
 class Journey:
-    """What a watched run of all commands left.
+    """Traces of an audited run of all commands.
 
     Args:
         seen: [event, ...] as `watched` writes them.
-        said: {command: lines of both streams}. codes: {command: exit code}.
+        said: {command: its stdout and stderr}. codes: {command: exit code}.
     """
 
     home: Path
@@ -113,12 +113,12 @@ class Journey:
         return self.home / "out"
 
     def paths(self) -> set[str]:
-        """All that lies anywhere but in the output."""
+        """All files outside the output folder."""
         return {str(p) for p in self.home.rglob("*") if not p.is_relative_to(self.out)}
 
 
 def lures(folder: Path, address: str) -> None:
-    """Files that call themselves videos and mean others, elsewhere."""
+    """Playlists and manifests, named as videos, that refer to a URL."""
     url = f"http://{address}/a.ts"
     (folder / "hls.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n")
     (folder / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{url}'\n")
@@ -134,7 +134,7 @@ def lures(folder: Path, address: str) -> None:
 
 
 def external(source: Path, target: Path, url: str) -> None:
-    """A copy of an mp4 whose pictures are said to lie at a URL (the data reference of its track)."""
+    """A copy of an mp4 whose video track refers to a URL (its data reference)."""
     data = source.read_bytes()
     entry = b"url " + bytes(4) + url.encode() + b"\0"
     at = data.index(b"url \0\0\0\1") - 4
@@ -170,7 +170,7 @@ def make_world(home: Path, address: str) -> None:
         "torch",
         "avloc",
         "usercustomize",
-    ):  # as an unpacked archive may hold them
+    ):  # as in an unpacked archive
         (videos / f"{name}.py").write_text("open('pwned', 'w')\nraise SystemExit('pwned')\n")
     labels = [(name, f"$({MARK})" if k % 2 else "<script>") for k, name in enumerate(GOOD)]
     with (home / "labels.csv").open("w", encoding="utf-8", newline="") as file:
@@ -209,7 +209,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory, door: Door) -> Journey:
             "AVLOC_MARK": MARK,
             "HOME": str(home / "home"),
             "TMPDIR": str(home / "tmp"),
-            "TORCHINDUCTOR_CACHE_DIR": str(home / "tmp" / "inductor"),  # torch notes one made before, of another TMPDIR
+            "TORCHINDUCTOR_CACHE_DIR": str(home / "tmp" / "inductor"),  # else torch reuses one of another TMPDIR
         },
         capture_output=True,
         timeout=300,
@@ -297,7 +297,7 @@ def test_nothing_is_written_elsewhere(journey: Journey) -> None:
 
 
 def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
-    """Also in processes that are started."""
+    """In child processes too."""
     (tmp_path / "sitecustomize.py").write_text(Path(watched.__file__).read_text())
     code = (
         "import os, socket, subprocess, sys\n"
@@ -324,7 +324,7 @@ def test_what_names_an_address_asks_for_nothing(name: str, tmp_path: Path) -> No
         external(film, tmp_path / "external.mp4", f"http://{door.address}/a.mp4")
         if name == "external":
             assert b"http://" in (tmp_path / "external.mp4").read_bytes()
-            assert probe(tmp_path / "external.mp4").duration_s == 1.0  # its own data are there, and are what is read
+            assert probe(tmp_path / "external.mp4").duration_s == 1.0  # its own data are read
         else:
             with contextlib.suppress(MediaError):
                 probe(tmp_path / f"{name}.mp4")

@@ -1,4 +1,4 @@
-"""The commands that people look through: each does what its help says, and says what it did."""
+"""avloc report, review, plot, diagnose: files written and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_review(world, tmp_path):
 def test_plot(world, tmp_path):
     words = ("plot", world / "ours", "--ground-truth", world / "truth.json", "-o", tmp_path / "figures")
     result = call(*words, "-f", "svg", "--limit", 0)
-    assert "3 files are in" in result.stdout
+    assert "3 files written to" in result.stdout
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {"map.svg", "class_ap.svg", "confusion.svg"}
 
 

@@ -75,7 +75,7 @@ def test_ctrl_c_stops_training_in_one_line_and_resume_goes_on(tmp_path: Path, st
     code, err = finish(process)
     assert code == 130
     assert "Traceback" not in err
-    assert err.rstrip().endswith("run the same command again to go on (avloc train: with --resume)")
+    assert err.rstrip().endswith("run the same command again to continue (avloc train: with --resume)")
     assert load_state(out / STATE_FILE)["step"] >= 5
     assert not list(out.glob(".*.part"))
 

@@ -1,4 +1,4 @@
-"""The paper's tables: its cells, what a row trains, cells that are kept, frozen stages, what is written."""
+"""The paper's tables and figures: published cells, recipes, stored cells, frozen stages, written files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_row_has_a_cell_in_every_column_and_every_recipe_a_row() -> None:
 
 
 def test_cells_agree_where_the_paper_repeats_them() -> None:
-    """What the paper prints twice; its only contradiction is the 3-stage accuracy (75.6 and 74.6)."""
+    """Cells printed twice are equal, except the 3-stage accuracy (75.6 and 74.6)."""
     one, nine, ten, two = (PAPER[f"table{k}"].rows for k in (1, 9, 10, 2))
     for t in range(3):
         assert one[f"{t}-stage"] == nine[f"{t}-stage, O-III"]
@@ -84,7 +84,7 @@ def test_averages_follow_from_their_cells_but_for_one() -> None:
     for name in ("table1", "table2", "table9"):
         for cells in PAPER[name].rows.values():
             five, six, seven, eight, average = map(float, cells[1:])
-            # mAP falls as t-IoU rises, so what lies between and beyond the four is bounded by them
+            # mAP falls as t-IoU rises, so the four bound the thresholds between and beyond them
             assert (five + 2 * (six + seven + eight)) / 10 - 0.05 <= average
             assert average <= (2 * (five + six + seven) + 4 * eight) / 10 + 0.05
 
@@ -152,7 +152,7 @@ def test_recipe_choices_share_the_tables_runs_and_are_measured(folder: Path, tmp
     plan = recipe.plan_of(["choices", "table2"], data, 1, sets, tmp_path)
     assert plan["choices"]["as it is"][0].key == plan["table2"]["O-III"][0].key
     assert len({cells[0].key for cells in plan["choices"].values()}) == len(recipe.CHOICES)
-    cell = plan["choices"]["background: never"][0]  # then classes are confused
+    cell = plan["choices"]["background: never"][0]  # classes are confused then
     assert not compute_all([cell])
     found = recipe.measured(cell)
     true = [_snippets(data.features, truth) for truth in data.tests()]
@@ -196,10 +196,10 @@ def counted(row: str, snippets: int = 1) -> float:
 def test_multiply_adds_of_table_4() -> None:
     assert round(counted("1-stage, 1024"), 1) == 3.5
     assert round(counted("2-stage, 512"), 1) == 1.7
-    # the cell that does not follow: a second W of 1024² makes 4.5; 4.0 is what half of one would make
+    # the one cell that differs: a second W of 1024² gives 4.5, half of one 4.0
     assert round(counted("2-stage, 1024"), 1) == 4.5
     assert round(counted("1-stage, 1024") + 1024**2 / 2e6, 1) == 4.0
-    # Λ and X̃ grow with the video: 3 d_x a stage for each snippet it has
+    # Λ and X̃ grow with the video: 3 d_x per stage and snippet
     assert counted("2-stage, 1024", 200) - counted("2-stage, 1024") == pytest.approx(2 * 3 * 1024 * 199 / 1e6)
 
 
@@ -263,7 +263,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
 
 
 def test_frozen_stages_stay_as_they_were(folder: Path, tmp_path: Path) -> None:
-    """Table 7: the third stage and the classifier learn on two stages that do not."""
+    """Table 7: the third stage and the classifier are trained on two frozen stages."""
     data = open_data(str(folder))
     cell = cell_of(ROWS["table7"]["w/ dense skip, 3-stage, 2 frozen"], data, 0, SMALL, tmp_path)
     assert isinstance(cell.parent, Cell)
@@ -317,7 +317,7 @@ def test_the_command_writes_ours_beside_the_papers(folder: Path, tmp_path: Path)
     command = ["tables", "table4", "--data", f"demo={folder}", "--seeds", "2", "-o", str(tmp_path), *sets]
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output
-    assert "10 runs in 1 tables, 10 of them to do" in first.output
+    assert "10 runs in 1 table, 10 to compute" in first.output
     rows = list(csv.DictReader((tmp_path / "tables.csv").read_text(encoding="utf-8").splitlines()))
     cell = next(r for r in rows if r["row"] == "2-stage, 1024" and r["column"] == "average mAP")
     assert (cell["table"], cell["page"], cell["paper"], cell["data"], cell["seeds"]) == ("4", "8", "26.0", "demo", "2")
@@ -329,7 +329,7 @@ def test_the_command_writes_ours_beside_the_papers(folder: Path, tmp_path: Path)
     assert "| 2-stage, 1024 | 4.0e6 | 26.0 |" in page
     assert "±" in page
     again = CliRunner().invoke(app, command)
-    assert "10 runs in 1 tables, 0 of them to do" in again.output
+    assert "10 runs in 1 table, 0 to compute" in again.output
 
 
 def test_without_data_one_line_says_what_to_put_where(folder: Path, tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_figures_show_one_class_and_nothing_else() -> None:
 
 
 def test_old_checkpoints_still_load() -> None:
-    """Configurations saved before there were rivals have no method; they are the paper's model."""
+    """Configurations from before the other methods have no model.method; they are the paper's model."""
     from avloc.config import RunConfig
 
     saved = preset("default").model_dump()

@@ -1,4 +1,4 @@
-"""`avloc`: one command = one library call + words for a person. Everything heavy is imported inside the commands."""
+"""`avloc`: one command = one library call + messages. Heavy imports are inside the commands."""
 
 from avloc.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""The program: its commands in the order a person meets them, and what bad input looks like."""
+"""The command line: its commands in the usual order of use, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Commands(TyperGroup):
         except Exception as error:
             option, command = getattr(error, "option_name", None), ctx.invoked_subcommand
             if option in _BEFORE and command:
-                words = f"{option} stands before the command: avloc {option} {command} ..."
+                words = f"put {option} before the command: avloc {option} {command} ..."
                 error.message = words  # type: ignore[attr-defined]
             raise
 
@@ -48,7 +48,7 @@ app = typer.Typer(
 )
 
 
-_STOPPED = "stopped; what is done is kept: run the same command again to go on (avloc train: with --resume)"
+_STOPPED = "stopped; finished work is kept: run the same command again to continue (avloc train: with --resume)"
 
 
 def _version(wanted: bool) -> bool:
@@ -92,11 +92,11 @@ for command in (
 
 
 class _Interrupt:
-    """The first Ctrl-C stops in good order; a second one ends the process at once, wherever it is."""
+    """The first Ctrl-C stops after cleaning up; a second one kills the process."""
 
     def __init__(self) -> None:
         self.came = False
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in a background job
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if ignored, as in a background job
             signal.signal(signal.SIGINT, self._stop)
 
     def _stop(self, number: int, frame: object) -> None:
@@ -106,7 +106,7 @@ class _Interrupt:
 
 
 def main() -> None:
-    """Entry point: bad input is one line and exit code 2, failed work 1, Ctrl-C 130; our bugs show a traceback."""
+    """Entry point. Exit codes: 2 bad input, 1 failed work, 130 Ctrl-C, each with one line; bugs show a traceback."""
     interrupt = _Interrupt()
     try:
         app()

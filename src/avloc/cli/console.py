@@ -1,4 +1,4 @@
-"""How the command line talks: errors in one line, progress on stderr, tables and summaries on stdout."""
+"""Output of the command line: errors in one line, progress on stderr, tables and summaries on stdout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,21 +26,21 @@ _Result = TypeVar("_Result")
 
 
 def percent(value: float) -> str:
-    """A score in [0, 1] as people of the field write it: 44.8."""
+    """A score in [0, 1] as percent: 44.8; "-" for NaN."""
     return "-" if value != value else f"{100 * value:.1f}"
 
 
 def _on_one_line(record: logging.LogRecord) -> bool:
-    """Of a log's handler: its messages hold names too."""
+    """Log filter: names in messages cannot contain control characters."""
     record.msg, record.args = one_line(record.getMessage()), None
     return True
 
 
 class Talk:
-    """What a command may say. Only the first of several processes says anything.
+    """Prints messages, tables, progress and summaries; only in the first of several processes.
 
     Args:
-        quiet: errors only. verbose: everything. as_json: the summary is JSON on stdout, all else on stderr.
+        quiet: errors only. verbose: debug messages. as_json: the summary is JSON on stdout, all else goes to stderr.
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
@@ -57,12 +57,16 @@ class Talk:
         root.setLevel(level)
 
     def say(self, text: str) -> None:
-        """A line for a person; words in brackets stay words, and a video's name cannot command the terminal."""
+        """Print a line, without markup or control characters: names of videos may hold either."""
         if not self.quiet:
             self.out.print(one_line(text), markup=False, soft_wrap=True)
 
+    def notes(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            self.say(f"note: {note}")
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; numbers right-aligned, names left."""
+        """Print a table, the first column left-aligned, the others right-aligned."""
         if self.quiet:
             return
         table = Table(title=title, title_justify="left")
@@ -73,7 +77,7 @@ class Talk:
         self.out.print(table, markup=False)
 
     def summary(self, facts: dict[str, Any]) -> None:
-        """The machine-readable summary of --json: one document a command, see `part`."""
+        """The summary of --json; a command prints one document, see `part`."""
         if self._parts is not None:
             self._parts |= facts
         elif self.as_json and self.first:
@@ -81,7 +85,7 @@ class Talk:
 
     @contextmanager
     def part(self, name: str = "") -> Iterator[None]:
-        """Summaries within are kept, and given on as one at the end: under a name, or all together."""
+        """Merge the summaries of a block into one: under a name, or at the same level."""
         around, self._parts = self._parts, {}
         try:
             yield
@@ -92,7 +96,7 @@ class Talk:
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Progress]:
-        """A bar with rate and time left on a terminal; elsewhere a plain line every ten seconds."""
+        """A progress bar on a terminal; elsewhere a line every ten seconds."""
         if self.quiet:
             yield lambda done, total, text: None
         elif self.err.is_terminal:
@@ -129,7 +133,7 @@ class Talk:
             if now - last >= 10:
                 last = now
                 left = (now - began) / done * (total - done)
-                said = ", ".join(filter(None, (f"{what}: {done}/{total}", f"{left:.0f} s left", text)))
-                self.err.print(one_line(said), markup=False)
+                line = ", ".join(filter(None, (f"{what}: {done}/{total}", f"{left:.0f} s left", text)))
+                self.err.print(one_line(line), markup=False)
 
         return report

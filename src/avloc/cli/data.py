@@ -1,4 +1,4 @@
-"""avloc evaluate, compare, diagnose: scores, what separates two results, and where scores are lost."""
+"""avloc evaluate, compare, diagnose: score results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from avloc.evaluate.detection import Evaluation
     from avloc.metrics import Diagnosis, Difference, ParsingScores
 
-
 _USUAL = "activitynet"
+
+Result = Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")]
+Truth = Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")]
+Subset = Annotated[
+    str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
+]
+Protocol = Annotated[str, typer.Option(help="activitynet, activitynet-toolkit, opentad, thumos14 or unav.")]
+Numbers = Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers to this JSON file.")]
 
 
 def evaluate(
-    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")],
-    subset: Annotated[
-        str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option(help="activitynet, activitynet-toolkit, opentad, thumos14 or unav.")
-    ] = _USUAL,
+    detections: Result,
+    ground_truth: Truth,
+    subset: Subset = None,
+    protocol: Protocol = _USUAL,
     t_iou: Annotated[str, typer.Option(help="Thresholds as first:last:step; the protocol's if absent.")] = "",
     blocked: Annotated[Path | None, typer.Option(help="Videos to exclude: a JSON list, or one id per line.")] = None,
     ambiguous: Annotated[
@@ -39,7 +42,7 @@ def evaluate(
         Path | None, typer.Option(help="LLP: visual detections; the first argument then holds the audio detections.")
     ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print the AP of each class.")] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the scores to this JSON file.")] = None,
+    out: Numbers = None,
     as_json: Json = False,
 ) -> None:
     """Score detections against ground truth.
@@ -69,15 +72,13 @@ def evaluate(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")],
+    first: Result,
     second: Annotated[Path, typer.Argument(help="The other result.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")],
-    subset: Annotated[
-        str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
+    ground_truth: Truth,
+    subset: Subset = None,
+    protocol: Protocol = _USUAL,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 2000,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers to this JSON file.")] = None,
+    out: Numbers = None,
     as_json: Json = False,
 ) -> None:
     """Compare two results by a paired bootstrap over test videos.
@@ -94,10 +95,9 @@ def compare(
         [name, percent(result.first[name]), percent(result.second[name]), *_gap(gap)]
         for name, gap in result.differences.items()
     ]
-    columns = ["percent", "first", "second", "difference", "95 % of draws", "p", "real"]
-    talk.table(f"{result.videos} videos, {draws} draws of them", columns, rows)
-    for note in result.notes:
-        talk.say(f"note: {note}")
+    columns = ["percent", "first", "second", "difference", "95 % interval", "p", "significant"]
+    talk.table(f"{pluralize(result.videos, 'video')}, {draws} bootstrap resamples", columns, rows)
+    talk.notes(result.notes)
     _finish(talk, result.to_dict(), out)
 
 
@@ -107,15 +107,13 @@ def _gap(gap: Difference) -> list[str]:
 
 
 def diagnose(
-    detections: Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")],
-    ground_truth: Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")],
-    subset: Annotated[
-        str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="activitynet, opentad, thumos14 or unav.")] = _USUAL,
+    detections: Result,
+    ground_truth: Truth,
+    subset: Subset = None,
+    protocol: Protocol = _USUAL,
     at: Annotated[float, typer.Option("--t-iou", help="t-IoU threshold at which errors are counted.")] = 0.5,
     plot: Annotated[Path | None, typer.Option(help="Also draw a figure: .png, .pdf or .svg.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers to this JSON file.")] = None,
+    out: Numbers = None,
     as_json: Json = False,
 ) -> None:
     """Show where mAP is lost: error types and what each costs.
@@ -133,12 +131,11 @@ def diagnose(
     talk = make_talk(as_json)
     result, notes = diagnose_files(detections, ground_truth, subset, protocol, at)
     _say_diagnosis(talk, result)
-    for note in notes:
-        talk.say(f"note: {note}")
+    talk.notes(notes)
     if plot is not None:
         from avloc.figures import diagnosis_figure, save_figure
 
-        talk.say(f"the picture is {save_figure(diagnosis_figure(result.to_dict()), plot)}")
+        talk.say(f"figure written to {save_figure(diagnosis_figure(result.to_dict()), plot)}")
     _finish(talk, result.to_dict(), out)
 
 
@@ -151,8 +148,10 @@ def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
         for kind, count in result.counts.items()
     ]
     rows.append(["missed instances", "", percent(result.missed), percent(result.cost["missed"])])
-    talk.say(f"average mAP {percent(result.average_mean_ap)}; detections that rank in the first 10 G of their class:")
-    talk.table(f"at t-IoU {result.at:g}", ["kind", "detections", "percent", "average mAP without it +"], rows)
+    talk.say(
+        f"average mAP {percent(result.average_mean_ap)}; detections in the top 10 G of their class (G: its instances):"
+    )
+    talk.table(f"at t-IoU {result.at:g}", ["kind", "detections", "percent", "average mAP gain without it"], rows)
     units = {"coverage": "share of the video", "length": "seconds", "instances": "of the class in the video"}
     groups = [
         [
@@ -165,7 +164,7 @@ def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
         for g in result.groups
     ]
     talk.table(
-        f"by kind of instance; AP_N of all {percent(result.mean_ap_n)}",
+        f"by instance group; AP_N of all instances {percent(result.mean_ap_n)}",
         ["group", "unit", "instances", "AP_N", "missed"],
         groups,
     )
@@ -176,7 +175,7 @@ def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
         from avloc.system.atomic import atomic_write
 
         atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-        talk.say(f"scores are in {out}")
+        talk.say(f"scores written to {out}")
     talk.summary(facts)
 
 
@@ -218,11 +217,10 @@ def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
             f"snippets: accuracy {percent(s.accuracy)}, background recall {percent(s.background_recall)}, "
             f"foreground recall {percent(s.foreground_recall)}; event F1 {percent(e.mean_f1)}"
         )
-    for note in result.notes:
-        talk.say(f"note: {note}")
+    talk.notes(result.notes)
     if result.never_found:
         names = first_few(result.never_found, 8)
-        talk.say(f"note: {pluralize(len(result.never_found), 'class')} without a single detection, AP 0: {names}")
+        talk.say(f"note: {pluralize(len(result.never_found), 'class')} without detections, AP 0: {names}")
 
 
 def _thresholds(text: str) -> list[float]:

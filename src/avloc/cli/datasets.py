@@ -1,4 +1,4 @@
-"""avloc convert, doctor: the field's data sets into avloc's files, and what is wrong with them."""
+"""avloc convert, doctor: convert and check data sets."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def convert(
         _convert_segments(talk, source, out, to, videos)
         return
     if videos is not None:
-        raise ConfigError("--videos is for segments; say what they shall become with --to, or by the suffix of OUT")
+        raise ConfigError("--videos is for segments; give their format with --to or by the suffix of OUT")
     from avloc.datasets.convert import import_collection
 
     data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
@@ -85,12 +85,11 @@ def convert(
 
 
 def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) -> None:
-    """What was written, what is missing, and the next command; InputError when every video failed."""
+    """What was written, what is missing, and the next command. Raises InputError if every video failed."""
     written = f"{pluralize(len(result.done), 'video')} written"
-    counts = f"{written}, {len(result.skipped)} were there, {len(result.failures)} failed"
+    counts = f"{written}, {len(result.skipped)} already there, {len(result.failures)} failed"
     talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {pluralize(len(data.classes), 'class')}")
-    for note in dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes())):
-        talk.say(f"note: {note}")
+    talk.notes(dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes())))
     _say_unmatched(talk, "annotated, without features", result.without_features)
     _say_unmatched(talk, "with features, not annotated", result.unknown)
     say_failures(talk, result.failures, out)
@@ -105,13 +104,13 @@ def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) ->
     )
     require_some(len(result.done) + len(result.skipped), result.failures, "read", out)
     if data.features is None:
-        talk.say(f"labels and ground truth are in {out}; no features were found: say where they are with --features")
+        talk.say(f"labels and ground truth are in {out}; no features were found, give them with --features")
     elif lacking := result.labelled_without_features:
-        talk.say(f"it is in {out}, without features of {pluralize(len(lacking), 'labelled video')}")
+        talk.say(f"written to {out}, without features of {pluralize(len(lacking), 'labelled video')}")
     else:
         files = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
         command = f"avloc train {files} -o run" if len(data.labels) else f"avloc doctor {out}"
-        talk.say(f"it is in {out}; next: {command}")
+        talk.say(f"written to {out}; next: {command}")
 
 
 def doctor(
@@ -161,7 +160,7 @@ def _open(
         step_s = _seconds(f"--{option}stride-s", stride)
         length_s = _seconds(f"--{option}window-s", window)
         if length_s is not None and step_s is None:
-            raise ConfigError(f"--{option}window-s needs --{option}stride-s beside it")
+            raise ConfigError(f"--{option}window-s needs --{option}stride-s")
         return None if step_s is None else Clock(step_s, length_s)
 
     names = [name.strip() for name in tracks.split(",") if name.strip()]
@@ -185,8 +184,7 @@ def _convert_segments(talk: Talk, source: Path, out: Path, to: str | None, video
     from avloc.media.find import named_media
 
     facts = convert_segments(source, out, to, named_media(videos) if videos is not None else None)
-    for note in facts["notes"]:
-        talk.say(f"note: {note}")
+    talk.notes(facts["notes"])
     what = f"{pluralize(facts['segments'], 'segment')} of {pluralize(facts['videos'], 'video')}"
     talk.say(f"{what}: {', '.join(facts['files'])}")
     talk.summary(facts)
@@ -206,11 +204,11 @@ def _say_report(talk: Talk, report: DataReport) -> None:
         talk.say("weak labels: " + ", ".join(f"{count} {name}" for name, count in report.labelled.items()))
     if report.duration_s is not None:
         shortest, median, longest = report.duration_s
-        share = "" if report.foreground is None else f"; {100 * report.foreground:.0f} % of a video is foreground"
+        share = "" if report.foreground is None else f"; mean foreground share {100 * report.foreground:.0f} %"
         talk.say(f"lengths: {shortest:.1f} to {longest:.1f} s, median {median:.1f} s{share}")
     for name, found in report.features.items():
         fewest, middle, most = found.rows
-        spread = f"{fewest} to {most} rows (median {middle}), a row every {found.step_s:g} s"
+        spread = f"{fewest} to {most} rows (median {middle}), one per {found.step_s:g} s"
         talk.say(f"{name} features: {pluralize(found.videos, 'video')}, size {found.size}, {spread}")
     for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
         talk.say(f"{finding.kind}: {finding.text}")
@@ -219,5 +217,5 @@ def _say_report(talk: Talk, report: DataReport) -> None:
 
 def _verdict(report: DataReport) -> str:
     if not report.sound:
-        return "not sound: see the errors above"
-    return "sound" if report.features else "the annotations are sound; no features were found"
+        return "there are errors, see above"
+    return "no errors" if report.features else "no errors in the annotations; no features were found"

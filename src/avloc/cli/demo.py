@@ -1,9 +1,7 @@
-"""The demo's walk: render, extract, train four models, localize the held-out videos, score, draw.
+"""`avloc demo`: render, extract, train four models, localize the test videos, score, draw.
 
-    avloc demo demo-out        or        make demo
-
-Leaves in the folder: videos/, labels.csv, ground_truth.json, features/, one run and its detections per model,
-scores.json, and timelines/ with a picture of a few test videos. Every step skips what is done.
+Writes videos/, labels.csv, ground_truth.json, features/, a run and its detections per model, scores.json, and
+timelines/ with figures of a few test videos. Finished steps are skipped.
 """
 
 from __future__ import annotations
@@ -24,12 +22,12 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.results import Localized
 from avloc.system.atomic import atomic_write
 from avloc.system.locks import folder_lock
+from avloc.system.text import pluralize
 from avloc.workflow import Workflow
 
 __all__ = ["walk"]
 
-
-_PICTURES = 4
+_TIMELINES = 4
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,10 @@ class _Row:
 
 
 def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
-    """Do it all and say how it went.
+    """Run all steps.
 
     Raises:
-        AvlocError: as its steps do; InputError also when another process is at work in the folder.
+        AvlocError: as the steps do. InputError: another process works in the folder.
     """
     with folder_lock(folder, "the demo"):
         _walk(folder, seed, workers, talk)
@@ -55,18 +53,18 @@ def _walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
     data = _render(folder, seed, workers, talk)
     job = Workflow([str(data.videos)], data.labels, folder, preset("demo", {"train.seed": seed}), workers)
     summary = talk.watch("extract", job.extract)
-    _said(talk, began, f"extracted {len(summary.done)} videos, {len(summary.skipped)} were done already")
+    _say(talk, began, f"extracted {pluralize(len(summary.done), 'video')}, {len(summary.skipped)} already done")
     rows = []
     for name, changes in MODELS.items():
         rows.append(_model(folder, name, preset("demo", {"train.seed": seed, **changes}), talk))
-        _said(talk, began, f"trained and localized with {name}")
+        _say(talk, began, f"trained and localized with {name}")
     _table(talk, rows)
     scores = {row.name: row.evaluation.to_dict() for row in rows}
     atomic_write(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
-    pictures = _pictures(folder, data, rows)
-    _said(talk, began, "all done")
+    timelines = _timelines(folder, data, rows)
+    _say(talk, began, "done")
     talk.say(
-        f"pictures: {pictures}   scores: {folder / 'scores.json'}   the paper's method: {folder / '2-stages' / 'run'}"
+        f"timelines: {timelines}   scores: {folder / 'scores.json'}   the paper's method: {folder / '2-stages' / 'run'}"
     )
     talk.say(f"next: avloc localize {folder / '2-stages' / 'run'} YOUR_VIDEO.mp4 -o detections")
 
@@ -75,7 +73,7 @@ def _render(folder: Path, seed: int, workers: int, talk: Talk) -> DemoSet:
     began = time.monotonic()
     with talk.progress("render") as progress:
         data = render(folder, seed, workers, progress=lambda done, total: progress(done, total, ""))
-    _said(talk, began, f"rendered the videos in {data.videos}")
+    _say(talk, began, f"rendered the videos in {data.videos}")
     return data
 
 
@@ -107,24 +105,24 @@ def _table(talk: Talk, rows: list[_Row]) -> None:
     talk.table("held-out test videos, percent; mAP averaged over t-IoU 0.5:0.05:0.95", columns, lines)
 
 
-def _pictures(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
-    """Timelines of the test videos with the most instances: visual-only beside the paper's method, as in Fig. 3."""
+def _timelines(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
+    """Timelines of the test videos with most instances: visual-only beside the paper's method, as in Fig. 3."""
     annotations, _ = read_annotations(data.ground_truth, "validation")
     drawn = [row for row in rows if row.name in ("visual only", "2 stages")]
     shown = [a for a in annotations if all(a.video_id in row.found for row in drawn)]
-    pictures = folder / "timelines"
-    pictures.mkdir(exist_ok=True)
-    for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_PICTURES]:
+    timelines = folder / "timelines"
+    timelines.mkdir(exist_ok=True)
+    for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_TIMELINES]:
         video = annotation.video_id
         timeline(
             {row.name: load_activations(row.home / "detections" / "scores" / f"{video}.safetensors") for row in drawn},
             {row.name: row.found[video].detections for row in drawn},
             annotation.instances,
-            pictures / f"{video}.png",
+            timelines / f"{video}.png",
             lowest=likely_from(preset("demo").localize.decode),
         )
-    return pictures
+    return timelines
 
 
-def _said(talk: Talk, began: float, what: str) -> None:
-    talk.say(f"[{time.monotonic() - began:6.1f} s] {what}")
+def _say(talk: Talk, began: float, text: str) -> None:
+    talk.say(f"[{time.monotonic() - began:6.1f} s] {text}")

@@ -10,13 +10,13 @@ from typer.core import TyperCommand
 __all__ = ["HelpCommand", "HelpContext"]
 
 _WHOLE = "\ue000"
-"""Stands for a hyphen while lines are broken, which would else be broken there too: in the middle of an option."""
+"""Replaces hyphens while text is wrapped, so that options are not split at them."""
 
 
-_Base: Any = typer.Context.formatter_class  # click is a part of typer here, without a name of its own
+_HelpFormatter: Any = typer.Context.formatter_class  # of click, or of the copy of click within typer
 
 
-class _Formatter(_Base):
+class _Formatter(_HelpFormatter):
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         super().write_usage(prog, args.replace("-", _WHOLE), prefix)
 
@@ -44,7 +44,7 @@ class HelpCommand(TyperCommand):
 
 
 def _laid_out(paragraph: str) -> str:
-    """Examples indented under a heading, and marked (with a backspace, as click does) to keep their lines."""
+    """Examples under a heading; the backspace is click's mark of a paragraph that is not rewrapped."""
     if not paragraph.startswith("avloc "):
         return paragraph
     lines = paragraph.splitlines()

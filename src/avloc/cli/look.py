@@ -1,16 +1,15 @@
-"""avloc report, view, review, plot: what a person looks at."""
+"""avloc report, view, review, plot: look at results and correct them."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.shared import Json, Out, Seed, make_talk
+from avloc.cli.shared import FigureFormats, Json, Out, Seed, make_talk, parse_suffixes
 from avloc.errors import InputError
 from avloc.system.text import pluralize
 
@@ -59,7 +58,7 @@ def report(
     out: Out,
     ground_truth: Truth = None,
     videos: Videos = None,
-    compare: Compare = [],  # noqa: B006 - typer's way
+    compare: Compare = [],  # noqa: B006
     audio: Audio = None,
     visual: Visual = None,
     run: Run = None,
@@ -92,7 +91,7 @@ def report(
         title=title,
     )
     say_page(talk, _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers))
-    talk.say(f"the page is {out / 'index.html'}; open it in a browser, or: avloc view {detections}")
+    talk.say(f"page: {out / 'index.html'}; open it in a browser, or run: avloc view {detections}")
 
 
 def view(
@@ -123,6 +122,7 @@ def view(
     from avloc.report.sources import PageSources
 
     talk = make_talk()
+    saved = corrections or (detections if detections.is_dir() else detections.parent) / "corrections.json"
     sources = PageSources(
         detections,
         ground_truth,
@@ -133,15 +133,13 @@ def view(
         audio=audio,
         visual=visual,
         title=title,
+        corrections=saved if saved.is_file() else None,
     )
-    home = detections if detections.is_dir() else detections.parent
-    saved = corrections or home / "corrections.json"
-    sources = replace(sources, corrections=saved if saved.is_file() else None)
     with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
         built = _build(talk, sources, Path(folder), proxy, "serve", workers)
         say_page(talk, built)
         server = PageServer(Path(folder), built.served, saved, port)
-        talk.say(f"the page is at {server.url} until Ctrl-C; corrections go to {server.corrections}")
+        talk.say(f"page: {server.url}, until Ctrl-C; corrections are saved to {server.corrections}")
         if browser:
             import webbrowser
 
@@ -160,10 +158,9 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
 
 
 def say_page(talk: Talk, built: BuiltPage) -> None:
-    for note in built.notes()[:20]:
-        talk.say(f"note: {note}")
-    videos = pluralize(built.count, "video")
-    talk.say(f"{videos}, {built.proxies} proxies, {len(built.problems)} without picture or sound")
+    talk.notes(built.notes()[:20])
+    counts = f"{pluralize(built.count, 'video')}, {pluralize(built.proxies, 'proxy file')}"
+    talk.say(f"{counts}, {len(built.problems)} with missing media")
     page, problems = str(built.folder), dict(built.problems)
     talk.summary({"page": page, "videos": built.count, "proxies": built.proxies, "problems": problems})
 
@@ -211,10 +208,10 @@ def cut_clips(
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]
     for video, reason in list(failed.items())[:20]:
         talk.say(f"failed: {video}: {reason}")
-    talk.say(f"{pluralize(len(clips), 'clip')} and clips.csv are in {out}; write yes or no into its last column")
+    talk.say(f"{pluralize(len(clips), 'clip')} and clips.csv written to {out}; fill in yes or no in its last column")
     talk.summary({"clips": len(clips), "failed": failed})
     if failed and not clips:
-        raise InputError(f"no clip could be cut of {len(failed)} videos; the reasons are above")
+        raise InputError(f"no clip could be cut, {pluralize(len(failed), 'video')} failed; see above")
     if failed:
         raise typer.Exit(3)
 
@@ -227,7 +224,7 @@ def plot(
     run: Annotated[Path | None, typer.Option(help="Run folder; the one beside the detections if absent.")] = None,
     features: Features = None,
     videos: Videos = None,
-    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")] = "pdf,png",
+    formats: FigureFormats = "pdf,png",
     limit: Annotated[int, typer.Option(min=0, help="Maximum videos with timeline and attention figures.")] = 6,
     as_json: Json = False,
 ) -> None:
@@ -241,12 +238,10 @@ def plot(
     from avloc.report.sources import PlotSources
 
     talk = make_talk(as_json)
-    wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]
     sources = PlotSources(detections, ground_truth, videos=videos, compare=tuple(compare), run=run, features=features)
-    written, notes = plot_all(sources, out, wanted, limit)
-    for note in notes:
-        talk.say(f"note: {note}")
-    talk.say(f"{len(written)} files are in {out}")
+    written, notes = plot_all(sources, out, parse_suffixes(formats), limit)
+    talk.notes(notes)
+    talk.say(f"{pluralize(len(written), 'file')} written to {out}")
     talk.summary({"files": [str(path) for path in written], "notes": notes})
     if not written:
-        raise InputError(f"{detections}: there was nothing to draw; the reasons are above")
+        raise InputError(f"{detections}: nothing to draw; see above")

@@ -1,10 +1,10 @@
-"""avloc extract, backbones: from videos to features."""
+"""avloc extract, backbones: extract features from videos."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,7 +44,7 @@ def extract(
         int | None, typer.Option(help="With --fps: snippet length in frames, such as 16.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frame rate that the visual backbone sees, such as 25.")] = None,
-    weights: Weights = [],  # noqa: B006 - typer's way
+    weights: Weights = [],  # noqa: B006
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     layout: Annotated[str, typer.Option(help="safetensors, or npy for other tools.")] = "safetensors",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -71,31 +71,32 @@ def extract(
     avloc extract videos/ -o features --visual i3d --audio vggish --step-s 0.64
     avloc extract videos/ -o i3d --visual i3d --frames-per-snippet 16 --fps 25
     """
+    from avloc.config import preset
     from avloc.features.folder import extract_all, parse_shard, plan_all
     from avloc.media.find import find_media
     from avloc.system.isolate import Limits
 
     talk = make_talk(as_json)
     if step_s is not None and frames_per_snippet is not None:
-        raise InputError("--step-s and --frames-per-snippet both set the grid; give one of them")
-    options = _options(
-        visual=None if visual == "none" else visual,
-        audio=None if audio == "none" else audio,
-        step_s=1.0 if step_s is None else step_s,
-        frames_per_snippet=frames_per_snippet,
-        fps=fps,
-        weights=_weights(weights),
-        dtype=dtype,
-        device=device,
-        precision=precision,
-        compile=compiled,
-    )
-    part = parse_shard(shard)
+        raise InputError("--step-s and --frames-per-snippet both set the snippet length; give one of them")
+    settings = {
+        "visual": None if visual == "none" else visual,
+        "audio": None if audio == "none" else audio,
+        "step_s": 1.0 if step_s is None else step_s,
+        "frames_per_snippet": frames_per_snippet,
+        "fps": fps,
+        "weights": _weights(weights),
+        "dtype": dtype,
+        "device": device,
+        "precision": precision,
+        "compile": compiled,
+    }
+    options = preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
+    limits, part = Limits(silence_s, memory_gb), parse_shard(shard)
     paths = find_media(videos)
     if dry_run:
         _say_plan(talk, plan_all(paths, out, options, overwrite, layout, part), options, out)
         return
-    limits = Limits(silence_s, memory_gb)
     began = time.monotonic()
     with talk.progress("extract") as progress:
         summary = extract_all(
@@ -107,14 +108,8 @@ def extract(
     exit_partial(summary.failures)
 
 
-def _options(**settings: Any) -> ExtractConfig:
-    from avloc.config import preset
-
-    return preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
-
-
 def _weights(given: list[str]) -> dict[str, str]:
-    """--weights NAME=PATH, or PATH for whatever is needed."""
+    """{name: path} of --weights NAME=PATH; "*" for PATH alone."""
     paths: dict[str, str] = {}
     for text in given:
         name, sign, path = text.partition("=")
@@ -152,7 +147,7 @@ def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B0
     files = {file.name: file for entry in cards for file in entry.weights}
     for file in files.values():
         talk.say(f"weights {file.name}: {file.file} ({file.checksum}) from {file.url}")
-    talk.say(f"weights are kept in {cache_folder()}; --weights NAME=PATH uses others")
+    talk.say(f"weights are stored in {cache_folder()}; use others with --weights NAME=PATH")
     talk.summary(
         {
             c.name: {
@@ -174,11 +169,10 @@ def say_extracted(talk: Talk, summary: Summary, out: Path, seconds: float) -> No
     Raises:
         InputError: every video failed.
     """
-    for video, note in summary.notes.items():
-        talk.say(f"note: {video}: {note}")
+    talk.notes(f"{video}: {note}" for video, note in summary.notes.items())
     done, skipped, failures = summary.done, summary.skipped, summary.failures
     talk.say(
-        f"extracted {pluralize(len(done), 'video')} in {seconds:.1f} s, {len(skipped)} were done already, "
+        f"extracted {pluralize(len(done), 'video')} in {seconds:.1f} s, {len(skipped)} already done, "
         f"{len(failures)} failed"
     )
     say_failures(talk, failures, out)
@@ -187,11 +181,11 @@ def say_extracted(talk: Talk, summary: Summary, out: Path, seconds: float) -> No
 
 
 def _say_plan(talk: Talk, plan: Plan, options: ExtractConfig, out: Path) -> None:
-    """What extract would do; InputError where it would refuse."""
+    """Print the plan. Raises InputError where `extract` would."""
     what = f"visual {options.visual}, audio {options.audio}"
     talk.say(
-        f"would extract {pluralize(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} done already, "
-        f"{len(plan.conflicts)} made otherwise"
+        f"would extract {pluralize(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} already done, "
+        f"{len(plan.conflicts)} extracted with other options"
     )
     talk.summary({"dry_run": True, "todo": plan.todo, "skipped": plan.skipped, "conflicts": list(plan.conflicts)})
     for reason in plan.conflicts.values():

@@ -1,4 +1,4 @@
-"""What several commands share: their common options, and how they speak and end."""
+"""Common options of the commands, failures and exit codes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ Seed = Annotated[int, typer.Option(help="Random seed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo finished work.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON summary to stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")]
+FigureFormats = Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos.")]
 
 
 class State:
-    """The options before the command."""
+    """Options given before the command."""
 
     quiet = False
     verbose = False
@@ -51,9 +52,14 @@ def make_config(name: str | None, path: Path | None, sets: list[str]) -> RunConf
     from avloc.config import parse_overrides, preset, read_config
 
     if name is not None and path is not None:
-        raise ConfigError("--preset and --config both say where to start from; give one of them")
+        raise ConfigError("--preset and --config both name a starting configuration; give one of them")
     overrides = parse_overrides(sets)
     return read_config(path, overrides) if path is not None else preset(name or "default", overrides)
+
+
+def parse_suffixes(formats: str) -> list[str]:
+    """ "pdf, .png" as ["pdf", "png"]."""
+    return [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]
 
 
 def say_failures(talk: Talk, failures: Sequence[Failure], out: Path) -> None:
@@ -66,7 +72,7 @@ def say_failures(talk: Talk, failures: Sequence[Failure], out: Path) -> None:
 def require_some(done: int, failures: Sequence[Failure], verb: str, out: Path) -> None:
     """InputError when every video failed."""
     if failures and not done:
-        raise InputError(f"none of {len(failures)} videos could be {verb}; the reasons are in {out / 'failures.csv'}")
+        raise InputError(f"no video could be {verb}, {len(failures)} failed; see {out / 'failures.csv'}")
 
 
 def exit_partial(failures: Sequence[Failure]) -> None:

@@ -1,4 +1,4 @@
-"""avloc tables, figures: the paper's tables with ours beside them, and its figures with our models."""
+"""avloc tables, figures: recompute the paper's tables and figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from avloc.cli.shared import DryRun, Json, Out, Seed, Sets, make_talk
+from avloc.cli.shared import DryRun, FigureFormats, Json, Out, Seed, Sets, make_talk, parse_suffixes
+from avloc.system.text import pluralize
 
 WHERE = (
     "no data set: give --data ave=FOLDER or --data activitynet=FOLDER, a folder with features/, labels.csv and "
-    "ground_truth.json as `avloc convert` makes them from the files that docs/datasets.md names; or without any, "
-    "`avloc demo demo-out`, then --data demo=demo-out"
+    "ground_truth.json as `avloc convert` writes it (see docs/datasets.md); or run `avloc demo demo-out` and give "
+    "--data demo=demo-out"
 )
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="table1 ... table10; all if none is given.")]
@@ -45,7 +46,7 @@ def tables(
     talk = make_talk(as_json)
     plan = plan_tables(names or [], data, out, seeds, parse_overrides(sets))
     runs, missing = len(plan.all_cells), plan.missing
-    talk.say(f"{plan.runs} runs in {len(plan.tables)} tables, {missing} of them to do")
+    talk.say(f"{pluralize(plan.runs, 'run')} in {pluralize(len(plan.tables), 'table')}, {missing} to compute")
     if dry_run:
         if not plan.sources:
             talk.say(WHERE)
@@ -72,7 +73,7 @@ def figures(
     data: Annotated[str, typer.Option(metavar="PRESET=FOLDER", help="Data set.")],
     names: Figures = None,
     seed: Seed = 0,
-    formats: Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")] = "pdf,png",
+    formats: FigureFormats = "pdf,png",
     sets: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -88,10 +89,9 @@ def figures(
     from avloc.paper.figures import draw_figures
 
     talk = make_talk(as_json)
-    wanted = [name.strip().lstrip(".") for name in formats.split(",") if name.strip()]
+    wanted = parse_suffixes(formats)
     with talk.progress("figures") as progress:
         written, notes = draw_figures(names or [], open_data(data), out, parse_overrides(sets), seed, wanted, progress)
-    for note in notes:
-        talk.say(f"note: {note}")
-    talk.say(f"{len(written)} files are in {out / 'figures'}")
+    talk.notes(notes)
+    talk.say(f"{pluralize(len(written), 'file')} written to {out / 'figures'}")
     talk.summary({"files": [str(path) for path in written], "notes": notes})

@@ -1,4 +1,4 @@
-"""avloc demo, run, train, localize: the main job."""
+"""avloc demo, run, train, localize: the main commands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LocalizeSets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as localize.min_score=0.3; repeatable."),
 ]
 _LISTED = 12
-"""Classes that are named and not only counted."""
+"""Up to so many classes are listed by name."""
 
 
 def demo(
@@ -96,9 +96,7 @@ def run(
             _say_localized(talk, talk.watch("localize", job.localize), out / "detections")
         with talk.part("page"):
             say_page(talk, talk.watch("page", job.report))
-            talk.say(
-                f"look at {out / 'page' / 'index.html'}; correct what is wrong with: avloc view {out / 'detections'}"
-            )
+            talk.say(f"page: {out / 'page' / 'index.html'}; correct detections with: avloc view {out / 'detections'}")
     exit_partial(features.failures)
 
 
@@ -106,13 +104,12 @@ def _say_labels(talk: Talk, table: LabelTable, match: VideoMatch) -> None:
     if match.missing:
         missing = with_neighbours(match.missing, match.unlabelled)
         talk.say(f"note: {pluralize(len(match.missing), 'labelled video')} not found, left out: {missing}")
-    for note in table.notes:
-        talk.say(f"note: {note}")
+    talk.notes(table.notes)
     talk.say(f"labels of {pluralize(len(match.found), 'video')}: {_classes(table.classes)}")
 
 
 def _classes(names: Sequence[str]) -> str:
-    """How many there are; where few, also which."""
+    """Number of classes, and their names if they are few."""
     listed = f" ({', '.join(names)})" if 0 < len(names) <= _LISTED else ""
     return pluralize(len(names), "class") + listed
 
@@ -123,7 +120,7 @@ def train(
     out: Out,
     preset: Preset = None,
     config: Config = None,
-    sets: Sets = [],  # noqa: B006 - typer's way
+    sets: Sets = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -142,12 +139,12 @@ def train(
     talk = make_talk(as_json)
     made = [key for key in parse_overrides(sets) if key.startswith("extract.")]
     if made:
-        raise InputError(f"--set {made[0]}: the features are made already; set it in `avloc extract` or `avloc run`")
+        raise InputError(f"--set {made[0]}: the features exist already; set it in `avloc extract` or `avloc run`")
     settings = make_config(preset, config, sets)
     with talk.progress("train") as progress:
         trained = train_run(features, labels, out, settings, resume, overwrite, progress)
     _say_trained(talk, trained)
-    talk.say(f"the run is in {out}; next: avloc localize {out} videos/ -o detections")
+    talk.say(f"run: {out}; next: avloc localize {out} videos/ -o detections")
 
 
 def localize(
@@ -205,7 +202,7 @@ def _say_trained(talk: Talk, run: TrainedRun) -> None:
         step = f"{record.scores['selected_step']:.0f}"
         talk.say(f"trained {steps} on {videos}, {_classes(record.classes)}; kept step {step}")
     else:
-        talk.say(f"{run.folder} is a finished run, left as it is; --overwrite trains it anew")
+        talk.say(f"{run.folder} is a finished run, left unchanged; use --overwrite to train again")
     talk.summary({"run": str(run.folder), "scores": dict(record.scores), "classes": record.classes})
 
 
@@ -214,7 +211,7 @@ def _say_localized(talk: Talk, result: LocalizedFolder, out: Path) -> None:
 
     failures = result.failures
     total = sum(len(video.detections) for video in result.videos.values())
-    talk.say(f"{counted(result.videos, result.decode)}, {len(failures)} failed; they are in {out}")
+    talk.say(f"{counted(result.videos, result.decode)}, {len(failures)} failed; written to {out}")
     say_failures(talk, failures, out)
     talk.summary({"videos": len(result.videos), "detections": total, "failures": [vars(f) for f in failures]})
     require_some(len(result.videos), failures, "localized", out)

@@ -205,7 +205,7 @@ def plan_folder(
     bare = [path for path in paths if path.suffix == ".safetensors" and not media.keys() & _possible_ids(path)]
     if counting and bare:
         raise InputError(
-            f"-f {','.join(counting)} needs frames, and of {len(bare)} inputs only the features are known "
+            f"-f {','.join(counting)} needs frames, but the video of {pluralize(len(bare), 'input')} is unknown "
             f"({bare[0].name}); give --videos FOLDER, or other formats"
         )
     return FolderPlan(tuple(paths), wanted, media)
