@@ -1,7 +1,7 @@
-"""One cell is one training run: a row's configuration on a data set with a seed. Computed once, kept as JSON.
+"""One cell is one training run: a row's configuration on a data set with a seed. Computed once, stored as JSON.
 
-OUT/cells/<key>.json   scores, configuration, seed, seconds; there once the cell is finished, whole or not at all
-OUT/runs/<key>/run     the run itself: its model (figures and frozen stages need it), its record, its metrics
+OUT/cells/<key>.json   scores, configuration, seed, seconds; written atomically when the cell is finished
+OUT/runs/<key>/run     the run folder: model (needed for figures and frozen stages), record, metrics
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _FILES = ("features", "labels.csv", "ground_truth.json")
 
 @dataclass(frozen=True)
 class DataSet:
-    """Features, weak labels and ground truth in one folder, as `avloc convert` and `avloc demo` leave them.
+    """Features, weak labels and ground truth in one folder, as `avloc convert` and `avloc demo` write them.
 
     Args:
-        name: a preset, which is also what the data is called in the tables.
-        folder: where features/, labels.csv and ground_truth.json are.
-        fingerprint: changes when labels, ground truth or the set of feature files do.
+        name: a preset; also the name of the data in the tables.
+        folder: holds features/, labels.csv and ground_truth.json.
+        fingerprint: changes with the labels, the ground truth and the feature files.
     """
 
     name: str
@@ -59,25 +59,25 @@ class DataSet:
         return self.folder / "labels.csv"
 
     def tests(self) -> list[VideoAnnotation]:
-        """Ground truth of the videos that labels.csv calls test.
+        """Ground truth of the test videos of labels.csv.
 
         Raises:
-            InputError: there is none.
+            InputError: there are none.
         """
         wanted = {row.video_id for row in read_labels(self.labels).subset("test")}
         annotations = [a for a in read_annotations(self.folder / "ground_truth.json")[0] if a.video_id in wanted]
         if not annotations:
             raise InputError(
-                f"{self.folder}: expected videos of subset test in labels.csv that ground_truth.json knows, got none"
+                f"{self.folder}: expected test videos in labels.csv that are in ground_truth.json, got none"
             )
         return annotations
 
 
 def open_data(text: str) -> DataSet:
-    """`PRESET=FOLDER`, or a folder, whose settings are then the demo's.
+    """Open `PRESET=FOLDER`, or `FOLDER` with preset demo.
 
     Raises:
-        InputError: a file is missing (says which), or there is no such preset.
+        InputError: a file is missing, or there is no such preset.
     """
     name, sign, path = text.partition("=")
     if not sign:
@@ -89,7 +89,7 @@ def open_data(text: str) -> DataSet:
     if missing:
         raise InputError(
             f"{folder}: expected {', '.join(_FILES)} in it, {' and '.join(missing)} missing; "
-            f"`avloc convert` makes them from a data set's own files, `avloc demo {folder}` makes some up"
+            f"`avloc convert` writes them from a data set, `avloc demo {folder}` from synthetic videos"
         )
     store = FeatureStore(folder / "features")
     known = hashlib.sha256((folder / "labels.csv").read_bytes() + (folder / "ground_truth.json").read_bytes())
@@ -99,7 +99,7 @@ def open_data(text: str) -> DataSet:
 
 
 def _ends(path: Path, size: int = 4096) -> bytes:
-    """Length, first and last bytes of a file: features made anew differ there, and thousands are read in a second."""
+    """Length, first and last bytes of a file: new features differ there, and reading them is fast."""
     with path.open("rb") as file:
         head = file.read(size)
         length = file.seek(0, 2)
@@ -109,12 +109,12 @@ def _ends(path: Path, size: int = 4096) -> bytes:
 
 @dataclass(frozen=True)
 class Cell:
-    """A run to make.
+    """A training run.
 
     Args:
-        config: everything but where the frozen stages are.
-        parent: the cell whose run gives them, or None.
-        home: the tables' output folder.
+        config: all settings except `train.init_from`.
+        parent: the cell whose run provides the frozen stages, or None.
+        home: output folder of the tables.
     """
 
     data: DataSet
@@ -124,7 +124,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell: the same settings, seed and data give the same one, on any machine."""
+        """Identifier: equal for equal settings, seed and data, on any machine."""
         settings = self.config.model_dump(exclude={"extract": True, "train": set(MACHINE)})
         settings["localize"] = old_names(settings["localize"])
         return fingerprint([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
@@ -139,10 +139,10 @@ class Cell:
 
 
 def compute(cell: Cell, progress: Progress | None = None) -> None:
-    """Train, localize the test videos, score, and write the cell. A run that was interrupted goes on.
+    """Train, localize the test videos, score, and write the cell. An interrupted run is resumed.
 
     Raises:
-        AvlocError: in words for a person.
+        AvlocError: as `fit` and `score` do.
     """
     from avloc.model.checkpoint import is_whole
     from avloc.train.loop import fit
@@ -171,7 +171,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
 
 
 def score(localizer: Localizer, data: DataSet) -> dict[str, float]:
-    """Numbers of a model on the test videos, in [0, 1]; a video it cannot use counts, with nothing found in it."""
+    """Scores of a model on the test videos, in [0, 1]; a video without its modalities counts as having no detection."""
     tests = data.tests()
     store = FeatureStore(data.features)
     found: dict[str, tuple[Detection, ...]] = {}
@@ -200,7 +200,7 @@ def score(localizer: Localizer, data: DataSet) -> dict[str, float]:
 
 
 def _constant_accuracy(activations: Sequence[ActivationSequence], tests: Sequence[VideoAnnotation]) -> float:
-    """Snippet accuracy of each video's commonest true class from its start to its end, background never."""
+    """Snippet accuracy of predicting each video's most frequent true class for all its snippets."""
     grids = {a.video_id: a.grid for a in activations}
     right = total = 0
     for truth in tests:
@@ -213,7 +213,7 @@ def _constant_accuracy(activations: Sequence[ActivationSequence], tests: Sequenc
 
 
 def read_cell(path: Path) -> Mapping[str, Any] | None:
-    """A finished cell; None when it is not there.
+    """A finished cell, or None.
 
     Raises:
         FormatError: the file is damaged.

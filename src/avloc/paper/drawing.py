@@ -1,9 +1,9 @@
-"""Figures 2-5 of the paper: class activation sequences and detections of one video a panel, one row under the other.
+"""Figures 2-5 of the paper: class activations and detections, one video per panel, in rows.
 
-Figure 2   (a) what is true, (b) activations without L_cont and L_pseu, (c) with them
-Figure 3   (a) what is true, (b)-(c) detections and activations of the visual-only model, (d)-(e) of the audio-visual
-Figure 4   Figure 3's rows without letters, several videos that sound helps; Figure 5 the same of videos that it harms
-As in the paper truth is green, visual-only orange, audio-visual blue, and a darker activation is a stronger one.
+Figure 2   (a) ground truth, (b) activations without L_cont and L_pseu, (c) with them
+Figure 3   (a) ground truth, (b)-(c) detections and activations of the visual-only model, (d)-(e) of the audio-visual
+Figure 4   Figure 3's rows without letters, for videos that audio helps; Figure 5: for videos that it harms
+Colours as in the paper: ground truth green, visual-only orange, audio-visual blue; darker activations are stronger.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ TRUTH, VISUAL, AUDIO_VISUAL = "#2f6f4f", "#b5541c", "#1f5fa8"
 
 @dataclass(frozen=True)
 class Panel:
-    """One video, of which one class is shown.
+    """One class of one video.
 
     Args:
         label: the class.
-        truth: its instances, of all classes; others are left out.
-        models: {model's name: its activations}, in the order of the rows.
-        detections: {model's name: what it found}; other classes are left out.
+        truth: instances of all classes; only those of `label` are drawn.
+        models: {model: activations}, in the order of the rows.
+        detections: {model: detections}; only those of `label` are drawn.
     """
 
     label: str
@@ -48,7 +48,7 @@ class Panel:
 
 
 def activation_figure(panels: Sequence[Panel], path: str | Path | None = None) -> Figure:
-    """Figure 2: what is true, and the class's activations p(c) of each model.
+    """Figure 2: ground truth, and each model's activations p(c).
 
     Raises:
         InputError: no panel, matplotlib is not installed, or `path` cannot be written.
@@ -58,7 +58,7 @@ def activation_figure(panels: Sequence[Panel], path: str | Path | None = None) -
 
 
 def comparison_figure(panels: Sequence[Panel], letters: bool = True, path: str | Path | None = None) -> Figure:
-    """Figures 3 (one panel), 4 and 5 (several): what is true, then each model's detections and activations.
+    """Figures 3 (one panel), 4 and 5 (several): ground truth, then each model's detections and activations.
 
     Raises:
         InputError: no panel, matplotlib is not installed, or `path` cannot be written.
@@ -71,7 +71,7 @@ def comparison_figure(panels: Sequence[Panel], letters: bool = True, path: str |
 
 def _names(panels: Sequence[Panel]) -> list[str]:
     if not panels:
-        raise InputError("no video to draw: the models and the ground truth have none in common that fits the figure")
+        raise InputError("no video to draw: no video of both the models and the ground truth fits the figure")
     return list(panels[0].models)
 
 

@@ -1,10 +1,10 @@
-"""Which videos the paper's Figures 2-5 show, and the models they compare: cells of the tables, trained once.
+"""The models and videos of the paper's Figures 2-5. The models are cells of the tables.
 
-Figure 2   O-0 against O-III (Table 10): the videos with most instances
-Figure 3   visual against 2-stage (Table 1): the video that sound helps most, with two instances if there is one
-Figure 4   the same for the four that sound helps most
-Figure 5   the two that sound harms most
-Helped and harmed go by the snippets of the video's class that detections cover rightly: their t-IoU with the truth.
+Figure 2   O-0 against O-III (Table 10): the videos with background that have most instances
+Figure 3   visual against 2-stage (Table 1): the video that audio helps most, preferably with several instances
+Figure 4   the same for the four videos that audio helps most
+Figure 5   the two videos that audio harms most
+Audio helps a video by the gain in `coverage`: t-IoU of detections and ground truth of the video's class, in snippets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FIGURES = {
     "figure4": ("visual-only", "audio-visual"),
     "figure5": ("visual-only", "audio-visual"),
 }
-"""figure -> the models it compares."""
+"""{figure: the models it compares}."""
 
 
 def draw_figures(
@@ -52,17 +52,17 @@ def draw_figures(
     formats: Sequence[str] = ("pdf", "png"),
     progress: Progress | None = None,
 ) -> tuple[list[Path], list[str]]:
-    """Train what the figures compare, unless it is trained, and draw them.
+    """Train the missing models and draw the figures.
 
     Args:
-        names: of FIGURES; all for none.
-        out: the tables' folder; runs are shared with `avloc tables`.
+        names: in FIGURES; all if empty.
+        out: output folder of the tables; runs are shared with `avloc tables`.
 
     Returns:
-        Files written, and a line for each figure that has no video to show.
+        Files written, and a note for each figure without a video to show.
 
     Raises:
-        InputError: no such figure, or nothing to draw. ConfigError: an override that does not exist.
+        InputError: no such figure, or a model could not be trained. ConfigError: an invalid override.
     """
     for suffix in formats:
         figure_format(suffix)
@@ -93,7 +93,7 @@ _Found = dict[str, Panel]
 
 
 def _panels(model: str, run: Path, data: DataSet) -> _Found:
-    """Of each test video with an action: what the model says of its first class."""
+    """{video_id: panel of its first class}, for test videos with instances."""
     localizer, store = load(run), FeatureStore(data.features)
     needed = localizer.card.config.model.modality
     panels = {}
@@ -111,16 +111,16 @@ def _panels(model: str, run: Path, data: DataSet) -> _Found:
 
 
 def coverage(panel: Panel) -> float:
-    """t-IoU of all that was found of the panel's class with all that is true of it, in snippets."""
+    """t-IoU of all detections and all ground truth of the panel's class, in snippets."""
     (model,) = panel.models
     grid = panel.models[model].grid
-    true, said = (_cells(grid, [s for s in segments if s.label == panel.label])
-                  for segments in (panel.truth, panel.detections[model]))  # fmt: skip
-    union = (true | said).sum()
-    return float((true & said).sum() / union) if union else 0.0
+    true, claimed = (_inside(grid, [s for s in segments if s.label == panel.label])
+                     for segments in (panel.truth, panel.detections[model]))  # fmt: skip
+    union = (true | claimed).sum()
+    return float((true & claimed).sum() / union) if union else 0.0
 
 
-def _cells(grid: SnippetGrid, segments: Sequence[Any]) -> np.ndarray:
+def _inside(grid: SnippetGrid, segments: Sequence[Any]) -> np.ndarray:
     inside = np.zeros(grid.count, dtype=bool)
     for segment in segments:
         inside[grid.indices(segment.start_s, segment.end_s)] = True

@@ -1,7 +1,6 @@
-"""Table 4's multiply-adds, counted by torch while the network runs; nothing is worked out by hand.
+"""Table 4's multiply-adds, counted by torch during a forward pass.
 
-torch.utils.flop_counter counts a multiplication and an addition as two operations; the paper counts them as one, so
-its "FLOPS" are our count halved.
+torch.utils.flop_counter counts a multiply-add as two operations, the paper as one: its "FLOPS" are half of torch's.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ def multiply_adds(
     visual_size: int = VISUAL_SIZE,
     num_classes: int = CLASSES,
 ) -> float:
-    """Multiply-adds of a forward pass, per snippet of a video of `snippets` snippets.
+    """Multiply-adds of a forward pass over a video of `snippets` snippets, per snippet.
 
-    Λ and the two attended sequences (Eq. 1-2) cost more per snippet the longer the video is: 3 d_x multiply-adds a
-    stage for each of its snippets. The paper's cells leave that out; one snippet makes it vanish (0.1 % at d_x 1024).
+    The cost per snippet of Λ and the two attended sequences (Eq. 1-2) grows with the video: 3 d_x multiply-adds per
+    stage and snippet of the video. The paper's cells leave that out; with one snippet it is 0.1 % at d_x 1024.
     """
     card = ModelCard(config, tuple(map(str, range(num_classes))), audio_size, visual_size, {})
     model = card.build().eval()

@@ -1,8 +1,7 @@
-"""The paper's Tables 1-10 as data: cells verbatim, with the page they stand on.
+"""The paper's Tables 1-10 as data: cells verbatim, with page numbers.
 
-A cell is text, as printed: "-" where the paper has a dash, "?" beside a digit that the damaged page leaves doubtful
-(Table 10 only), "2.3e6" for 2.3 × 10^6. "A / B" is fully / weakly supervised (Table 5). Percent throughout, save
-Table 4's multiply-adds.
+A cell is text, as printed: "-" where the paper has a dash, "?" for an illegible or doubtful digit (Table 10 only),
+"2.3e6" for 2.3 × 10^6. "A / B" is fully / weakly supervised (Table 5). All in percent except Table 4's multiply-adds.
 Source: Lee et al., Cross-Attentional Audio-Visual Fusion for Weakly-Supervised Action Localization, ICLR 2021.
 """
 
@@ -22,9 +21,9 @@ class PaperTable:
     """One table.
 
     Args:
-        number, page, title: where it stands and what it compares.
-        columns: which numbers it gives.
-        rows: {name of the row: its cells in the columns' order}; "" where the table has no such cell.
+        number, page, title: of the table.
+        columns: names of the columns.
+        rows: {name of the row: its cells, in the order of the columns}; "" for an absent cell.
     """
 
     number: int
@@ -34,14 +33,14 @@ class PaperTable:
     rows: dict[str, tuple[str, ...]]
 
     def cell(self, row: str, column: str) -> str:
-        """The cell as printed; "" when the table does not have it."""
+        """The cell as printed; "" if absent."""
         if row not in self.rows or column not in self.columns:
             return ""
         return self.rows[row][self.columns.index(column)]
 
 
 def number(cell: str) -> float | None:
-    """What a cell says as a number; None for a dash, a doubtful digit in its place, or two numbers."""
+    """Value of a cell; None for a dash, an illegible digit, or two numbers."""
     try:
         return float(re.sub(r"(?<=\d)\?$", "", cell))
     except ValueError:
@@ -53,7 +52,7 @@ def _map(*thresholds: str) -> tuple[str, ...]:
 
 
 def _rows(text: str) -> dict[str, tuple[str, ...]]:
-    """Lines of "name | cell cell ..." as rows; "_" is an absent cell."""
+    """Parse lines of "name | cell cell ..."; "_" is an absent cell."""
     rows = {}
     for line in text.strip().splitlines():
         name, _, cells = line.partition("|")
@@ -172,7 +171,7 @@ PAPER: dict[str, PaperTable] = {
     "table1": PaperTable(1, 6, "Stages of cross-attention, and one modality alone", _SHORT, _rows(_STAGES)),
     "table2": PaperTable(2, 7, "Consistency losses and classifier, 2 stages", _SHORT, _rows(_LOSSES)),
     "table3": PaperTable(3, 8, "Skip connections, 2 stages", (AVERAGE,), _rows(_SKIPS)),
-    "table4": PaperTable(4, 8, "Multiply-adds a snippet and average mAP, by d_x", (FLOPS, AVERAGE), _rows(_COST)),
+    "table4": PaperTable(4, 8, "Multiply-adds per snippet and average mAP, by d_x", (FLOPS, AVERAGE), _rows(_COST)),
     "table5": PaperTable(5, 9, "Comparison on AVE, fully / weakly supervised", (ACCURACY,), _AVE),
     "table6": PaperTable(6, 9, "Comparison on ActivityNet1.2", _FULL, _rows(_ANET)),
     "table7": PaperTable(7, 13, "2 and 3 stages, and the third on two frozen ones", (AVERAGE,), _rows(_FROZEN)),
@@ -180,4 +179,4 @@ PAPER: dict[str, PaperTable] = {
     "table9": PaperTable(9, 14, "Consistency losses by number of stages", _SHORT, _rows(_LOSSES_BY_STAGE)),
     "table10": PaperTable(10, 15, "Consistency losses and classifier, in full", _SHORT, _rows(_ALL_LOSSES)),
 }
-"""name on the command line -> table. Table 10's doubtful digits: docs/method.md, appendix."""
+"""{name on the command line: table}. Table 10's doubtful digits: docs/method.md, appendix."""

@@ -1,6 +1,6 @@
-"""What to train for each row of the paper's tables: the changes to a base configuration, nothing else.
+"""The configuration of each row of the paper's tables, as changes to a base configuration.
 
-Sizes are shares of the base's d_x, which is 1,024 in the paper: a base of 128 gives Table 8 at an eighth.
+Embedding sizes are shares of the base's d_x, 1,024 in the paper: with 128, Table 8 has an eighth of the paper's sizes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from avloc.presets import RIVALS
 
 __all__ = ["ROWS", "Recipe", "recipes_of"]
 
-PAPER_EMBED_DIM = 1024  # paper §4.2; shares are of this
+PAPER_EMBED_DIM = 1024  # paper §4.2
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Recipe:
 
     Args:
         changes: {"section.key": value}.
-        share, audio_share, visual_share: d_x, d_xu and d_xv as shares of the base's d_x; the latter two None: as d_x.
-        start: the recipe whose run gives the frozen stages; `changes` says how many.
+        share, audio_share, visual_share: d_x, d_xu, d_xv as shares of the base's d_x; None: equal to d_x.
+        start: the recipe whose run provides the frozen stages; `changes` holds their number.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -36,10 +36,10 @@ class Recipe:
     start: Recipe | None = None
 
     def config(self, base: str, overrides: Mapping[str, Any], seed: int) -> RunConfig:
-        """The whole configuration of this row.
+        """The full configuration of this row.
 
         Args:
-            base: name of a preset. overrides: changes to it that hold for all rows; the row's own win.
+            base: name of a preset. overrides: changes to it for all rows; the row's own take precedence.
 
         Raises:
             ConfigError: an unknown preset or key.
@@ -60,7 +60,7 @@ def _stages(count: int, **more: Any) -> Recipe:
     return Recipe({"model.num_stages": count, **{key.replace("__", "."): value for key, value in more.items()}})
 
 
-_ONLY: dict[str, dict[str, Any]] = {  # which consistency losses are on, and which classifier (§4.3, Tables 2, 9 and 10)
+_ONLY: dict[str, dict[str, Any]] = {  # consistency losses and classifier (§4.3, Tables 2, 9 and 10)
     "S-0": {"model.head": "soft-max", "loss.continuity_weight": 0.0, "loss.pseudo_weight": 0.0},
     "S-I": {"model.head": "soft-max", "loss.continuity_weight": 0.0},
     "O-0": {"loss.continuity_weight": 0.0, "loss.pseudo_weight": 0.0},
@@ -95,10 +95,10 @@ def _table8() -> dict[str, Recipe]:
     rows = {}
     for audio in (128, 512, 1024, 2048):
         for visual in (512, 1024, 2048):
-            square = audio == visual == PAPER_EMBED_DIM  # then it is Table 1's 1-stage model, and its run
-            heard, seen = (None if square else size / PAPER_EMBED_DIM for size in (audio, visual))
+            square = audio == visual == PAPER_EMBED_DIM  # the 1-stage model of Table 1: same configuration, same run
+            audio_share, visual_share = (None if square else size / PAPER_EMBED_DIM for size in (audio, visual))
             name = f"1-stage, {audio} x {visual}"
-            rows[name] = Recipe({"model.num_stages": 1}, audio_share=heard, visual_share=seen)
+            rows[name] = Recipe({"model.num_stages": 1}, audio_share=audio_share, visual_share=visual_share)
     rows["2-stage, 1024 x 1024"] = _stages(2)
     return rows
 
@@ -136,14 +136,14 @@ ROWS: dict[str, dict[str, Recipe]] = {
     "table9": {f"{t}-stage, {name}": _losses(name, t) for t in range(4) for name in ("O-I", "O-II", "O-III")},
     "table10": {name: _losses(name) for name in _ONLY},
 }
-"""table -> row -> recipe. Rows of the paper that are missing here are other people's published numbers."""
+"""{table: {row: recipe}}. The paper's other rows are published numbers of other methods."""
 
 
 def recipes_of(names: Sequence[str]) -> dict[str, dict[str, Recipe]]:
-    """The tables asked for; all of them for an empty list.
+    """{table: {row: recipe}} of the named tables; all if `names` is empty.
 
     Raises:
-        InputError: there is no such table.
+        InputError: no such table.
     """
     for name in names:
         if name not in ROWS:

@@ -1,4 +1,4 @@
-"""Which cells the tables need, and computing those that are not there, on one process or several."""
+"""Compute missing cells, in one process or several, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cell_of(recipe: Recipe, data: DataSet, seed: int, overrides: Mapping[str, An
     """The cell of a row on a data set with a seed.
 
     Raises:
-        ConfigError: an override that does not exist or is out of range.
+        ConfigError: an invalid override.
     """
     start = recipe.start
     parent = None if start is None else cell_of(start, data, seed, overrides, out)
@@ -33,7 +33,7 @@ def cell_of(recipe: Recipe, data: DataSet, seed: int, overrides: Mapping[str, An
 
 
 def needed(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells that are not finished, each once, in waves: a wave needs only what the waves before it made."""
+    """Unfinished cells, each once, in waves: a wave depends on earlier waves only."""
     waves: list[dict[str, Cell]] = []
 
     def add(cell: Cell) -> int:
@@ -52,18 +52,18 @@ def needed(cells: Sequence[Cell]) -> list[list[Cell]]:
 def compute_all(
     cells: Sequence[Cell], workers: int = 1, ray: str | None = None, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Compute what is not finished.
+    """Compute unfinished cells.
 
     Args:
-        workers: processes on this machine. ray: address of a cluster instead, which shares this disk.
-        progress: called with (cells done, cells, a few words).
+        workers: processes on this machine. ray: address of a cluster on the same file system, instead.
+        progress: called with (cells done, cells, a description).
 
     Returns:
-        {key: reason} of the cells that failed; the others are finished.
+        {key: reason} of the failed cells; the others are finished.
 
     Raises:
-        InputError: Ray is asked for and not there, or another process is at work in the same folder.
-        StorageError: nothing can be written.
+        InputError: Ray is not installed, or another process works in the same folder.
+        StorageError: the output cannot be written.
     """
     with ExitStack() as locks:
         for home in sorted({cell.home for cell in cells}):
@@ -77,7 +77,7 @@ def _compute_missing(cells: Sequence[Cell], workers: int, ray: str | None, progr
     failed: dict[str, str] = {}
     for wave in waves:
         ready = [cell for cell in wave if cell.parent is None or cell.parent.key not in failed]
-        failed |= {cell.key: "the run its frozen stages come from failed" for cell in wave if cell not in ready}
+        failed |= {cell.key: "the run that provides its frozen stages failed" for cell in wave if cell not in ready}
         for cell, reason in _wave(ready, workers, ray, progress, done, total):
             done += 1
             if reason:
@@ -108,7 +108,7 @@ def _inside(progress: Progress, done: int, total: int) -> Progress:
 
 
 def _attempt(cell: Cell, progress: Progress | None = None) -> str:
-    """Compute; "" when all went well, else the reason. StorageError: the next cell could not be written either."""
+    """Compute; the reason of a failure, or "". StorageError is raised: it would affect every cell."""
     keep_freed_memory()
     try:
         compute(cell, progress)
@@ -121,15 +121,12 @@ def _attempt(cell: Cell, progress: Progress | None = None) -> str:
 
 def _over_processes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, str]]:
     with pool(workers) as processes:
-        flying = {processes.submit(_attempt, cell): cell for cell in cells}
-        for future in as_completed(flying):
+        pending = {processes.submit(_attempt, cell): cell for cell in cells}
+        for future in as_completed(pending):
             try:
-                yield flying[future], future.result()
+                yield pending[future], future.result()
             except BrokenProcessPool:
-                yield (
-                    flying[future],
-                    "a process died, perhaps of memory; run it again with fewer workers",
-                )
+                yield pending[future], "a worker process died, perhaps out of memory; rerun with fewer workers"
 
 
 def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tuple[Cell, str]]:
@@ -138,10 +135,10 @@ def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tup
     with cluster(address, workers) as ray:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_attempt)
-        flying = {task.remote(_absolute(cell)): cell for cell in cells}
-        while flying:
-            ready, _ = ray.wait(list(flying), num_returns=1)
-            cell = flying.pop(ready[0])
+        pending = {task.remote(_absolute(cell)): cell for cell in cells}
+        while pending:
+            ready, _ = ray.wait(list(pending), num_returns=1)
+            cell = pending.pop(ready[0])
             try:
                 yield cell, ray.get(ready[0])
             except ray.exceptions.RayError as error:
@@ -149,7 +146,7 @@ def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tup
 
 
 def _absolute(cell: Cell) -> Cell:
-    """The same cell with paths that mean the same wherever a worker stands."""
+    """The same cell with absolute paths, for workers with another working directory."""
     parent = None if cell.parent is None else _absolute(cell.parent)
     return replace(
         cell, home=cell.home.resolve(), data=replace(cell.data, folder=cell.data.folder.resolve()), parent=parent

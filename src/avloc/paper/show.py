@@ -1,4 +1,4 @@
-"""Our cells beside the paper's: as a table for the terminal, as CSV (one line a cell) and as Markdown."""
+"""Our cells beside the paper's: as a table for the terminal, as CSV (one line per cell) and as Markdown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from avloc.paper.multiply_adds import multiply_adds
 from avloc.paper.published import ACCURACY, FLOPS, PAPER, PaperTable
 from avloc.paper.rows import ROWS
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text
+from avloc.system.text import csv_text, pluralize
 
 __all__ = ["Filled", "fill", "lines_of", "narrow", "title_of", "write_tables"]
 
 EXTRA = ("background recall", "event F1")
-"""What accuracy alone hides; ours only, in tables that have accuracy."""
+"""Columns of our runs that complement accuracy, in tables that have it."""
 
 Values = dict[tuple[str, str], tuple[float, ...]]
 
@@ -27,11 +27,11 @@ class Filled:
     """One of the paper's tables with our numbers.
 
     Args:
-        name, paper: which table.
-        data: name of our data set; "" when there is none.
-        columns: the paper's that the data can answer, then ours.
-        ours: {(row, column): one number a seed}, in [0, 1], multiply-adds as they are.
-        trivial: {column: true classes over whole videos}, in [0, 1].
+        name, paper: the table.
+        data: name of our data set, or "".
+        columns: the paper's that apply to the data, then ours.
+        ours: {(row, column): one value per seed}; scores in [0, 1], or multiply-adds.
+        trivial: {column: score of the baseline, true classes over full videos}, in [0, 1].
     """
 
     name: str
@@ -43,12 +43,12 @@ class Filled:
 
 
 def fill(name: str, data: DataSet | None, cells: Mapping[str, Sequence[Cell]]) -> Filled:
-    """A table with whatever is finished.
+    """Fill a table with the finished cells.
 
     Args:
-        name: "table1" and so on.
+        name: "table1" to "table10".
         data: None gives the paper's cells, and the multiply-adds, which need no data.
-        cells: {row: its cells, one a seed}.
+        cells: {row: its cells, one per seed}.
     """
     paper = PAPER[name]
     columns = _columns(paper, data)
@@ -69,7 +69,7 @@ def fill(name: str, data: DataSet | None, cells: Mapping[str, Sequence[Cell]]) -
 
 
 def _columns(paper: PaperTable, data: DataSet | None) -> tuple[str, ...]:
-    """AVE's numbers for AVE, ActivityNet's for ActivityNet, all for anything else; ours where something was run."""
+    """AVE's columns for AVE, ActivityNet's for ActivityNet, all otherwise; then ours, if there is data."""
     kept = paper.columns
     if data is not None and data.name in ("ave", "activitynet"):
         kept = tuple(c for c in paper.columns if (c == ACCURACY) == (data.name == "ave") or c == FLOPS)
@@ -77,7 +77,7 @@ def _columns(paper: PaperTable, data: DataSet | None) -> tuple[str, ...]:
 
 
 def lines_of(filled: Filled, columns: Sequence[str]) -> list[list[str]]:
-    """Rows of text: a line for the paper, one for ours below it where there is one, the trivial baseline last."""
+    """Rows of text: per row the paper's cells and, below, ours if any; the trivial baseline last."""
     lines = []
     for row in filled.paper.rows:
         lines.append([row, *(filled.paper.cell(row, c) for c in columns)])
@@ -91,14 +91,14 @@ def lines_of(filled: Filled, columns: Sequence[str]) -> list[list[str]]:
 
 
 def narrow(filled: Filled) -> list[str]:
-    """Columns that fit a terminal: of ten thresholds three; tables.md has them all."""
+    """Columns that fit a terminal: three of ten thresholds; tables.md has all."""
     if len(filled.columns) <= 9:
         return list(filled.columns)
     return [c for c in filled.columns if not c.startswith("mAP") or c in ("mAP@0.5", "mAP@0.75", "mAP@0.95")]
 
 
 def _text(column: str, values: Sequence[float]) -> str:
-    """Mean, and the seeds' standard deviation when there are several; percent, or 4.5e6."""
+    """Mean and, for several seeds, standard deviation, in percent; multiply-adds as 4.50e6."""
     if not values:
         return ""
     if column == FLOPS:
@@ -108,9 +108,9 @@ def _text(column: str, values: Sequence[float]) -> str:
 
 
 def title_of(filled: Filled) -> str:
-    """What stands above it: whose numbers they are, the paper's table, and what our lines are of."""
+    """Heading: the paper's table, and the data and seeds of our lines."""
     seeds = max((len(v) for (_, c), v in filled.ours.items() if c != FLOPS), default=0)
-    ours = f"ours: {filled.data}, {seeds} seed{'s' * (seeds > 1)}" if seeds else "no runs of ours"
+    ours = f"ours: {filled.data}, {pluralize(seeds, 'seed')}" if seeds else "no runs of ours"
     return f"Table {filled.paper.number} (p. {filled.paper.page}), {filled.paper.title}: the paper's numbers; {ours}"
 
 
@@ -144,7 +144,7 @@ Multiply-adds are per snippet, counted by torch from the modules at the paper's 
 
 
 def write_tables(tables: Sequence[Filled], out: Path) -> tuple[Path, Path]:
-    """OUT/tables.csv and OUT/tables.md; returns their paths."""
+    """Write OUT/tables.csv and OUT/tables.md; return their paths."""
     targets = out / "tables.csv", out / "tables.md"
     atomic_write(targets[0], _csv(tables))
     atomic_write(targets[1], NOTE + "\n" + "\n".join(map(_markdown, tables)))
