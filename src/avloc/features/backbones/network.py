@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,16 @@ class Network:
         self._run: Any = torch.compile(self.module) if setup.compile else self.module
         self._at_once = at_once
 
-    def __call__(self, inputs: Tensor, **more: Any) -> Float32[np.ndarray, "n size"]:
+    def __call__(self, inputs: Tensor) -> Float32[np.ndarray, "n size"]:
         """(n, ...) on any device -> (n, size)."""
         rows = []
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             for part in inputs.split(self._at_once):
-                rows.append(self._run(part.to(self.device, non_blocking=True), **more).float().cpu())
+                rows.append(self._run(part.to(self.device, non_blocking=True)).float().cpu())
         return torch.cat(rows).numpy()
 
 
-def load_network(module: nn.Module, weights: WeightFile, setup: Setup, rename: Any = None) -> str:
+def load_network(module: nn.Module, weights: WeightFile, setup: Setup, rename: Callable[..., Any] = dict) -> str:
     """Load a published weight file into a module, and return its description.
 
     Args:
@@ -53,8 +54,7 @@ def load_network(module: nn.Module, weights: WeightFile, setup: Setup, rename: A
         InputError: see `resolve`, `read_state` and `load_into`.
     """
     path = resolve(weights, setup.weights)
-    state = read_state(path)
-    load_into(module, rename(state) if rename is not None else state, path)
+    load_into(module, rename(read_state(path)), path)
     return describe_weights(path)
 
 
