@@ -69,7 +69,7 @@ def _draw_cost(axes: Axes, cost: Mapping[str, float]) -> None:
     for k, value in enumerate(values):
         axes.text(value, k, f" {value:.1f}", va="center", fontsize=8, color=INK)
     axes.set_xlim(0, max([*values, 1]) * 1.2)
-    axes.set_title("average mAP gained without the error", fontsize=9, loc="left", color=INK)
+    axes.set_title("average mAP gained without it", fontsize=9, loc="left", color=INK)
     plain(axes, "x")
 
 

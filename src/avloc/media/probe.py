@@ -27,8 +27,8 @@ __all__ = ["probe"]
 
 LONG_S = 3600
 MIN_BYTES_PER_S = 20
-"""Of a video longer than an hour; a repeated frame takes about as much, including its index entry. Files with less
-have damaged time stamps, and would take days to fill with copies of one frame."""
+"""Minimum for videos longer than an hour; a repeated frame takes about as much, including its index entry. Files with
+less have damaged time stamps, and would take days to fill with copies of one frame."""
 
 MAX_DURATION_S = 30 * 86_400
 MAX_ASPECT = Fraction(50)
