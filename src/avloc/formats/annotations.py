@@ -32,6 +32,7 @@ __all__ = [
     "AnnotationIssue",
     "AnnotationReport",
     "SegmentColumns",
+    "parse_annotations",
     "read_annotation_columns",
     "read_annotations",
     "subset_name",
@@ -129,9 +130,16 @@ def read_annotations(
         InputError: no such file, or no video in that subset.
         FormatError: not JSON, not ActivityNet's schema; says where.
     """
+    return parse_annotations(path, read_json(path), subset)
+
+
+def parse_annotations(
+    path: Path | str, content: Mapping[str, Any], subset: str | None = None
+) -> tuple[tuple[VideoAnnotation, ...], AnnotationReport]:
+    """`read_annotations` of a parsed file; `path` is named in errors."""
     issues: list[AnnotationIssue] = []
     annotations = []
-    for video_id, entry in _database(path, subset).items():
+    for video_id, entry in _database(path, content, subset).items():
         duration_s = _duration_s(path, video_id, entry)
         rows = [_instance(path, video_id, row) for row in _rows(path, video_id, entry)]
         instances = tuple(sound_instances(video_id, duration_s, rows, issues))
@@ -144,7 +152,7 @@ def read_annotation_columns(path: Path | str, subset: str | None = None) -> Segm
 
     >>> truth = SegmentTable.from_columns(**read_annotation_columns("gt.json", "validation"))  # doctest: +SKIP
     """
-    database = _database(path, subset)
+    database = _database(path, read_json(path), subset)
     return segment_columns(path, {video: _rows(path, video, entry) for video, entry in database.items()}, scored=False)
 
 
@@ -230,8 +238,7 @@ def check_row(path: Path | str, video_id: str, row: Any, scored: bool) -> None:
         raise FormatError(f"{where}: a score is a number, got {str(row.get('score'))[:80]}")
 
 
-def _database(path: Path | str, subset: str | None) -> dict[str, dict[str, Any]]:
-    content = read_json(path)
+def _database(path: Path | str, content: Mapping[str, Any], subset: str | None) -> dict[str, dict[str, Any]]:
     database = content.get("database")
     if not isinstance(database, dict):
         got = ", ".join(list(content)[:6]) or "nothing"

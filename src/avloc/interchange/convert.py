@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import FormatError, InputError
-from avloc.formats.annotations import read_annotations, write_annotations
+from avloc.errors import InputError
+from avloc.formats.annotations import parse_annotations, read_json, write_annotations
 from avloc.formats.detections import read_detections
 from avloc.interchange.audacity import read_audacity
 from avloc.interchange.boris import read_boris
@@ -48,12 +48,7 @@ def read_segments(path: Path, notes: list[str] | None = None) -> tuple[VideoSegm
     if suffix == ".csv":
         return read_via(path, notes) if _is_via(path) else _from_detections(path)
     if suffix == ".json":
-        try:
-            return _from_annotations(path, notes)
-        except FormatError as error:
-            if "this is a submission" not in str(error):
-                raise
-            return _from_detections(path)
+        return _from_json(path, notes)
     known = ", ".join([".csv", ".json", *_READERS])
     raise InputError(f"{path}: segments are read from {known}; got {suffix or 'no suffix'}")
 
@@ -69,8 +64,12 @@ def _from_detections(path: Path) -> tuple[VideoSegments, ...]:
     return tuple(VideoSegments(name, found) for name, found in read_detections(path).items())
 
 
-def _from_annotations(path: Path, notes: list[str] | None) -> tuple[VideoSegments, ...]:
-    annotations, report = read_annotations(path)
+def _from_json(path: Path, notes: list[str] | None) -> tuple[VideoSegments, ...]:
+    """ActivityNet's JSON: a submission has `results`, ground truth has `database`."""
+    content = read_json(path)
+    if "results" in content and not isinstance(content.get("database"), dict):
+        return _from_detections(path)
+    annotations, report = parse_annotations(path, content)
     if notes is not None:
         notes.extend(report.notes())
     return tuple(VideoSegments(a.video_id, a.instances, a.duration_s) for a in annotations)
