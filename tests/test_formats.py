@@ -611,7 +611,7 @@ def test_bad_ave_subsets_and_rows_are_refused(ave: Path) -> None:
     assert "1 videos are in no subset" in data.notes
     with pytest.raises(FormatError, match="expected a row for each of 6 videos, got 5"):
         data.load("bbb")
-    for order, message in (([1, 0], "row 0 is in 'train' and again in 'val'"), ([9], r"expected row numbers 0\.\.5")):
+    for order, message in (([1, 0], "row 0 is in training and again in validation"), ([9], r"expected row numbers 0\.\.5")):
         with h5py.File(ave / "val_order.h5", "w") as file:
             file["order"] = np.array(order)
         with pytest.raises(FormatError, match=message):

@@ -242,7 +242,7 @@ def test_each_video_works_or_costs_itself_one_line(journey: Journey, folder: str
     failures = {row["video"]: row["reason"] for row in rows(journey.out / folder / "failures.csv")}
     assert set(failures) == {*BAD, "caf\\xe9"} - {NO_TEXT}
     assert all(len(reason.splitlines()) == 1 and "secret\\n" not in reason for reason in failures.values())
-    assert "a file's may have 255: rename the video" in failures[TOO_LONG]
+    assert "a file name at most 255: rename the video" in failures[TOO_LONG]
     assert "name is not UTF-8" in failures["caf\\xe9"]
     stem = {p.name.removesuffix(".safetensors") for p in (journey.out / "features").glob("*.safetensors")}
     scored = {p.name.removesuffix(".safetensors") for p in (journey.out / "found" / "scores").iterdir()}

@@ -24,6 +24,7 @@ from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.labels import LabelRow, LabelTable
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
 from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
+from avloc.vocabulary import Subset
 
 __all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave", "read_ave_audio"]
 
@@ -32,7 +33,9 @@ AVE_BACKGROUND = 28
 
 DURATION_S = 10.0
 SNIPPETS = 10
-SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
+SUBSETS = {"train": Subset.TRAINING, "val": Subset.VALIDATION, "test": Subset.TESTING}
+"""By the names of the order files."""
+
 KEY = "avadataset"
 SOURCE = {"audio": "AVE audio_feature (VGGish)", "visual": "AVE visual_feature"}
 
@@ -135,13 +138,13 @@ def read_ave(folder: Path | str) -> AveData:
         instances = (Instance(start_s, end_s, label),) if end_s > start_s else ()
         if not instances:
             notes.append(f"{name}: its event {label!r} {start_s:g}-{end_s:g} s has no length: no instance, label kept")
-        annotations.append(VideoAnnotation(name, DURATION_S, SUBSETS.get(subset, ""), instances))
+        annotations.append(VideoAnnotation(name, DURATION_S, subset.value if subset else "", instances))
         if subset:
-            labels.append(LabelRow(name, (label,), "validation" if subset == "val" else subset))
+            labels.append(LabelRow(name, (label,), subset.short))
     rows = {name: ("", row) for row, name in enumerate(names)}
     for row, name in enumerate(_noisy_names(root)):
         rows[name] = ("_noisy", row)
-        labels.append(LabelRow(name, (), "train"))
+        labels.append(LabelRow(name, (), Subset.TRAINING.short))
     classes = tuple(dict.fromkeys(label for label, *_ in entries))
     return AveData(root, classes, tuple(annotations), LabelTable(tuple(labels), tuple(notes)), tuple(notes), rows)
 
@@ -229,11 +232,11 @@ def _noisy_names(root: Path) -> list[str]:
     return _row_names("noisy", _Rows(present[0]).count) if present else []
 
 
-def _read_subsets(root: Path, count: int) -> tuple[list[str], list[str]]:
-    """("train" | "val" | "test" | "") of each row, from the order files, and what was odd."""
-    subsets = [""] * count
-    for subset in SUBSETS:
-        path = root / f"{subset}_order.h5"
+def _read_subsets(root: Path, count: int) -> tuple[list[Subset | None], list[str]]:
+    """The subset of each row by the order files, and notes."""
+    subsets: list[Subset | None] = [None] * count
+    for name, subset in SUBSETS.items():
+        path = root / f"{name}_order.h5"
         with open_hdf5(path) as file:
             order = np.asarray(plain_dataset(path, file, "order"))
         if (
@@ -243,8 +246,8 @@ def _read_subsets(root: Path, count: int) -> tuple[list[str], list[str]]:
         ):
             raise FormatError(f"{path}: expected row numbers 0..{count - 1}, one for each line of Annotations.txt")
         for row in order.tolist():
-            if subsets[row]:
-                raise FormatError(f"{path}: row {row} is in {subsets[row]!r} and again in {subset!r}")
+            if subsets[row] is not None:
+                raise FormatError(f"{path}: row {row} is in {subsets[row]} and again in {subset}")
             subsets[row] = subset
-    unused = subsets.count("")
+    unused = subsets.count(None)
     return subsets, [f"{unused} videos are in no subset"] * bool(unused)

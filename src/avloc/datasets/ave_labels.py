@@ -19,6 +19,7 @@ from avloc.datasets.collection import Collection
 from avloc.datasets.tracks import Clock, Track, Tracks
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
 from avloc.types import SnippetGrid
+from avloc.vocabulary import Subset
 
 __all__ = ["ave_class_indices", "ave_collection", "compare_ave_labels"]
 
@@ -43,7 +44,7 @@ def _shared_ids(data: AveData) -> tuple[str, ...]:
     subsets: dict[str, set[str]] = {}
     for video in data.annotations:
         subsets.setdefault(re.sub(r"_row\d{4}$", "", video.video_id), set()).add(video.subset)
-    both = [video for video, names in subsets.items() if {"training", "testing"} <= names]
+    both = [video for video, names in subsets.items() if {Subset.TRAINING, Subset.TESTING} <= names]
     return (
         f"{len(both)} YouTube ids are in train and in test, with another class: {', '.join(both[:3])}, ...",
     ) * bool(both)

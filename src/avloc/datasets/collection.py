@@ -9,10 +9,9 @@ from typing import Protocol, runtime_checkable
 from avloc.formats.annotations import AnnotationReport
 from avloc.formats.labels import LabelRow, LabelTable
 from avloc.types import FeatureSequence, VideoAnnotation
+from avloc.vocabulary import Subset
 
 __all__ = ["Collection", "Features", "Interval", "weak_labels"]
-
-SUBSET_NAMES = {"training": "train", "validation": "validation", "testing": "test"}
 
 
 @runtime_checkable
@@ -84,18 +83,18 @@ def weak_labels(
         v.video_id: tuple(dict.fromkeys((labels or {}).get(v.video_id, (i.label for i in v.instances)))) for v in videos
     }
     annotated = {v.subset for v in videos if known[v.video_id]}
-    names = dict(SUBSET_NAMES)
+    names: dict[str, str] = {subset.value: subset.short for subset in Subset}
     notes = []
-    if "validation" in annotated and "testing" not in annotated:
-        names["validation"] = "test"
+    if Subset.VALIDATION in annotated and Subset.TESTING not in annotated:
+        names[Subset.VALIDATION] = Subset.TESTING.short
         notes.append("its validation subset is called test here: it is what the field tests on; hold out some of train")
-    elif "validation" in annotated and "training" not in annotated:
-        names["validation"] = "train"
+    elif Subset.VALIDATION in annotated and Subset.TRAINING not in annotated:
+        names[Subset.VALIDATION] = Subset.TRAINING.short
         notes.append("its validation subset is called train here: the field trains on it, there is no other")
     kept = [v for v in videos if v.subset in annotated]
     if len(kept) < len(videos):
         notes.append(f"{len(videos) - len(kept)} videos of subsets without labels are left out of the weak labels")
-    names[""] = "train"
+    names[""] = Subset.TRAINING.short
     strange = sorted({v.subset for v in kept} - set(names))
     if strange:  # they could be anything, even what is tested on
         rest = [v for v in kept if v.subset in names]

@@ -14,10 +14,10 @@ from avloc.datasets.collection import Collection, Features
 from avloc.errors import AvlocError, first_few
 from avloc.formats.annotations import AnnotationReport
 from avloc.types import FeatureSequence, Progress, VideoAnnotation
+from avloc.vocabulary import Subset
 
 __all__ = ["DataReport", "FeatureReport", "Finding", "examine"]
 
-SUBSET_ORDER = ("training", "validation", "testing")
 SHOWN = 3
 
 
@@ -97,8 +97,9 @@ def examine(
         limit: look at so many videos' features only, evenly chosen; None reads all (NaN and duplicates hide anywhere).
     """
     annotations = collection.annotations
-    subsets = [s for s in SUBSET_ORDER if any(v.subset == s for v in annotations)]
-    subsets += sorted({v.subset for v in annotations} - set(subsets))
+    used = {v.subset for v in annotations}
+    subsets = [s.value for s in Subset if s in used]
+    subsets += sorted(used - set(subsets))
     durations = [v.duration_s for v in annotations]
     findings = [*_annotation_findings(collection), *_instance_findings(collection.report)]
     watch = _Watch()

@@ -23,12 +23,16 @@ from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import AnnotationIssue, AnnotationReport, sound_instances
 from avloc.formats.labels import LabelRow, LabelTable, read_text
 from avloc.types import Instance, VideoAnnotation
+from avloc.vocabulary import Subset
 
 __all__ = ["LLP_CLASSES", "is_llp", "read_llp"]
 
 DURATION_S = 10.0
-TABLES = {"train": "AVVP_train.csv", "validation": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
-SUBSETS = {"train": "training", "validation": "validation", "test": "testing"}
+TABLES = {
+    Subset.TRAINING: "AVVP_train.csv",
+    Subset.VALIDATION: "AVVP_val_pd.csv",
+    Subset.TESTING: "AVVP_test_pd.csv",
+}
 ID_LENGTH = 11
 FEATURE_FOLDERS = ("vggish", "res152", "r2plus1d_18")
 
@@ -77,27 +81,27 @@ def read_llp(folder: Path | str, features: Sequence[Track] = ()) -> Collection:
     )
 
 
-def _weak(root: Path) -> tuple[list[LabelRow], dict[str, str], list[str]]:
+def _weak(root: Path) -> tuple[list[LabelRow], dict[str, Subset], list[str]]:
     """Rows, {video: subset}, notes."""
     rows: list[LabelRow] = []
-    subsets: dict[str, str] = {}
+    subsets: dict[str, Subset] = {}
     notes = []
     for subset, name in TABLES.items():
         if not (root / name).is_file():
-            notes.append(f"{name} is not there: no {subset} videos")
+            notes.append(f"{name} is not there: no {subset.short} videos")
             continue
         for line, (video, labels) in _table(root / name, ("filename", "event_labels")):
             names = tuple(dict.fromkeys(label.strip() for label in labels.split(",") if label.strip()))
             _check_classes(root / name, line, names)
             if video in subsets:
-                raise FormatError(f"{root / name}: line {line}: video {video!r} is also in {subsets[video]}")
+                raise FormatError(f"{root / name}: line {line}: video {video!r} is also in {subsets[video].short}")
             subsets[video] = subset
-            rows.append(LabelRow(video, names, subset))
+            rows.append(LabelRow(video, names, subset.short))
     return rows, subsets, notes
 
 
 def _events(
-    path: Path, known: Mapping[str, str], issues: list[AnnotationIssue], notes: list[str]
+    path: Path, known: Mapping[str, Subset], issues: list[AnnotationIssue], notes: list[str]
 ) -> dict[str, list[Instance]]:
     rows: dict[str, list[tuple[str, float, float]]] = defaultdict(list)
     unknown = 0
@@ -155,9 +159,9 @@ def _union(events: Iterable[Instance]) -> list[Instance]:
     return joined
 
 
-def _annotated(subsets: Mapping[str, str], events: Mapping[str, Sequence[Instance]]) -> tuple[VideoAnnotation, ...]:
+def _annotated(subsets: Mapping[str, Subset], events: Mapping[str, Sequence[Instance]]) -> tuple[VideoAnnotation, ...]:
     return tuple(
-        VideoAnnotation(video, DURATION_S, SUBSETS[subset], tuple(events.get(video, ())))
+        VideoAnnotation(video, DURATION_S, subset.value, tuple(events.get(video, ())))
         for video, subset in subsets.items()
     )
 

@@ -27,6 +27,7 @@ from avloc.formats.untrusted.bombs import gunzip
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
+from avloc.vocabulary import Subset
 
 __all__ = [
     "AnnotationIssue",
@@ -38,13 +39,6 @@ __all__ = [
     "subset_name",
     "write_annotations",
 ]
-
-_SUBSETS = {
-    "testing": ("test", "testing"),
-    "training": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-}
-_SUBSET_OF = {name: own for own, names in _SUBSETS.items() for name in names}
 
 _ODD = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
 """In the bytes of JSON that may hold such: escaped, as Python's decoder lets them pass, or in UTF-16."""
@@ -260,8 +254,8 @@ def _database(path: Path | str, content: Mapping[str, Any], subset: str | None) 
 
 def subset_name(name: str) -> str:
     """A subset as `VideoAnnotation.subset` holds it: ActivityNet's own name for it ("Val" is "validation"), if any."""
-    name = name.strip()
-    return _SUBSET_OF.get(name.lower(), name)
+    known = Subset.parse(name)
+    return name.strip() if known is None else known.value
 
 
 def _subset(entry: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
+from avloc.vocabulary import VIDEO_EXTENSIONS, Subset
 
 __all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
 
@@ -29,21 +30,6 @@ HEADER = {
     "labels": ("labels", "label"),
     "subset": ("subset", "split"),
 }
-SUBSETS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-}
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogg", "ogv", "ts"),
-        *("vob", "webm", "wmv", "y4m"),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -317,15 +303,18 @@ def _folded(label: str) -> str:
 
 
 def _subset(path: Path | str, line: int, cell: str) -> str:
-    if cell and cell.lower() not in SUBSETS:
-        hint = did_you_mean(cell.lower(), ("train", "validation", "test"))
+    if not cell:
+        return ""
+    subset = Subset.parse(cell)
+    if subset is None:
+        hint = did_you_mean(cell.lower(), [known.short for known in Subset])
         raise FormatError(f"{path}: line {line}: expected subset train, validation or test, got {cell!r}.{hint}")
-    return SUBSETS[cell.lower()] if cell else ""
+    return subset.short
 
 
 def _video_id(cell: str) -> str:
     stem, dot, suffix = cell.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in VIDEO_SUFFIXES else cell
+    return stem if dot and f".{suffix.lower()}" in VIDEO_EXTENSIONS else cell
 
 
 def _spellings(video_id: str) -> Iterator[str]:

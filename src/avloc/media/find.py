@@ -10,15 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avloc.errors import InputError
+from avloc.vocabulary import VIDEO_EXTENSIONS
 
-__all__ = ["BY_FILE", "VIDEO_EXTENSIONS", "VideoNames", "find_media", "known_suffix", "name_videos", "named_media"]
-
-VIDEO_EXTENSIONS = {
-    *(".avi", ".divx", ".dv", ".mov", ".qt", ".mp4", ".m4v", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".ogv"),
-    *(".mpg", ".mpe", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2t", ".m2ts", ".mxf"),
-    *(".wmv", ".asf", ".flv", ".rm", ".rmvb", ".gif", ".h264", ".hevc", ".mjpeg", ".y4m"),
-}
-"""Extensions of video files, for searches in folders."""
+__all__ = ["BY_FILE", "VideoNames", "find_media", "known_suffix", "name_videos", "named_media"]
 
 
 def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
