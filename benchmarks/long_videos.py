@@ -35,7 +35,7 @@ from avloc.model.batch import SnippetOutput
 from avloc.model.checkpoint import ModelCard, save_model
 from avloc.model.fusion import attention, cross_attend
 from avloc.pipeline.localizer import load, with_options
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from clock import Clock, arguments, write
 
 LENGTHS = (100, 300, 1000, 3000, 10_000, 30_000, 86_400, 100_000)
@@ -50,7 +50,11 @@ def make_features(path: Path, length: int) -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((length, 2176), dtype=np.float32)
     grid = SnippetGrid.cover(length, 1)
-    save_features(path, FeatureSequence("long", float(length), grid, rows[:, :2048], rows[:, 2048:], SOURCE), "float16")
+    save_features(
+        path,
+        FeatureSequence("long", float(length), grid, rows[:, :2048], rows[:, 2048:], Provenance(SOURCE)),
+        "float16",
+    )
 
 
 def make_run(folder: Path) -> None:

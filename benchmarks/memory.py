@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from avloc.formats.features import save_features
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
 TRAIN = """
 import json, sys, time
@@ -66,7 +66,7 @@ def make_features(folder: Path, videos: int, dtype: str, seed: int = 0, classes:
         length = int(np.clip(rng.normal(180, 60), 8, 375))
         rows = pool[rng.integers(0, len(pool) - length) :][:length]
         grid = SnippetGrid.cover(length * 0.64, 0.64)
-        source = {"visual": "simulated", "audio": "simulated"}
+        source = Provenance({"visual": "simulated", "audio": "simulated"})
         name = f"video_{k:05d}"
         features = FeatureSequence(name, length * 0.64, grid, rows[:, :2048], rows[:, 2048:], source)
         save_features(folder / "features" / f"{name}.safetensors", features, dtype)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore, save_features
 from avloc.formats.labels import read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
 __all__ = ["GAPS", "open_set", "with_gaps"]
 
@@ -59,8 +59,8 @@ def _from_npz(path: Path, video_id: str, duration_s: float) -> FeatureSequence:
         tracks = {name: arrays[name].astype(np.float32) for name in ("visual", "audio") if name in arrays}
     count = len(next(iter(tracks.values())))
     grid = replace(SnippetGrid.cover(duration_s, step), count=count)  # theirs may count a short tail otherwise
-    names = dict.fromkeys(tracks, "npz")
-    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), names)
+    source = Provenance(dict.fromkeys(tracks, "npz"))
+    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), source)
 
 
 def with_gaps(data: DataSet, out: Path) -> DataSet:

@@ -12,14 +12,14 @@ import numpy as np
 
 from avloc.formats.features import FeatureStore, save_features
 from avloc.train.dataset import PairSampler
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from clock import Clock, arguments, write
 
 
 def headers(files: int) -> Clock:
     """Opening a folder of features, reading all headers, and all features."""
     clock, rng = Clock(), np.random.default_rng(0)
-    grid, source = SnippetGrid.cover(180, 1), {"visual": "simulated", "audio": "simulated"}
+    grid, source = SnippetGrid.cover(180, 1), Provenance({"visual": "simulated", "audio": "simulated"})
     rows = rng.normal(size=(180, 2176)).astype(np.float32)
     with tempfile.TemporaryDirectory(prefix="avloc-scale-") as folder:
         for k in range(files):

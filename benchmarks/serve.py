@@ -56,7 +56,7 @@ def make_run(folder: Path, clip: Path) -> None:
     features = extract_one(clip, config.extract)
     sizes = features.audio.shape[1], features.visual.shape[1]
     torch.manual_seed(0)
-    card = ModelCard(config, tuple(f"class {c}" for c in range(6)), *sizes, dict(features.source))
+    card = ModelCard(config, tuple(f"class {c}" for c in range(6)), *sizes, features.source.backbones)
     save_model(folder / "model.safetensors", card, card.build().state_dict())
 
 

@@ -37,7 +37,7 @@ from avloc.datasets.ave import read_ave
 from avloc.formats.annotations import read_annotations, write_annotations
 from avloc.formats.features import save_features
 from avloc.system.atomic import atomic_write
-from avloc.types import FeatureSequence, SnippetGrid, VideoAnnotation
+from avloc.types import FeatureSequence, Provenance, SnippetGrid, VideoAnnotation
 
 SUBSETS = {
     "activitynet": {"training": "train", "validation": "test"},
@@ -89,7 +89,7 @@ class World:
             visual[rows] += self.looks[c, rng.integers(d.modes)] - self._last[rows]
             if tells:
                 audio[rows] += d.audio * self.sounds[c]
-        source = {"visual": "simulated", "audio": "simulated"}
+        source = Provenance({"visual": "simulated", "audio": "simulated"})
         made = [
             4 * rows + d.noise * _smooth_noise(rng, length, size) for rows, size in ((visual, size_v), (audio, size_u))
         ]

@@ -37,7 +37,7 @@ from avloc.formats.features import FeatureStore, save_features
 from avloc.system.pool import keep_freed_memory
 from avloc.train.dataset import WeakDataset
 from avloc.train.loop import fit
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from clock import Clock, arguments, write
 from memory import make_features
 
@@ -220,7 +220,7 @@ def activitynet(home: Path, rounds: int, sizes: dict[str, Any]) -> tuple[dict[st
 def make_ave(home: Path, videos: int) -> None:
     """Features of AVE's shape: videos of 10 s, 512 + 128 channels, 28 classes."""
     rng = np.random.default_rng(0)
-    grid, source = SnippetGrid.cover(10, 1), {"visual": "simulated", "audio": "simulated"}
+    grid, source = SnippetGrid.cover(10, 1), Provenance({"visual": "simulated", "audio": "simulated"})
     lines = ["video,labels"]
     for k in range(videos):
         rows = rng.normal(size=(10, 640)).astype(np.float32)

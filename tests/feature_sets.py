@@ -9,7 +9,7 @@ import numpy as np
 
 from avloc.formats.annotations import write_annotations
 from avloc.formats.features import save_features
-from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
+from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 
 
 def make_videos(
@@ -38,7 +38,7 @@ def make_videos(
             truth[start : start + size] = 1 + label
             instances = (Instance(float(start), float(start + size), classes[label]),)
         audio, visual = (m[truth] + noise * rng.normal(size=(length, m.shape[1])) for m in means)
-        source = {"audio": "made", "visual": "made"}
+        source = Provenance({"audio": "made", "visual": "made"})
         features = FeatureSequence(
             f"video_{i:03d}", float(length), grid, visual.astype(np.float32), audio.astype(np.float32), source
         )

@@ -50,7 +50,7 @@ def test_the_pages_example_works(tmp_path: Path) -> None:
     assert re.search(r"loudness\s+│\s+audio\s+│\s+2\s+│\s+MIT\s+│\s+needs none", listed)
     _avloc(["extract", str(path), "-o", str(tmp_path / "out"), "--audio", "loudness", "--workers", "2"], environment)
     features = load_features(tmp_path / "out" / "a.safetensors")
-    assert features.source["audio"] == "loudness"
+    assert features.source.backbones["audio"] == "loudness"
     assert features.audio is not None
     np.testing.assert_allclose(features.audio[:, 0], [0, 0.8], atol=0.01)
 

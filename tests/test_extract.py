@@ -36,7 +36,7 @@ def test_silence_keeps_its_features_and_no_sound_has_none(tmp_path: Path) -> Non
     mute = odd.write_video(tmp_path / "mute.mkv", odd.grey_frames(20))
     features = extract_features(probe(mute), Brightness(), Loudness())
     assert features.audio is None
-    assert features.source["audio"] == "none: no sound stream"
+    assert features.source.absent_because["audio"] == "no sound stream"
     with pytest.raises(MediaError, match=r"mute\.mkv: expected audio, the file has no audio stream"):
         extract_features(probe(mute), None, Loudness())
     with pytest.raises(InputError, match="nothing to extract"):
@@ -54,8 +54,8 @@ def test_sound_that_cannot_be_decoded_is_said(tmp_path: Path) -> None:
     features = extract_features(probe(path), Brightness(), Loudness())
     assert features.audio is None
     assert features.visual is not None
-    assert features.source["audio"].startswith("none: the sound stream cannot be decoded (")
-    assert "damaged sound packets" in features.source["damage"]
+    assert features.source.absent_because["audio"].startswith("the sound stream cannot be decoded (")
+    assert "damaged sound packets" in features.source.details["damage"]
     with pytest.raises(MediaError, match=r"spoilt\.mkv: expected audio"):
         extract_features(probe(path), None, Loudness())
 
@@ -116,7 +116,7 @@ def test_a_truncated_file_yields_what_is_there(tmp_path: Path) -> None:
         features = extract_features(most, Brightness(), Loudness())
         assert features.duration_s == pytest.approx(7.0, abs=0.5)
         assert features.grid.count == 7
-        assert "picture ends at" in features.source["damage"]
+        assert "picture ends at" in features.source.details["damage"]
         little = probe(odd.cut(whole, tmp_path / f"little{whole.suffix}", 0.3))
         with pytest.raises(MediaError, match=r"little.*only [23]\.\d s of the promised 10\.0 s"):
             extract_features(little, Brightness(), None)
@@ -161,7 +161,9 @@ def test_real_clips() -> None:
         features = extract_features(media, Brightness(), Loudness())
         assert features.visual is not None
         assert (features.audio is not None) == ("no_audio" not in path.name), path.name
-        assert features.source["damage"] in ("none", "frames out of order: 1"), path.name  # avi with packed B-frames
+        assert features.source.details["damage"] in ("none", "frames out of order: 1"), (
+            path.name
+        )  # avi with packed B-frames
         assert len({tuple(row) for row in features.visual.round(2)}) > features.grid.count / 2, path.name
     assert probe(CLIPS / "unav_60s.mp4").duration_s == pytest.approx(60.06)
     portrait = probe(CLIPS / "portrait_no_audio.mp4")

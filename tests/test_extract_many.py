@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,14 @@ from avloc.config import ExtractConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.features import layout
 from avloc.features.backbones import BACKBONES
-from avloc.features.folder import _same_backbone, extract_all, parse_shard
+from avloc.features.folder import _check_same, extract_all, parse_shard
 from avloc.features.layout import load_npy
 from avloc.features.manifest import Row, manifest_path, read_manifest, write_manifest
 from avloc.features.task import check_options
 from avloc.features.weights import digest
-from avloc.formats.features import load_features
+from avloc.formats.features import load_features, read_source
 from avloc.media.find import find_media
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from test_backbones_foreign import install, search_path
 
 OPTIONS = ExtractConfig()
@@ -77,7 +78,7 @@ def test_the_manifest_lists_every_video(videos: Path, tmp_path: Path) -> None:
     assert row.bytes == (out / "v0.safetensors").stat().st_size
     assert row.seconds > 0
     assert "ffmpeg cannot read this" in rows["broken"].reason
-    assert (rows["mute"].audio_size, rows["mute"].note) == (0, "no audio: none: no sound stream")
+    assert (rows["mute"].audio_size, rows["mute"].note) == (0, "no audio: no sound stream")
     made = (out / "v0.safetensors").stat().st_mtime_ns
 
     (out / "v1.safetensors").unlink()
@@ -157,7 +158,7 @@ def test_what_was_made_otherwise_is_not_mixed(videos: Path, tmp_path: Path) -> N
     extract_all(paths, out, wide, overwrite=True)
     features = load_features(out / "v0.safetensors")
     assert features.grid.step_s == odd.Fraction(1, 2)
-    assert features.source["visual_rate_hz"] == "10"
+    assert features.source.details["visual_rate_hz"] == "10"
     assert extract_all(paths, out, wide).skipped == ("v0",)
 
 
@@ -187,12 +188,25 @@ def test_nothing_starts_when_nothing_can_work(videos: Path, tmp_path: Path, monk
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
-def test_names_of_backbones_are_compared_whole() -> None:
-    assert _same_backbone("i3d", "i3d")
-    assert not _same_backbone("i3d-rgb", "i3d")
-    assert not _same_backbone("i3d", "i3d-rgb")
-    assert _same_backbone("none: no sound stream", "vggish")
-    assert not _same_backbone("vggish", None)
+@pytest.mark.parametrize(
+    ("made", "wanted", "same"),
+    [
+        ("i3d", "i3d", True),
+        ("i3d-rgb", "i3d", False),
+        ("i3d", "i3d-rgb", False),
+        ("none: no sound stream", "vggish", True),
+        ("none", None, True),
+        ("vggish", None, False),
+    ],
+)
+def test_names_of_backbones_are_compared_whole(tmp_path: Path, made: str, wanted: str | None, same: bool) -> None:
+    source = read_source({"visual": "appearance", "audio": made})
+    features = FeatureSequence("v", 1.0, SnippetGrid.cover(1, 1), np.zeros((1, 2)), None, source)
+    options = ExtractConfig(visual="appearance", audio=wanted)
+    with (
+        nullcontext() if same else pytest.raises(InputError, match=f"audio={made}, .* now .* audio={wanted or 'none'}")
+    ):
+        _check_same(tmp_path, features, options)
 
 
 def test_npy_files_for_other_peoples_code(videos: Path, tmp_path: Path) -> None:
@@ -223,14 +237,14 @@ def test_npy_files_for_other_peoples_code(videos: Path, tmp_path: Path) -> None:
 
 def test_the_two_halves_of_i3d_are_two_files(tmp_path: Path) -> None:
     rows = np.arange(2 * 2048, dtype=np.float32).reshape(2, 2048)
-    features = FeatureSequence("a", 2.0, SnippetGrid.cover(2, 1), rows, None, {"visual": "i3d"})
+    features = FeatureSequence("a", 2.0, SnippetGrid.cover(2, 1), rows, None, Provenance({"visual": "i3d"}))
     layout.save(tmp_path, features, "npy", "float32")
     np.testing.assert_array_equal(np.load(tmp_path / "a_rgb.npy"), rows[:, :1024])
     np.testing.assert_array_equal(np.load(tmp_path / "a_flow.npy"), rows[:, 1024:])
     np.testing.assert_array_equal(load_npy(tmp_path, "a").visual, rows)
     layout.save(tmp_path, features, "npy", "float16")
     assert np.load(tmp_path / "a_rgb.npy").dtype == np.float16
-    huge = FeatureSequence("b", 2.0, SnippetGrid.cover(2, 1), rows * 1e4, None, {"visual": "i3d"})
+    huge = FeatureSequence("b", 2.0, SnippetGrid.cover(2, 1), rows * 1e4, None, Provenance({"visual": "i3d"}))
     with pytest.raises(InputError, match="too large for float16"):
         layout.save(tmp_path, huge, "npy", "float16")
     assert not layout.target(tmp_path, "b", "npy").exists()
@@ -242,7 +256,7 @@ def test_features_of_other_weights_are_not_mixed(tmp_path: Path, monkeypatch: py
     (tmp_path / "b.pth").write_bytes(b"two")
     rows = np.zeros((1, 128), np.float32)
     made = f"a.pth sha256:{digest(tmp_path / 'a.pth')}"
-    source = {"audio": "vggish", "audio_weights": made}
+    source = Provenance({"audio": "vggish"}, details={"audio_weights": made})
     features = FeatureSequence("v0", 1.0, SnippetGrid.cover(1, 1), None, rows, source)
     out = tmp_path / "out"
     layout.save(out, features, "safetensors", "float32")

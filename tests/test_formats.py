@@ -7,6 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from avloc.datasets.ave import read_ave, read_ave_audio
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import read_annotation_columns, read_annotations, write_annotations
 from avloc.formats.detections import read_detection_columns, read_detections, write_segments_csv, write_segments_json
-from avloc.formats.features import FeatureStore, load_features, save_features
+from avloc.formats.features import FeatureStore, load_features, read_source, save_features, write_source
 from avloc.formats.labels import match_videos, read_labels
 from avloc.system.atomic import atomic_path, atomic_write
-from avloc.types import Detection, FeatureSequence, Instance, SnippetGrid, VideoAnnotation
+from avloc.types import Detection, FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 AVE = SHARED / "real/annotations/ave/data"
@@ -31,14 +32,14 @@ needs_shared = pytest.mark.skipif(not AVE.is_dir(), reason="needs ../shared")
 
 
 def features(
-    video_id: str = "v", rows: int = 4, visual: int = 3, audio: int | None = 2, **source: str
+    video_id: str = "v", rows: int = 4, visual: int = 3, audio: int | None = 2, **details: str
 ) -> FeatureSequence:
     rng = np.random.default_rng(len(video_id))
     grid = SnippetGrid.cover(rows * 0.64, 0.64, 0.96)
     sound = None if audio is None else rng.normal(size=(rows, audio)).astype(np.float32)
-    names = {"visual": "resnet", "audio": "vggish"} | source
+    source = Provenance({"visual": "resnet", "audio": "vggish"}, details=details)
     return FeatureSequence(
-        video_id, rows * 0.64, grid, rng.normal(size=(rows, visual)).astype(np.float32), sound, names
+        video_id, rows * 0.64, grid, rng.normal(size=(rows, visual)).astype(np.float32), sound, source
     )
 
 
@@ -89,6 +90,25 @@ def test_features_read_back_the_same(tmp_path: Path, audio: int | None) -> None:
     assert (copy.audio is None) == (audio is None)
     assert copy.visual is not None
     assert copy.visual.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"visual": "rgb+flow"},
+        {"visual": "none", "audio": "vggish", "audio_weights": "a.pth sha256:0"},
+        {"path": "v.mp4", "visual": "i3d", "audio": "none: no sound stream", "damage": "none", "visual_rate_hz": "16"},
+    ],
+)
+def test_source_is_stored_as_before(facts: dict[str, str]) -> None:
+    """Key order included: the description of the .npy layout is not sorted."""
+    assert list(write_source(read_source(facts)).items()) == list(facts.items())
+
+
+def test_source_says_why_a_modality_is_absent() -> None:
+    source = read_source({"visual": "none", "audio": "none: no sound stream", "damage": "none"})
+    assert source == Provenance({}, {"visual": "", "audio": "no sound stream"}, {"damage": "none"})
 
 
 def test_float16_halves_the_file_and_refuses_what_does_not_fit(tmp_path: Path) -> None:
@@ -194,7 +214,7 @@ def test_store_refuses_a_mixture_of_sizes(tmp_path: Path, other: dict, message: 
 def test_store_refuses_a_mixture_of_backbones_and_wrong_names(tmp_path: Path) -> None:
     save_features(tmp_path / "a.safetensors", features("a"))
     original = features("b")
-    other = FeatureSequence("b", original.duration_s, original.grid, original.visual, None, {"visual": "i3d"})
+    other = replace(original, audio=None, source=Provenance({"visual": "i3d"}))
     save_features(tmp_path / "b.safetensors", other)
     with pytest.raises(FormatError, match=r"a\.safetensors has 'resnet' and b\.safetensors has 'i3d'"):
         FeatureStore(tmp_path).describe()
@@ -611,7 +631,10 @@ def test_bad_ave_subsets_and_rows_are_refused(ave: Path) -> None:
     assert "1 videos are in no subset" in data.notes
     with pytest.raises(FormatError, match="expected a row for each of 6 videos, got 5"):
         data.load("bbb")
-    for order, message in (([1, 0], "row 0 is in training and again in validation"), ([9], r"expected row numbers 0\.\.5")):
+    for order, message in (
+        ([1, 0], "row 0 is in training and again in validation"),
+        ([9], r"expected row numbers 0\.\.5"),
+    ):
         with h5py.File(ave / "val_order.h5", "w") as file:
             file["order"] = np.array(order)
         with pytest.raises(FormatError, match=message):

@@ -344,7 +344,7 @@ def test_names_that_extractors_give(tmp_path: Path) -> None:
     loaded = Tracks(tracks).load("a", 11.0)
     assert loaded.visual is not None
     assert (loaded.visual.shape, loaded.grid.step_s) == ((4, 6), Fraction("2.56"))
-    assert dict(loaded.source) == {"visual": "rgb+flow", "audio": "vggish"}
+    assert loaded.source.backbones == {"visual": "rgb+flow", "audio": "vggish"}
     assert Tracks(tracks).load("b_b", 8.0).grid.step_s == 2
     with pytest.raises(InputError, match="b_b: nothing says when its rows are: give the seconds"):
         Tracks(tracks).load("b_b")

@@ -44,7 +44,7 @@ from avloc.interchange.registry import write_formats
 from avloc.interchange.segments import VideoSegments
 from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.train.record import read_record
-from avloc.types import ActivationSequence, Detection, FeatureSequence, SnippetGrid
+from avloc.types import ActivationSequence, Detection, FeatureSequence, Provenance, SnippetGrid
 
 EXAMPLES = int(os.environ.get("AVLOC_FUZZ", "12"))
 fuzz = settings(
@@ -214,7 +214,7 @@ def arrays(folder: Path) -> None:
 
 
 def ours(folder: Path) -> None:
-    features = FeatureSequence("v1", 4.0, GRID, ROWS, ROWS[:, :2], {"visual": "a", "audio": "b"})
+    features = FeatureSequence("v1", 4.0, GRID, ROWS, ROWS[:, :2], Provenance({"visual": "a", "audio": "b"}))
     save_features(folder / "v1.safetensors", features)
     layout.save(folder, features, "npy", "float32")
     probs = np.full((4, 3), 1 / 3)

@@ -53,7 +53,7 @@ def test_a_video_through_each_family(folders: Any, family: str, tmp_path: Path) 
     assert rows is not None
     assert rows.shape == (2, SIZES[family])
     assert np.abs(rows[0] - rows[1]).max() > 1e-5
-    assert features.source[f"{backbone.modality}_weights"] == backbone.weights
+    assert features.source.details[f"{backbone.modality}_weights"] == backbone.weights
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "dinov2", "videomae", "vjepa2"])

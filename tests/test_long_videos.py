@@ -51,7 +51,7 @@ def cut_out(whole: FeatureSequence, first: int, stop: int) -> FeatureSequence:
     assert whole.audio is not None
     assert whole.visual is not None
     grid = SnippetGrid.cover(stop - first, 1)
-    return FeatureSequence("part", float(stop - first), grid, whole.visual[first:stop], whole.audio[first:stop], {})
+    return FeatureSequence("part", float(stop - first), grid, whole.visual[first:stop], whole.audio[first:stop])
 
 
 def test_each_window_is_localized_like_a_video_of_its_own() -> None:

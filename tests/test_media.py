@@ -68,7 +68,7 @@ def test_flash_and_click_land_where_they_happened(tmp_path: Path, name: str, opt
     assert features.visual.argmax() == 2 * 4 + 2  # snippet 2, its third frame
     assert features.audio[:, 0].argmax() == 2
     assert features.audio[2, 1] == pytest.approx(0.5, abs=0.003)
-    assert features.source["damage"] == "none"
+    assert features.source.details["damage"] == "none"
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
@@ -212,8 +212,8 @@ def test_noise_in_the_middle_costs_only_the_middle(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pictures[k].rgb, original[k])
     features = extract_features(media, Brightness(), Loudness())
     assert features.grid.count == 10
-    assert "damaged picture packets" in features.source["damage"]
-    assert "damaged sound packets" in features.source["damage"]
+    assert "damaged picture packets" in features.source.details["damage"]
+    assert "damaged sound packets" in features.source.details["damage"]
 
 
 def test_find_media(tmp_path: Path) -> None:

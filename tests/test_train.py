@@ -33,7 +33,7 @@ from avloc.train.metrics_log import health, read_metrics, warnings_of
 from avloc.train.prepare import hold_out, prepare
 from avloc.train.record import read_record
 from avloc.train.state import load_state
-from avloc.types import SnippetGrid
+from avloc.types import Provenance, SnippetGrid
 from feature_sets import make_videos, write_set
 
 ALL = TrainConfig(holdout=0)
@@ -186,7 +186,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, data: tuple[Path, P
 
 def test_videos_will_be_extracted_as_the_features_were(tmp_path: Path) -> None:
     videos = [
-        (replace(features, source={**features.source, "visual_rate_hz": "30000/1001"}), truth)
+        (replace(features, source=replace(features.source, details={"visual_rate_hz": "30000/1001"})), truth)
         for features, truth in make_videos(count=8)
     ]
     features, labels = write_set(tmp_path, videos)
@@ -330,7 +330,7 @@ def test_other_features_than_the_runs_are_refused(tmp_path: Path, data: tuple[Pa
     fit(*data, tmp_path, config(train__steps=2))
     localizer = avloc.load(tmp_path)
     video = make_videos(count=1)[0][0]
-    other = type(video)(**{**vars(video), "source": {"audio": "vggish", "visual": "made"}})
+    other = type(video)(**{**vars(video), "source": Provenance({"audio": "vggish", "visual": "made"})})
     with pytest.raises(InputError, match="of backbone 'vggish', the run was trained on 'made'"):
         localizer.localize(other)
     wide = type(video)(**{**vars(video), "audio": np.zeros((video.grid.count, 9), dtype=np.float32)})

@@ -25,6 +25,7 @@ __all__ = [
     "Instance",
     "Media",
     "Progress",
+    "Provenance",
     "Segment",
     "SnippetGrid",
     "VideoAnnotation",
@@ -171,6 +172,21 @@ def exact(value: float | int | str | Fraction) -> Fraction:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """How a video's features were made.
+
+    Args:
+        backbones: {modality: name of the backbone}, as far as known; modalities are "visual" and "audio".
+        absent_because: {modality: why the video has no such features}; "" if they were not requested.
+        details: further facts: "path", "damage", "visual_rate_hz", "visual_weights", "audio_weights".
+    """
+
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    absent_because: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FeatureSequence:
     """A video's snippet features, array and clock in one.
 
@@ -180,7 +196,7 @@ class FeatureSequence:
         grid: when each row is.
         visual: (L, d_v) float array, or None when the video has no picture features.
         audio: (L, d_u) float array, or None when the video has no sound.
-        source: who made it: {"visual": backbone name, "audio": backbone name, "path": file, ...}.
+        source: how the features were made.
     """
 
     video_id: str
@@ -188,7 +204,7 @@ class FeatureSequence:
     grid: SnippetGrid
     visual: Float[np.ndarray, "l d_v"] | None
     audio: Float[np.ndarray, "l d_u"] | None
-    source: Mapping[str, str] = field(default_factory=dict)
+    source: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         if self.visual is None and self.audio is None:

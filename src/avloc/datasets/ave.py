@@ -23,7 +23,7 @@ import numpy as np
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.labels import LabelRow, LabelTable
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
-from avloc.types import FeatureSequence, Instance, SnippetGrid, VideoAnnotation
+from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 from avloc.vocabulary import Subset
 
 __all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave", "read_ave_audio"]
@@ -150,7 +150,8 @@ def read_ave(folder: Path | str) -> AveData:
 
 
 def _sequence(video_id: str, arrays: Mapping[str, np.ndarray], paths: Mapping[str, str]) -> FeatureSequence:
-    source = {name: SOURCE[name] for name in arrays} | {f"{name}_path": path for name, path in paths.items()}
+    files = {f"{name}_path": path for name, path in paths.items()}
+    source = Provenance({name: SOURCE[name] for name in arrays}, details=files)
     grid = SnippetGrid.cover(DURATION_S, DURATION_S / SNIPPETS)
     return FeatureSequence(video_id, DURATION_S, grid, arrays.get("visual"), arrays.get("audio"), source)
 

@@ -18,7 +18,7 @@ from avloc.datasets.resample import resample
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.arrays import load_array, load_arrays, load_pickle, load_tensors
 from avloc.formats.untrusted.hdf5 import dataset_names, open_hdf5, plain_dataset
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
 __all__ = ["EVEN", "ArrayFile", "Clock", "Place", "Track", "Tracks"]
 
@@ -198,4 +198,4 @@ class Tracks:
             parts[track.modality].append(resample(rows, own, grid, self.rule))
             source[track.modality] = "+".join(filter(None, (source.get(track.modality), track.name or "features")))
         joined = {name: np.concatenate(arrays, axis=1) if arrays else None for name, arrays in parts.items()}
-        return FeatureSequence(video_id, length_s, grid, joined["visual"], joined["audio"], source)
+        return FeatureSequence(video_id, length_s, grid, joined["visual"], joined["audio"], Provenance(source))

@@ -209,27 +209,22 @@ def _finished_row(path: Path, job: Job, known: Mapping[str, Row]) -> Row | None:
 
 def _check_same(target: Path, features: FeatureSequence, options: ExtractConfig) -> None:
     """Raise InputError if a finished file was made with other options or weights."""
-    made = {name: features.source.get(name, "none") for name in ("visual", "audio")}
-    wanted = {name: getattr(options, name) for name in made}
-    rate = features.source.get("visual_rate_hz")
+    made = {name: features.source.backbones.get(name) for name in ("visual", "audio")}
+    details = features.source.details
+    rate = details.get("visual_rate_hz")
     wanted_rate = None if options.fps is None or options.visual is None else str(exact(options.fps))
-    same = all(_same_backbone(made[name], wanted[name]) for name in made)
+    same = all(made[name] in (None, getattr(options, name)) for name in made)  # an absent modality suits any
     if not same or features.grid.step_s != options.step or rate != wanted_rate:
         raise InputError(
-            f"{target}: extracted with visual={made['visual']}, audio={made['audio']}, "
+            f"{target}: extracted with visual={made['visual'] or 'none'}, audio={made['audio'] or 'none'}, "
             f"step_s={float(features.grid.step_s):g}, fps={rate or 'own'}; requested "
-            f"visual={wanted['visual'] or 'none'}, audio={wanted['audio'] or 'none'}, "
+            f"visual={options.visual or 'none'}, audio={options.audio or 'none'}, "
             f"step_s={float(options.step):g}, fps={wanted_rate or 'own'}. {_REMEDY}"
         )
     for modality, hashes in weight_hashes(options).items():
-        weights = features.source.get(f"{modality}_weights", "")
+        weights = details.get(f"{modality}_weights", "")
         if weights and not all(each in weights for each in hashes):
             raise InputError(
                 f"{target}: extracted with the weights {weights}; requested other weights "
                 f"({', '.join(hashes)}). {_REMEDY}"
             )
-
-
-def _same_backbone(made: str, wanted: str | None) -> bool:
-    """Whether a source matches a backbone; "none: no sound stream" matches every one."""
-    return made.startswith("none") if wanted is None else made == wanted or made.startswith("none")

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from avloc.errors import AvlocError, FormatError, InputError
-from avloc.formats.features import load_features, save_features
+from avloc.formats.features import load_features, read_source, save_features, write_source
 from avloc.formats.untrusted.arrays import load_array
 from avloc.system.atomic import atomic_path, atomic_write, inside
 from avloc.types import FeatureSequence, SnippetGrid, exact
@@ -50,7 +50,7 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
     target(out, features.video_id, layout).unlink(missing_ok=True)  # no longer complete until rewritten
     keys: dict[str, list[str]] = {}
     for modality in features.modalities:
-        parts = _parts(features.source.get(modality, modality), getattr(features, modality))
+        parts = _parts(features.source.backbones.get(modality, modality), getattr(features, modality))
         keys[modality] = list(parts)
         for key, rows in parts.items():
             with np.errstate(over="ignore"):
@@ -64,7 +64,7 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
         "video_id": features.video_id,
         "duration_s": features.duration_s,
         "grid": {**grid, "count": features.grid.count},
-        "source": dict(features.source),
+        "source": write_source(features.source),
         "keys": keys,
     }
     atomic_write(target(out, features.video_id, layout), json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
@@ -90,9 +90,8 @@ def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
         parts = {name: exact(facts["grid"][name]) for name in ("start_s", "step_s", "length_s")}
         grid = SnippetGrid(**parts, count=facts["grid"]["count"])
         arrays = {m: _read_npy(Path(folder), video_id, keys) for m, keys in facts["keys"].items()}
-        return FeatureSequence(
-            video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), facts["source"]
-        )
+        source = read_source(facts["source"])
+        return FeatureSequence(video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), source)
     except _DAMAGED as error:
         raise FormatError(
             f"{path}: expected it and its .npy files to be consistent ({error}); extract this video again"

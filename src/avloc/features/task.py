@@ -174,7 +174,8 @@ def done_row(path: Path, features: FeatureSequence, job: Job, seconds: float) ->
 
 def _remarks(features: FeatureSequence, options: ExtractConfig) -> str:
     missing = [name for name in ("visual", "audio") if getattr(options, name) and getattr(features, name) is None]
-    remarks = [f"no {name}: {features.source.get(name, 'none')}" for name in missing]
-    if features.source.get("damage", "none") != "none":
-        remarks.append(f"damaged: {features.source['damage']}")
+    remarks = [f"no {name}: {features.source.absent_because.get(name) or 'not requested'}" for name in missing]
+    damage = features.source.details.get("damage", "none")
+    if damage != "none":
+        remarks.append(f"damaged: {damage}")
     return "; ".join(remarks)

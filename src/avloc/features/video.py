@@ -19,7 +19,7 @@ from avloc.features.backbones import AudioBackbone, VisualBackbone
 from avloc.media.decode import DecodeReport, Picture, decode
 from avloc.media.find import find_media
 from avloc.system.isolate_child import heartbeat
-from avloc.types import FeatureSequence, Media, SnippetGrid, exact
+from avloc.types import FeatureSequence, Media, Provenance, SnippetGrid, exact
 
 __all__ = ["extract_features", "find_media"]
 
@@ -50,10 +50,9 @@ def extract_features(
         threads: of the video decoder; 0 lets ffmpeg choose, 1 suits one process per core.
         on_progress: called with the decoded seconds as decoding proceeds.
     Returns:
-        FeatureSequence. If the file is truncated, duration and grid cover what could be decoded. `source` has "path",
-        "visual" and "audio" (backbone names, or "none" and the reason), "damage" ("none", or a description),
-        "visual_weights" and "audio_weights" (file and SHA-256, if the backbone has weights), and "visual_rate_hz" (if
-        `frame_rate` was given).
+        FeatureSequence. If the file is truncated, duration and grid cover what could be decoded. Details of its source:
+        "path", "damage" ("none", or a description), "visual_weights" and "audio_weights" (file and SHA-256, if the
+        backbone has weights), and "visual_rate_hz" (if `frame_rate` was given).
     Raises:
         InputError: no backbone, a backbone of the wrong modality, or a frame rate that it cannot take.
         MediaError: too little of the file could be decoded, or only audio was requested and there is none.
@@ -79,13 +78,7 @@ def extract_features(
         grid=grid,
         visual=visual_rows.finish(grid.count) if visual_rows is not None else None,
         audio=audio_rows.finish(grid.count) if audio_rows is not None else None,
-        source={
-            "path": media.path.name,
-            "visual": visual.name if visual is not None else "none",
-            "audio": _audio_source(media, audio, report),
-            "damage": report.describe(),
-            **_weights_and_rate(visual, audio if audio_rows is not None else None, frame_rate),
-        },
+        source=_provenance(media, visual, audio, audio_rows is not None, frame_rate, report),
     )
 
 
@@ -126,25 +119,25 @@ def _decode_into(
     return report
 
 
-def _audio_source(media: Media, audio: AudioBackbone | None, report: DecodeReport) -> str:
-    if audio is None:
-        return "none"
-    if not media.has_audio:
-        return "none: no sound stream"
-    if report.audio_samples == 0:
-        return f"none: the sound stream cannot be decoded ({report.reason or 'empty'})"
-    return audio.name
-
-
-def _weights_and_rate(
-    visual: VisualBackbone | None, audio: AudioBackbone | None, frame_rate: float | Fraction | None
-) -> dict[str, str]:
-    """Optional keys of a source: weight files, and the frame rate if it is not the backbone's own."""
-    backbones = (("visual", visual), ("audio", audio))
-    source = {f"{kind}_weights": b.weights for kind, b in backbones if b is not None and b.weights is not None}
+def _provenance(
+    media: Media,
+    visual: VisualBackbone | None,
+    audio: AudioBackbone | None,
+    heard: bool,
+    frame_rate: float | Fraction | None,
+    report: DecodeReport,
+) -> Provenance:
+    """Backbones, the reason for an absent modality, and details; `heard`: whether there are audio features."""
+    absent = {name: "" for name, wanted in (("visual", visual), ("audio", audio)) if wanted is None}
+    if audio is not None and not heard:
+        reason = f"the sound stream cannot be decoded ({report.reason or 'empty'})"
+        absent["audio"] = reason if media.has_audio else "no sound stream"
+    used = {name: b for name, b in (("visual", visual), ("audio", audio)) if b is not None and name not in absent}
+    details = {"path": media.path.name, "damage": report.describe()}
+    details |= {f"{name}_weights": b.weights for name, b in used.items() if b.weights is not None}
     if visual is not None and frame_rate is not None:
-        source["visual_rate_hz"] = str(exact(frame_rate))
-    return source
+        details["visual_rate_hz"] = str(exact(frame_rate))
+    return Provenance({name: b.name for name, b in used.items()}, absent, details)
 
 
 def _frames_per_snippet(backbone: VisualBackbone, step_s: Fraction, frame_rate: float | Fraction | None) -> int:

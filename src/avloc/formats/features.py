@@ -5,7 +5,7 @@ A file holds the tensors `visual` (L, d_v) and/or `audio` (L, d_u), and in its h
     video_id         name of the video
     duration_s       seconds, shortest decimal that reads back as the same number
     grid             JSON: {"start_s": "0", "step_s": "16/25", "length_s": "16/25", "count": 200}; exact fractions
-    source           JSON: {"visual": backbone, "audio": backbone, ...}
+    source           JSON: {"visual": backbone, "audio": backbone or "none: reason", ...}; see `write_source`
 safetensors is a length, a JSON header and raw numbers: no code can hide in it, and the header alone says what is
 in the file, so that thousands are looked through without reading a feature.
 """
@@ -23,9 +23,9 @@ import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.system.atomic import atomic_write, canonical_safetensors
-from avloc.types import FeatureSequence, SnippetGrid, exact
+from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
-__all__ = ["FeatureStore", "StoreDescription", "load_features", "save_features"]
+__all__ = ["FeatureStore", "StoreDescription", "load_features", "read_source", "save_features", "write_source"]
 
 SCHEMA = "1"
 SUFFIX = ".safetensors"
@@ -174,8 +174,8 @@ class FeatureStore:
             for name, shape in shapes.items():
                 having[name].add(video_id)
                 self._agree(facts, (name, "size"), shape[1], video_id)
-                self._agree(facts, (name, "backbone"), source.get(name, ""), video_id)
-                self._agree(facts, (name, "rate_hz"), source.get(f"{name}_rate_hz", ""), video_id)
+                self._agree(facts, (name, "backbone"), source.backbones.get(name, ""), video_id)
+                self._agree(facts, (name, "rate_hz"), source.details.get(f"{name}_rate_hz", ""), video_id)
         return StoreDescription(
             lengths=lengths,
             durations_s=durations,
@@ -260,11 +260,31 @@ def _header(features: FeatureSequence) -> dict[str, str]:
         "video_id": features.video_id,
         "duration_s": repr(float(features.duration_s)),
         "grid": json.dumps({**times, "count": grid.count}),
-        "source": json.dumps(dict(features.source), ensure_ascii=False, sort_keys=True),
+        "source": json.dumps(write_source(features.source), ensure_ascii=False, sort_keys=True),
     }
 
 
-def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, SnippetGrid, dict[str, str]]:
+def write_source(source: Provenance) -> dict[str, str]:
+    """`source` as in files: a backbone's name, "none" or "none: reason" for each modality, then the details."""
+    made = {"path": source.details["path"]} if "path" in source.details else {}
+    for name in MODALITIES:
+        if name in source.absent_because:
+            reason = source.absent_because[name]
+            made[name] = f"none: {reason}" if reason else "none"
+        elif name in source.backbones:
+            made[name] = source.backbones[name]
+    return {**made, **source.details}
+
+
+def read_source(facts: Mapping[str, str]) -> Provenance:
+    """What `write_source` wrote."""
+    made = {name: facts[name] for name in MODALITIES if name in facts}
+    absent = {name: text[len("none: ") :] for name, text in made.items() if text == "none" or text.startswith("none: ")}
+    backbones = {name: text for name, text in made.items() if name not in absent}
+    return Provenance(backbones, absent, {key: text for key, text in facts.items() if key not in made})
+
+
+def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, SnippetGrid, Provenance]:
     missing = [key for key in ("avloc_features", "video_id", "duration_s", "grid", "source") if key not in header]
     if missing:
         raise FormatError(
@@ -280,7 +300,7 @@ def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, Sni
         parts = json.loads(header["grid"])
         times = {name: exact(parts[name]) for name in ("start_s", "step_s", "length_s")}
         grid = SnippetGrid(**times, count=parts["count"])
-        source = {str(key): str(value) for key, value in json.loads(header["source"]).items()}
+        source = read_source({str(key): str(value) for key, value in json.loads(header["source"]).items()})
         duration_s = float(header["duration_s"])
         if not 0 < duration_s < float("inf"):
             raise ValueError(f"duration {duration_s} s")

@@ -180,7 +180,7 @@ class Localizer:
             rows, expected = getattr(features, name), self.card.backbones.get(name)
             if rows is None or name not in self.model.embeds:
                 continue
-            made = features.source.get(name)
+            made = features.source.backbones.get(name)
             if expected and made and made != expected:
                 raise InputError(
                     f"{features.video_id}: {name} features are of backbone {made!r}, the run was trained on "
