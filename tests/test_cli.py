@@ -329,7 +329,10 @@ def test_what_is_typed_wrongly_gets_a_hint(capsys: pytest.CaptureFixture[str], t
     for arguments, expected in (
         (("extract", tmp_path, "-o", tmp_path, "-q"), "avloc -q extract ..."),
         (("report", tmp_path, "-o", tmp_path, "--proxy", "foo"), "'--proxy': 'foo' is not one of"),
-        (("evaluate", tmp_path / "nosuch", trained / "labels.csv"), "there is nothing of that name"),
+        (
+            ("evaluate", tmp_path / "nosuch", trained / "labels.csv"),
+            "expected detections (a file or a folder); it does not exist",
+        ),
         (("backbones", "--weights", "nosuch=foo"), "no backbone has weights of that name"),
     ):
         code, _, err = run(capsys, *arguments)

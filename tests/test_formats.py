@@ -22,6 +22,7 @@ from avloc.formats.annotations import read_annotation_columns, read_annotations,
 from avloc.formats.detections import read_detection_columns, read_detections, write_segments_csv, write_segments_json
 from avloc.formats.features import FeatureStore, load_features, read_source, save_features, write_source
 from avloc.formats.labels import match_videos, read_labels
+from avloc.formats.results import find_results
 from avloc.system.atomic import atomic_path, atomic_write
 from avloc.types import Detection, FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 
@@ -512,6 +513,21 @@ def test_bad_detections_are_refused(tmp_path: Path, name: str, content: str | di
 def test_detections_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"from \.csv, \.json or \.json\.gz, got \.xml"):
         read_detections(tmp_path / "s.xml")
+
+
+def test_results_are_found_as_a_file_a_folder_and_next_to_a_run(tmp_path: Path) -> None:
+    home = tmp_path / "out" / "detections"
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    for suffix in (".csv", ".json"):
+        table = home / f"segments{suffix}"
+        (write_segments_csv if suffix == ".csv" else write_segments_json)(table, {})
+        for path in (home, tmp_path / "out", tmp_path / "out" / "run"):
+            assert (find_results(path).table, find_results(path).name) == (table, "out")
+        assert (find_results(table).table, find_results(table).name) == (table, "segments")
+    with pytest.raises(InputError, match=r"expected detections .* it does not exist"):
+        find_results(tmp_path / "none")
+    with pytest.raises(InputError, match=r"expected detections \(segments\.json or segments\.csv\) .* found none"):
+        find_results(tmp_path)
 
 
 # --- AVE --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from avloc.config import Normalization, RunConfig, TrainConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats.features import save_features
-from avloc.formats.results import find_run, read_activations
+from avloc.formats.results import find_results, find_run
 from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.model.files import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RECORD_FILE, STATE_FILE, TENSORBOARD_FOLDER
 from avloc.model.network import InputNorm
@@ -462,6 +462,6 @@ def test_a_video_whose_name_leads_out_of_the_folder_costs_itself(tmp_path: Path,
     assert [f.video_id for f in failures] == ["a", "b"]
     assert all("leads out of" in f.reason for f in failures)
     assert not list(tmp_path.rglob("escaped*"))
-    (kept,) = read_activations(tmp_path / "deep" / "out" / "scores", {"sub/video", "other"})
+    (kept,) = find_results(tmp_path / "deep" / "out").activations({"sub/video", "other"})
     assert kept.video_id == "sub/video"
     assert find_run(tmp_path / "deep" / "out").videos() == ("sub/video",)

@@ -18,7 +18,7 @@ from avloc.datasets.collection import Collection, Features
 from avloc.datasets.tracks import Tracks
 from avloc.errors import AvlocError, ConfigError, InputError
 from avloc.formats.annotations import write_annotations
-from avloc.formats.failures import Failure, write_failures
+from avloc.formats.failures import FAILURES, Failure, write_failures
 from avloc.formats.features import save_features
 from avloc.formats.labels import write_labels
 from avloc.system.atomic import atomic_write, inside
@@ -91,7 +91,7 @@ def import_collection(
         except (AvlocError, ValueError) as error:
             failures.append(Failure(printable(video), "", str(error)))
         progress(k + 1, len(ids), video)
-    write_failures(out / "failures.csv", failures)
+    write_failures(out / FAILURES, failures)
     known, labelled = set(ids), {row.video_id for row in collection.labels.rows}
     absent = tuple(video for video in durations if video not in known)
     return Imported(

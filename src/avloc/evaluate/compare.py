@@ -17,8 +17,7 @@ from avloc.errors import InputError
 from avloc.evaluate.protocols import Protocol, find_protocol, prepare
 from avloc.evaluate.reference import Reference, read_reference
 from avloc.evaluate.snippets import snippet_hits
-from avloc.formats.detections import read_submission
-from avloc.formats.results import read_activations, segments_file
+from avloc.formats.results import Results, find_results
 from avloc.metrics import (
     Difference,
     SegmentTable,
@@ -82,7 +81,8 @@ def compare_files(
     """
     rules = find_protocol(protocol)
     reference = read_reference(ground_truth, subset)
-    sides = {path: read_submission(segments_file(path), reference.ids) for path in (first, second)}
+    results = {path: find_results(path) for path in (first, second)}
+    sides = {path: found.columns(reference.ids) for path, found in results.items()}
     for path, (_, named) in sides.items():
         if named and not set(named) & set(reference.ids):
             raise InputError(
@@ -97,7 +97,7 @@ def compare_files(
     for path in (first, second):
         found = SegmentTable.from_columns(**sides[path][0])
         notes += [f"{path}: {note}" for note in detection_counts(found, reference.table).notes()]
-        drawn.append(_mean_aps(found, reference, rules, times) | _accuracy(path, reference, times))
+        drawn.append(_mean_aps(found, reference, rules, times) | _accuracy(results[path], reference, times))
     shared = [name for name in drawn[0] if name in drawn[1]]
     gaps = {name: paired_difference(drawn[0][name][None], drawn[1][name][None], seed) for name in shared}
     scores = [{name: float(found[name][0]) for name in shared} for found in drawn]
@@ -114,9 +114,10 @@ def _mean_aps(found: SegmentTable, reference: Reference, rules: Protocol, times:
     return {"average mAP": mean_ap.mean(axis=1), **each}
 
 
-def _accuracy(folder: Path, reference: Reference, times: Int[np.ndarray, "r n"]) -> Drawn:
-    """Snippet accuracy if the folder has activations; videos without them do not count."""
-    if not (folder / "scores").is_dir():
+def _accuracy(results: Results, reference: Reference, times: Int[np.ndarray, "r n"]) -> Drawn:
+    """Snippet accuracy if the results have activations; videos without them do not count."""
+    activations = results.activations(set(reference.ids))
+    if activations is None:
         return {}
-    right, total = snippet_hits(read_activations(folder / "scores", set(reference.ids)), reference.annotations)
+    right, total = snippet_hits(activations, reference.annotations)
     return {"accuracy": resampled_ratio(right, total, times)} if total.any() else {}

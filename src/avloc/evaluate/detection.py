@@ -15,10 +15,8 @@ from avloc.errors import InputError
 from avloc.evaluate.protocols import find_protocol, prepare
 from avloc.evaluate.reference import Reference, read_blocked, read_reference
 from avloc.evaluate.snippets import SnippetEvaluation, evaluate_snippets
-from avloc.formats.activations import activation_files
 from avloc.formats.annotations import SegmentColumns
-from avloc.formats.detections import read_submission
-from avloc.formats.results import read_activations, segments_file, videos_beside
+from avloc.formats.results import Results, find_results
 from avloc.metrics import (
     BINS,
     Diagnosis,
@@ -110,7 +108,8 @@ def evaluate_files(
     """
     rules = find_protocol(protocol)
     thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
-    columns, reference, notes = _both_sides(detections, ground_truth, subset)
+    results = find_results(detections)
+    columns, reference, notes = _both_sides(results, ground_truth, subset)
     segments = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
     gone = set(read_blocked(blocked) if blocked is not None else ())
     found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, segments)
@@ -118,9 +117,8 @@ def evaluate_files(
     scores = detection_scores(found, truth, thresholds, as_toolkit=rules.as_toolkit)
     trivial = detection_scores(whole_video_detections(annotations), truth, thresholds)
     claimed = {found.labels[i] for i in np.unique(found.label)}
-    snippets = None
-    if detections.is_dir() and (detections / "scores").is_dir():
-        snippets = evaluate_snippets(read_activations(detections / "scores", set(reference.ids)), annotations)
+    activations = results.activations(set(reference.ids))
+    snippets = None if activations is None else evaluate_snippets(activations, annotations)
     notes += [*taken, *detection_counts(found, truth).notes()]
     missed = tuple(c for c in scores.classes if c not in claimed)
     return Evaluation(scores, trivial, snippets, tuple(notes), missed, protocol)
@@ -142,7 +140,7 @@ def diagnose_files(
         The diagnosis, and notes on what was left out.
     """
     rules = find_protocol(protocol)
-    columns, reference, notes = _both_sides(detections, ground_truth, subset, table=False)
+    columns, reference, notes = _both_sides(find_results(detections), ground_truth, subset, table=False)
     truth = reference.table
     found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
     bins = BINS.get(protocol, BINS["activitynet"])
@@ -151,18 +149,15 @@ def diagnose_files(
 
 
 def _both_sides(
-    detections: Path, ground_truth: Path, subset: str | None, table: bool = True
+    results: Results, ground_truth: Path, subset: str | None, table: bool = True
 ) -> tuple[SegmentColumns, Reference, list[str]]:
     """Detections, their ground truth, and notes on what was left out."""
-    file = segments_file(detections)
     reference = read_reference(ground_truth, subset, table)
     notes = list(reference.notes)
-    columns, named = read_submission(file, reference.ids)
-    tried = videos_beside(file, reference.ids)
-    if not tried and detections.is_dir() and (detections / "scores").is_dir():
-        tried = tuple(activation_files(detections / "scores"))
+    columns, named = results.columns(reference.ids)
+    tried = results.localized(reference.ids)
     named = tuple(dict.fromkeys((*named, *tried)))
-    if subset is None and (tried or file.suffix != ".csv"):
+    if subset is None and (tried or results.table.suffix != ".csv"):
         reference, note = reference.about(named)
         notes += note
     elif subset is None and len(set(columns["video"])) < len(reference.ids):
@@ -170,7 +165,7 @@ def _both_sides(
             f"all {len(reference.ids)} videos are scored: a .csv does not tell which were localized; choose with "
             "--subset"
         )
-    _check_overlap(file, ground_truth, named, reference.ids)
+    _check_overlap(results.table, ground_truth, named, reference.ids)
     return columns, reference, notes
 
 

@@ -15,15 +15,9 @@ from avloc.errors import FormatError, InputError
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
-__all__ = ["activation_files", "load_activations", "save_activations"]
+__all__ = ["load_activations", "save_activations"]
 
 SCHEMA = "1"
-
-
-def activation_files(scores: Path) -> dict[str, Path]:
-    """{video: its file} in the scores/ of a folder that `avloc localize` wrote, by name; {} when there are none."""
-    files = {p.relative_to(scores).as_posix().removesuffix(p.suffix): p for p in scores.rglob("*.safetensors")}
-    return dict(sorted(files.items()))
 
 
 def save_activations(path: Path | str, activations: ActivationSequence) -> None:

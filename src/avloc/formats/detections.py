@@ -23,7 +23,14 @@ from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 from avloc.types import Detection
 
-__all__ = ["read_detection_columns", "read_detections", "read_submission", "write_segments_csv", "write_segments_json"]
+__all__ = [
+    "read_detection_columns",
+    "read_detections",
+    "read_submission",
+    "rename_videos",
+    "write_segments_csv",
+    "write_segments_json",
+]
 
 COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
@@ -76,7 +83,7 @@ def read_detections(path: Path | str, video_ids: Iterable[str] | None = None) ->
             such rows rather than refuse them, use `read_detection_columns`.
     """
     columns, order = _read(path)
-    names = _renaming(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
+    names = rename_videos(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
     found: dict[str, list[Detection]] = {names[video]: [] for video in order}
     numbers = zip(*(columns[key].tolist() for key in ("start_s", "end_s", "score")), strict=True)
     for video, label, (start_s, end_s, score) in zip(columns["video"], columns["label"], numbers, strict=True):
@@ -102,7 +109,7 @@ def read_submission(path: Path | str, video_ids: Iterable[str] | None = None) ->
     >>> columns, videos = read_submission("segments.json")  # doctest: +SKIP
     """
     columns, order = _read(path)
-    names = _renaming(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
+    names = rename_videos(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
     columns["video"] = [names[video] for video in columns["video"]]
     return columns, tuple(dict.fromkeys(names.values()))
 
@@ -168,7 +175,12 @@ def _read_csv(path: Path | str) -> SegmentColumns:
     )
 
 
-def _renaming(path: Path | str, names: Iterable[str], video_ids: Iterable[str] | None) -> dict[str, str]:
+def rename_videos(path: Path | str, names: Iterable[str], video_ids: Iterable[str] | None) -> dict[str, str]:
+    """{name in a file: its spelling in `video_ids`, with or without a leading `v_`, else the name itself}.
+
+    Raises:
+        FormatError: two names of the file are the same video.
+    """
     known = set(video_ids or ())
     renamed: dict[str, str] = {}
     owner: dict[str, str] = {}

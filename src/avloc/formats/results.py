@@ -1,32 +1,146 @@
-"""A results folder, as `avloc localize` writes it: segments, scores/, videos.csv, run.yaml."""
+"""A results folder, written by `avloc localize`: where its files are, how they are written and read.
+
+segments.<suffix>               detections of all videos, one file per format
+per-video/<video>.<suffix>      detections of one video, in formats that hold one
+scores/<video>.safetensors      activations
+videos.csv                      video,duration_s,labels,detections,modalities,path
+failures.csv                    video,path,reason
+run.yaml                        version, classes, backbones, training step, configuration
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from avloc.config import likely_from
 from avloc.errors import FormatError, InputError
-from avloc.formats.activations import activation_files, load_activations
-from avloc.formats.detections import _renaming, read_detections
-from avloc.system.atomic import inside
+from avloc.formats.activations import load_activations, save_activations
+from avloc.formats.annotations import SegmentColumns
+from avloc.formats.detections import read_detections, read_submission, rename_videos
+from avloc.formats.failures import FAILURES, Failure, write_failures
+from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import csv_text, readable
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["Localized", "RunSource", "find_run", "read_activations", "segments_file", "videos_beside"]
+__all__ = ["Localized", "Results", "ResultsFolder", "RunSource", "find_results", "find_run"]
+
+
+@dataclass(frozen=True)
+class Localized:
+    """One of many localized videos. Its activations stay in scores/: those of all videos would fill the memory."""
+
+    detections: tuple[Detection, ...]
+    duration_s: float
+    modalities: tuple[str, ...]
+    path: Path | None
+
+    def likely(self, least: float) -> tuple[Detection, ...]:
+        """Detections with at least this score."""
+        return tuple(d for d in self.detections if d.score >= least)
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Paths in a results folder; writes and reads what is not a format of detections."""
+
+    path: Path
+
+    def segments(self, suffix: str) -> Path:
+        """Detections of all videos in the format with this suffix."""
+        return self.path / f"segments{suffix}"
+
+    @property
+    def per_video(self) -> Path:
+        """Folder for formats that hold one video per file."""
+        return self.path / "per-video"
+
+    @property
+    def scores(self) -> Path:
+        """Folder of activations."""
+        return self.path / "scores"
+
+    @property
+    def videos(self) -> Path:
+        """Table of localized videos."""
+        return self.path / "videos.csv"
+
+    @property
+    def failures(self) -> Path:
+        """Table of failed videos."""
+        return self.path / FAILURES
+
+    @property
+    def run_card(self) -> Path:
+        """Settings the results were made with."""
+        return self.path / "run.yaml"
+
+    @property
+    def table(self) -> Path | None:
+        """segments.json, else segments.csv; None if neither exists."""
+        return next((file for file in map(self.segments, (".json", ".csv")) if file.is_file()), None)
+
+    def activation_files(self) -> dict[str, Path]:
+        """{video_id: file} in scores/, sorted by name."""
+        files = {
+            p.relative_to(self.scores).as_posix().removesuffix(p.suffix): p for p in self.scores.rglob("*.safetensors")
+        }
+        return dict(sorted(files.items()))
+
+    def activations(self, video_id: str) -> ActivationSequence | None:
+        """Activations of one video; None if there are none."""
+        try:
+            file = self._activation_file(video_id)
+        except InputError:  # not a name under which scores are written
+            return None
+        return load_activations(file) if file.is_file() else None
+
+    def clear(self) -> None:
+        """Delete the tables of an earlier localization, so that an interrupted one does not mix old and new files."""
+        for file in (self.videos, self.run_card):
+            file.unlink(missing_ok=True)
+
+    def save_activations(self, activations: ActivationSequence) -> None:
+        """Write one video's activations. Raises InputError if its name cannot be a file name."""
+        save_activations(self._activation_file(activations.video_id), activations)
+
+    def finish(
+        self,
+        found: Mapping[str, Localized],
+        files: Mapping[str, Path | None],
+        failures: Iterable[Failure],
+        run_card: Mapping[str, Any],
+        least: float,
+    ) -> None:
+        """Write the tables and delete scores of videos that are not in `found`.
+
+        Args:
+            files: {video_id: video file, if known}.
+            least: score from which a detection's label is listed in videos.csv.
+        """
+        atomic_write(self.videos, _videos_table(found, files, least))
+        atomic_write(self.run_card, yaml.safe_dump(dict(run_card), sort_keys=False, allow_unicode=True))
+        write_failures(self.failures, failures)
+        for video, path in self.activation_files().items():
+            if video not in found:
+                path.unlink()
+
+    def _activation_file(self, video_id: str) -> Path:
+        return inside(self.scores, f"{video_id}.safetensors")
 
 
 @dataclass(frozen=True)
 class RunSource:
-    """Detections of one run, and what lies beside them.
+    """Detections of one run, read, and the files next to them.
 
     Args:
-        folder: what `avloc localize` wrote; None for a bare file of detections.
-        paths: {video_id: file} as far as the run noted them.
+        folder: the results folder; None for a single file of detections.
+        paths: {video_id: video file}, as far as the run recorded them.
         options: its `localize` settings.
     """
 
@@ -39,51 +153,102 @@ class RunSource:
 
     @property
     def likely_from(self) -> float:
-        """Score from which its detections count as found; 0 when nobody knows what they were decoded by."""
+        """Score threshold for reporting a detection; 0 if the decoder is unknown."""
         return likely_from(str(self.options.get("decode", "")))
 
     def activations(self, video_id: str) -> ActivationSequence | None:
-        """Of one video, when they were kept."""
-        if self.folder is None:
-            return None
-        try:
-            file = inside(self.folder / "scores", f"{video_id}.safetensors")
-        except InputError:  # no localization wrote scores under such a name
-            return None
-        return load_activations(file) if file.is_file() else None
+        """Activations of one video; None if there are none."""
+        return None if self.folder is None else ResultsFolder(self.folder).activations(video_id)
 
     def videos(self) -> tuple[str, ...]:
-        """Those it is about, also those without detections."""
-        scored = activation_files(self.folder / "scores") if self.folder else ()
+        """All videos, including those without detections."""
+        scored = ResultsFolder(self.folder).activation_files() if self.folder else ()
         return tuple(dict.fromkeys([*scored, *self.paths, *self.detections]))
 
 
-def find_run(path: Path) -> RunSource:
-    """Detections that a path means: a folder of `avloc localize`, a run or an `avloc run` folder beside one, a file.
+@dataclass(frozen=True)
+class Results:
+    """Detections on disk, not read yet.
+
+    Args:
+        name: of the run.
+        table: segments.json, segments.csv, or the file of detections that was given.
+        folder: the results folder; None if a file was given.
+    """
+
+    name: str
+    table: Path
+    folder: ResultsFolder | None
+
+    def read(self) -> RunSource:
+        """Read detections, paths and settings.
+
+        Raises:
+            FormatError: one of the files is damaged or invalid.
+        """
+        if self.folder is None:
+            options = _options(self.table.parent) if self.table.stem == "segments" else {}
+            return RunSource(self.name, self.table, None, read_detections(self.table), options=options)
+        home = self.folder.path
+        return RunSource(self.name, self.table, home, read_detections(self.table), _noted_paths(home), _options(home))
+
+    def columns(self, video_ids: Collection[str]) -> tuple[SegmentColumns, tuple[str, ...]]:
+        """Detections as columns, and the videos that the file names; arguments and errors as in `read_submission`."""
+        return read_submission(self.table, video_ids)
+
+    def localized(self, video_ids: Collection[str]) -> tuple[str, ...]:
+        """The videos that were localized, including failures and those without detections; () if unknown.
+
+        Read from videos.csv and failures.csv next to the table, else from scores/. `video_ids` as in `read_detections`.
+
+        Raises:
+            FormatError: a table without the column `video`.
+        """
+        beside = ResultsFolder(self.table.parent)
+        tables = (beside.videos, beside.failures) if beside.videos.is_file() else ()
+        names = [name for table in tables if table.is_file() for name in _video_column(table)]
+        if names or self.folder is None:
+            return tuple(dict.fromkeys(rename_videos(self.table, names, video_ids).values()))
+        return tuple(self.folder.activation_files())
+
+    def activations(self, video_ids: Collection[str]) -> list[ActivationSequence] | None:
+        """Activations of these videos; None if there is no scores/."""
+        if self.folder is None or not self.folder.scores.is_dir():
+            return None
+        files = self.folder.activation_files().items()
+        return [load_activations(path) for video, path in files if video in video_ids]
+
+
+def find_results(path: Path) -> Results:
+    """Detections at a path: a file, a results folder, or a run or `avloc run` folder with one inside or next to it.
 
     Raises:
-        InputError: there are none. FormatError: they cannot be read.
+        InputError: there are none.
     """
     if path.is_file():
-        options = _options(path.parent) if path.stem == "segments" else {}
-        return RunSource(path.stem, path, None, read_detections(path), options=options)
-    for folder in (path, path / "detections", path.parent / "detections"):
-        for name in ("segments.json", "segments.csv"):
-            if path.is_dir() and (folder / name).is_file():
-                table = folder / name
-                # "2-stages/detections" is called 2-stages, "detections" in the working folder detections
-                label = folder.resolve().parent.name if folder.name == "detections" else folder.name
-                known = _noted_paths(folder)
-                return RunSource(label or path.name, table, folder, read_detections(table), known, _options(folder))
+        return Results(path.stem, path, None)
+    if not path.is_dir():
+        raise InputError(f"{path}: expected detections (a file or a folder); it does not exist")
+    for folder in map(ResultsFolder, (path, path / "detections", path.parent / "detections")):
+        if folder.table is not None:
+            home = folder.path
+            # "2-stages/detections" is called 2-stages, "detections" in the working folder detections
+            name = home.resolve().parent.name if home.name == "detections" else home.name
+            return Results(name or path.name, folder.table, folder)
     raise InputError(
-        f"{path}: expected detections (segments.json or segments.csv), there are none there or beside it; "
-        "make some with `avloc localize RUN VIDEOS -o DETECTIONS`"
+        f"{path}: expected detections (segments.json or segments.csv) in it or next to it, found none; "
+        "create them with `avloc localize RUN VIDEOS -o DETECTIONS`"
     )
 
 
+def find_run(path: Path) -> RunSource:
+    """`find_results`, read."""
+    return find_results(path).read()
+
+
 def _noted_paths(folder: Path) -> dict[str, Path]:
-    """Files that the run noted in videos.csv and that are still there."""
-    table = folder / "videos.csv"
+    """{video_id: file} of the files named in videos.csv that still exist."""
+    table = ResultsFolder(folder).videos
     if not table.is_file():
         return {}
     try:
@@ -95,7 +260,7 @@ def _noted_paths(folder: Path) -> dict[str, Path]:
 
 
 def _options(folder: Path) -> dict[str, object]:
-    card = folder / "run.yaml"
+    card = ResultsFolder(folder).run_card
     if not card.is_file():
         return {}
     try:
@@ -111,65 +276,12 @@ def _options(folder: Path) -> dict[str, object]:
         raise FormatError(f"{card}: expected the configuration that `avloc localize` writes ({error})") from error
 
 
-def segments_file(folder: Path) -> Path:
-    """The file itself, or the table in a folder that `avloc localize` wrote. Raises InputError: there is none."""
-    if not folder.exists():
-        raise InputError(f"{folder}: expected detections, a file or a folder; there is nothing of that name")
-    if not folder.is_dir():
-        return folder
-    for name in ("segments.json", "segments.csv"):
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"{folder}: expected segments.json or segments.csv in it, as `avloc localize` writes them")
-
-
-def read_activations(folder: Path, chosen: set[str]) -> list[ActivationSequence]:
-    """Activations of the chosen videos, from the scores/ of a folder that `avloc localize` wrote."""
-    return [load_activations(path) for video, path in activation_files(folder).items() if video in chosen]
-
-
-def videos_beside(path: Path | str, video_ids: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The videos that were localized for a table, also in vain: those of the videos.csv and failures.csv beside it.
-
-    None of them when there is no videos.csv. `video_ids` as in `read_detections`.
-
-    Raises:
-        FormatError: a table without a column `video`.
-    """
-    folder = Path(path).parent
-    if not (folder / "videos.csv").is_file():
-        return ()
-    names: list[str] = []
-    for table in (folder / "videos.csv", folder / "failures.csv"):
-        if not table.is_file():
-            continue
-        try:
-            with table.open(encoding="utf-8", newline="") as file:
-                names += [row["video"] for row in csv.DictReader(file)]
-        except (csv.Error, ValueError, KeyError, OSError) as error:
-            raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
-    return tuple(dict.fromkeys(_renaming(path, names, video_ids).values()))
-
-
-@dataclass(frozen=True)
-class Localized:
-    """What is kept of each of many videos; their activations, which would fill the memory, lie in scores/."""
-
-    detections: tuple[Detection, ...]
-    duration_s: float
-    modalities: tuple[str, ...]
-    path: Path | None
-
-    def likely(self, least: float) -> tuple[Detection, ...]:
-        """Its detections that score at least so much."""
-        return tuple(d for d in self.detections if d.score >= least)
-
-
-def _drop_scores_of_others(scores: Path, found: Mapping[str, Localized]) -> None:
-    """Scores of videos that an earlier localization wrote here, and that this one knows nothing of."""
-    for video, path in activation_files(scores).items():
-        if video not in found:
-            path.unlink()
+def _video_column(table: Path) -> list[str]:
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return [row["video"] for row in csv.DictReader(file)]
+    except (csv.Error, ValueError, KeyError, OSError) as error:
+        raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
 
 
 def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None], least: float) -> str:

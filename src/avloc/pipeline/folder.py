@@ -8,18 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from avloc.config import likely_from
 from avloc.errors import AvlocError, InputError, StorageError
 from avloc.features.task import extract_one
-from avloc.formats.activations import save_activations
-from avloc.formats.failures import Failure, write_failures
-from avloc.formats.results import Localized, _drop_scores_of_others, _videos_table
+from avloc.formats.failures import Failure
+from avloc.formats.results import Localized, ResultsFolder
 from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, write_detections
 from avloc.media.find import VideoNames, find_media, name_videos, named_media
 from avloc.pipeline.localizer import Localizer, load, with_options
-from avloc.system.atomic import atomic_write, inside
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize, readable
@@ -86,8 +82,7 @@ def localize_all(
     """
     with folder_lock(out, "the detections"):
         clear_formats(out)
-        for name in ("videos.csv", "run.yaml"):
-            (out / name).unlink(missing_ok=True)
+        ResultsFolder(out).clear()
         return _localize_all(localizer, inputs, out, formats, progress, media or {})
 
 
@@ -99,6 +94,7 @@ def _localize_all(
     progress: Progress | None,
     media: Mapping[str, Path],
 ) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
+    folder = ResultsFolder(out)
     found: dict[str, Localized] = {}
     failures = []
     names = name_videos([path for path in inputs if path.suffix != ".safetensors"])
@@ -112,7 +108,7 @@ def _localize_all(
                     f"calls itself {result.video_id}, as an earlier one does; give each video its own name"
                 )
             source = path if isinstance(given, FeatureSequence) else result.path
-            save_activations(inside(out / "scores", f"{result.video_id}.safetensors"), result.activations)
+            folder.save_activations(result.activations)
             found[result.video_id] = Localized(result.detections, result.duration_s, result.modalities, source)
         except StorageError:  # the next one could not be written either
             raise
@@ -122,10 +118,7 @@ def _localize_all(
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
     write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
-    atomic_write(out / "videos.csv", _videos_table(found, files, likely_from(localizer.options.decode)))
-    atomic_write(out / "run.yaml", _run_card(localizer))
-    write_failures(out / "failures.csv", failures)
-    _drop_scores_of_others(out / "scores", found)
+    folder.finish(found, files, failures, _run_card(localizer), likely_from(localizer.options.decode))
     return found, tuple(failures)
 
 
@@ -143,16 +136,15 @@ def _extracted(
         yield (path, path) if path.suffix == ".safetensors" else next(extracted)
 
 
-def _run_card(localizer: Localizer) -> str:
+def _run_card(localizer: Localizer) -> dict[str, object]:
     card = localizer.card
-    facts = {
+    return {
         "avloc": __version__,
         "classes": list(card.classes),
         "backbones": dict(card.backbones),
         "step": card.step,
         "config": {**card.config.model_dump(), "localize": localizer.options.model_dump()},
     }
-    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
 @dataclass(frozen=True)
