@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from avloc.datasets.ave import read_ave, read_ave_audio
+from avloc.datasets.ave import read_ave
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import read_annotation_columns, read_annotations, write_annotations
 from avloc.formats.detections import read_detection_columns, read_detections, write_segments_csv, write_segments_json
@@ -589,38 +589,37 @@ def test_ave_without_feature_files_still_has_labels(ave: Path) -> None:
 
 
 def test_ave_refuses_links_and_wrong_files(ave: Path) -> None:
-    path = ave / "linked.h5"
+    path = ave / "audio_feature.h5"
+    elsewhere = path.rename(ave / "elsewhere.h5")
+
+    def refuses(message: str) -> None:
+        with pytest.raises(FormatError, match=rf"audio_feature\.h5: .*{message}"):
+            read_ave(ave).load("aaa_row0000")
+
     with h5py.File(path, "w") as file:
-        file["avadataset"] = h5py.ExternalLink("audio_feature.h5", "avadataset")
-    with pytest.raises(FormatError, match=r"linked.h5: 'avadataset' is a link to elsewhere \(ExternalLink\)"):
-        read_ave_audio(path)
+        file["avadataset"] = h5py.ExternalLink(elsewhere.name, "avadataset")
+    refuses(r"'avadataset' is a link to elsewhere \(ExternalLink\)")
     with h5py.File(path, "w") as file:
-        file.create_dataset("avadataset", (2, 10, 8), "f4", external=[(str(ave / "raw.bin"), 0, 640)])
-    with pytest.raises(FormatError, match="keeps its numbers in other files"):
-        read_ave_audio(path)
+        file.create_dataset("avadataset", (5, 10, 8), "f4", external=[(str(ave / "raw.bin"), 0, 1600)])
+    refuses("keeps its numbers in other files")
     with h5py.File(path, "w") as file:
         layout = h5py.VirtualLayout((5, 10, 8), "f8")
-        layout[:] = h5py.VirtualSource(ave / "audio_feature.h5", "avadataset", (5, 10, 8))
+        layout[:] = h5py.VirtualSource(elsewhere, "avadataset", (5, 10, 8))
         file.create_virtual_dataset("avadataset", layout)
-    with pytest.raises(FormatError, match="keeps its numbers in other files"):
-        read_ave_audio(path)
+    refuses("keeps its numbers in other files")
     for values, message in (
-        (np.zeros((2, 9, 8)), r"expected float rows .* got float64 \(9, 8\)"),
-        (np.zeros((2, 10, 8), int), "got int64"),
-        (np.full((2, 10, 8), np.nan), "row 0 has NaN"),
+        (np.zeros((5, 9, 8)), r"expected float rows .* got float64 \(9, 8\)"),
+        (np.zeros((5, 10, 8), int), "got int64"),
+        (np.full((5, 10, 8), np.nan), "row 0 has NaN"),
     ):
         with h5py.File(path, "w") as file:
             file["avadataset"] = values
-        with pytest.raises(FormatError, match=message):
-            read_ave_audio(path)
+        refuses(message)
     with h5py.File(path, "w") as file:
         file["other"] = np.zeros(3)
-    with pytest.raises(FormatError, match="expected a dataset 'avadataset', got other"):
-        read_ave_audio(path)
-    with pytest.raises(FormatError, match="expected an HDF5 file"):
-        read_ave_audio(write(path, "text"))
-    with pytest.raises(InputError, match="there is none"):
-        read_ave_audio(ave / "none.h5")
+    refuses("expected a dataset 'avadataset', got other")
+    write(path, "text")
+    refuses("expected an HDF5 file")
 
 
 @pytest.mark.parametrize(
@@ -659,15 +658,13 @@ def test_bad_ave_subsets_and_rows_are_refused(ave: Path) -> None:
 
 @needs_shared
 def test_real_ave() -> None:
-    noisy = read_ave_audio(AVE / "audio_feature_noisy.h5")
-    assert [len(noisy), noisy[0].video_id, noisy[-1].video_id] == [178, "noisy_000", "noisy_177"]
-    assert noisy[5].audio is not None
-    assert noisy[5].audio.shape == (10, 128)
     data = read_ave(AVE)
+    assert (data.ids[4143], data.ids[-1]) == ("noisy_000", "noisy_177")
     assert [len(data.labels.subset(name)) for name in ("train", "validation", "test")] == [3339 + 178, 402, 402]
     assert len(set(data.ids)) == 4143 + 178
     with h5py.File(AVE / "mil_labels.h5") as file:
         index = file["avadataset"][:].argmax(axis=1)
     by_id = {row.video_id: row.labels for row in data.labels.rows}
     assert [by_id[video.video_id] for video in data.annotations] == [(data.classes[i],) for i in index]
-    np.testing.assert_array_equal(data.load("noisy_005").audio, noisy[5].audio)
+    with h5py.File(AVE / "audio_feature_noisy.h5") as file:
+        np.testing.assert_array_equal(data.load("noisy_005").audio, file["avadataset"][5].astype(np.float32))

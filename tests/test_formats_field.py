@@ -21,7 +21,7 @@ from avloc.datasets.collection import Interval, weak_labels
 from avloc.datasets.folders import named_as, read_feature_folder
 from avloc.datasets.llp import LLP_CLASSES, read_llp
 from avloc.datasets.open import open_collection
-from avloc.datasets.resample import resample, uncovered_s
+from avloc.datasets.resample import resample
 from avloc.datasets.tracks import EVEN, ArrayFile, Clock, Track, Tracks
 from avloc.datasets.wtalc import read_ambiguous, read_wtalc
 from avloc.errors import FormatError, InputError
@@ -57,7 +57,6 @@ def test_resampling_by_hand() -> None:
     assert early.ravel().tolist() == [0, 0, 0, 10]
     wide = grid(4, "8/25", length="24/25")  # UnAV: the centre of row 0 is at 0.48 s, of cell 0 at 0.16 s
     assert resample(rows, wide, grid(5, "8/25")).ravel().tolist() == pytest.approx([0, 0, 10, 20, 30])
-    assert uncovered_s(wide, 5.0) == pytest.approx(5 - 0.96 - 0.96)
     with pytest.raises(InputError, match="by mean, nearest, linear; got 'max'"):
         resample(rows, half, half, "max")
     with pytest.raises(InputError, match="4 rows, but their grid has 3"):

@@ -26,7 +26,7 @@ from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
 from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 from avloc.vocabulary import Subset
 
-__all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave", "read_ave_audio"]
+__all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave"]
 
 AVE_BACKGROUND = 28
 """Index of background in AVE's own label files; avloc's is 0, before the classes."""
@@ -38,21 +38,6 @@ SUBSETS = {"train": Subset.TRAINING, "val": Subset.VALIDATION, "test": Subset.TE
 
 KEY = "avadataset"
 SOURCE = {"audio": "AVE audio_feature (VGGish)", "visual": "AVE visual_feature"}
-
-
-def read_ave_audio(path: Path | str, prefix: str = "noisy") -> tuple[FeatureSequence, ...]:
-    """All rows of one of AVE's audio files, named `<prefix>_000`, `<prefix>_001`, ...
-
-    Returns:
-        FeatureSequences of 10 s with audio (10, 128) in float32.
-
-    Raises:
-        InputError: no such file.
-        FormatError: not HDF5, no `avadataset` of shape (rows, 10, size), external links.
-    """
-    rows = _Rows(path)
-    names = _row_names(prefix, rows.count)
-    return tuple(_sequence(name, {"audio": rows.read(i)}, {"audio": str(path)}) for i, name in enumerate(names))
 
 
 @dataclass(frozen=True)
@@ -223,14 +208,10 @@ def _unique_names(ids: list[str]) -> list[str]:
     return [video if counts[video] == 1 else f"{video}_row{row:04d}" for row, video in enumerate(ids)]
 
 
-def _row_names(prefix: str, count: int) -> list[str]:
-    return [f"{prefix}_{row:03d}" for row in range(count)]
-
-
 def _noisy_names(root: Path) -> list[str]:
     files = [root / f"{name}_feature_noisy.h5" for name in ("audio", "visual")]
     present = [path for path in files if path.is_file()]
-    return _row_names("noisy", _Rows(present[0]).count) if present else []
+    return [f"noisy_{row:03d}" for row in range(_Rows(present[0]).count)] if present else []
 
 
 def _read_subsets(root: Path, count: int) -> tuple[list[Subset | None], list[str]]:

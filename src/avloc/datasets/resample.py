@@ -7,7 +7,7 @@ Rules, by name
     linear    the line between the two rows whose centres enclose the target cell's.
 
 Where the source has nothing (before its first cell, after its last), all three take the nearest row: features end up
-to a window before the video does. How much was filled so is `uncovered_s`.
+to a window before the video does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Float, Num
 from avloc.errors import InputError
 from avloc.types import SnippetGrid
 
-__all__ = ["RULES", "Rule", "resample", "uncovered_s"]
+__all__ = ["RULES", "Rule", "resample"]
 
 Rule = Literal["mean", "nearest", "linear"]
 RULES: tuple[str, ...] = get_args(Rule)
@@ -43,12 +43,6 @@ def resample(
     if rule == "nearest":
         return np.asarray(rows[_nearest(source, target)], dtype=np.float32)
     return (_linear if rule == "linear" else _mean)(rows, source, target).astype(np.float32)
-
-
-def uncovered_s(source: SnippetGrid, duration_s: float) -> float:
-    """Seconds of a video that lie in no window of its features."""
-    first, last = float(source.window(0)[0]), float(source.window(source.count - 1)[1])
-    return max(0.0, first) + max(0.0, duration_s - last)
 
 
 def _edges(grid: SnippetGrid) -> Float[np.ndarray, " n1"]:
