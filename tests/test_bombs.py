@@ -1,4 +1,4 @@
-"""Files that claim or unfold to more than any memory: refused at once, in a process that has little."""
+"""Files that claim or expand to more than any memory are refused at once, in a process with little memory."""
 
 from __future__ import annotations
 

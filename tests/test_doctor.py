@@ -37,10 +37,10 @@ def test_a_sound_data_set(tmp_path: Path) -> None:
     assert report.foreground == pytest.approx((10 + 3 + 5 + 2) / 40)
     assert (report.features["visual"].videos, report.features["visual"].size) == (7, 16)
     assert report.features["audio"].rows == (10, 10, 10)
-    assert any("has no length" in text for text in texts(report, "note"))
+    assert any("zero-length event" in text for text in texts(report, "note"))
     assert texts(report, "warning") == [
-        "2 classes never occur in train: Cat, Dog",
-        "1 classes never occur in test: Bell",
+        "2 classes absent from train: Cat, Dog",
+        "1 class absent from test: Bell",
     ]
 
 
@@ -54,18 +54,18 @@ def test_everything_that_can_be_wrong_with_features(tmp_path: Path) -> None:
     report = examine(open_collection(root))
     assert not report.sound
     assert texts(report, "error") == [
-        "1 videos' features cannot be used: bbbbbbb-_bb",
-        "the first of them: bbbbbbb-_bb: I3D rgb+flow features have NaN or infinity in 1 of 20 rows",
-        "1 videos have visual features of another size than 16 (rows and columns swapped?): ccccccccccc",
+        "1 video with unusable features: bbbbbbb-_bb",
+        "first reason: bbbbbbb-_bb: I3D rgb+flow features have NaN or infinity in 1 of 20 rows",
+        "1 video with visual features of another size than 16 (rows and columns swapped?): ccccccccccc",
     ]
     warnings = texts(report, "warning")
     assert any(text.startswith("1 instance zero-length") for text in warnings)
-    assert "1 videos' features never change: ddddddddddd (visual)" in warnings
-    short = "2 videos are longer or shorter than their features by over 5 % and 2 rows: ccccccccccc, ddddddddddd"
+    assert "1 video with constant features: ddddddddddd (visual)" in warnings
+    short = "2 videos differing in duration from the features by over 5 % and 2 rows: ccccccccccc, ddddddddddd"
     assert short in warnings
     save_objects(tmp_path / "Toy-I3D-JOINTFeatures.npy", [good, good, good, good])
     assert any(
-        text.startswith("1 sets of videos have the very same features: aaaaaaaaaaa = bbbbbbb-_bb")
+        text.startswith("1 set of videos with identical features: aaaaaaaaaaa = bbbbbbb-_bb")
         for text in texts(examine(open_collection(root)), "warning")
     )
 
@@ -79,12 +79,12 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
         path.rename(path.with_name(path.name.replace("y_rgb2", "other")))
     clock = Clock(*map(__import__("fractions").Fraction, ("8/25", "24/25")))
     report = examine(open_collection(source, [folder], clock=clock))
-    assert texts(report, "error") == ["2 labelled videos have no features: y_rgb2, zz"]
-    assert "1 videos have features but are in no table: other" in texts(report, "warning")
+    assert texts(report, "error") == ["2 labelled videos without features: y_rgb2, zz"]
+    assert "1 video with features but in no table: other" in texts(report, "warning")
     for path in list(folder.glob("-x_1_*")):
         path.rename(path.with_name(path.name.replace("-x_1", "clip1")))
     report = examine(open_collection(source, [folder], clock=clock))
-    assert texts(report, "error")[1].startswith("no name fits: tables say e.g. '-x_1', features e.g. 'clip1'")
+    assert texts(report, "error")[1].startswith("no video name matches: tables have e.g. '-x_1', features e.g. 'clip1'")
 
 
 def test_our_own_folder_after_convert(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_our_own_folder_after_convert(tmp_path: Path) -> None:
     assert sum(report.instances.values()) == 3
     (tmp_path / "out/features/aaaaaaaaaaa_10_20.safetensors").write_bytes(b"half")
     report = examine(open_collection(tmp_path / "out"))
-    assert texts(report, "error")[0] == "1 videos' features cannot be used: aaaaaaaaaaa_10_20"
+    assert texts(report, "error")[0] == "1 video with unusable features: aaaaaaaaaaa_10_20"
 
 
 def test_quick_looks_at_some(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "ave/audio_feature.h5").unlink()
     done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
     assert done.returncode == 3
-    assert "error: 5 labelled videos have no features" in done.stdout
+    assert "error: 5 labelled videos without features" in done.stdout
     (tmp_path / "ave/train_order.h5").write_text("no")
     done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -130,7 +130,7 @@ def test_annotations_alone_are_called_no_more_than_that(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "no errors in the annotations; no features were found"
     done = subprocess.run([*command, inner], capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"give the .json itself: {inner / 'truth.json'}" in done.stderr
+    assert f"give the .json file: {inner / 'truth.json'}" in done.stderr
 
 
 @needs_shared

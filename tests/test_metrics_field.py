@@ -361,7 +361,7 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
         "1 detection with end < start, false positives",
         "1 detection with a NaN score, ranked last",
         "1 instance with end = start, never matched",
-        "1 instance zero-length, taken as they stand: a 'x' 6-6 s",
+        "1 instance zero-length, left unchanged: a 'x' 6-6 s",
     ):
         assert note in done.stdout
     _, notes = diagnose_files(tmp_path / "found.json", tmp_path / "truth.json")
@@ -380,7 +380,7 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
     for arguments, message in (
         (("--protocol", "anet"), "error: there is no protocol 'anet'."),
         (("--t-iou", "0.5"), "error: --t-iou takes first:last:step"),
-        (("--blocked", tmp_path / "none.txt"), "there is none"),
+        (("--blocked", tmp_path / "none.txt"), "it does not exist"),
     ):
         bad = avloc("evaluate", tmp_path / "found.json", tmp_path / "truth.json", *arguments)
         assert bad.returncode == 2

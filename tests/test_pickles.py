@@ -128,10 +128,10 @@ def test_large_arrays_stay_on_disk_until_they_are_read(tmp_path: Path, protocol:
 def test_what_is_no_list_of_arrays_is_refused(tmp_path: Path) -> None:
     for value, message in ((objects("a", "b"), "got str at 0"), (objects(np.eye(2), [1]), "got list at 1")):
         path = npy(tmp_path / "x.npy", pickle.dumps(value), value.shape)
-        with pytest.raises(FormatError, match=f"expected an array for each video, {message}"):
+        with pytest.raises(FormatError, match=f"expected an array per video, {message}"):
             index_arrays(path)
     np.save(tmp_path / "y.npy", np.arange(3))
-    with pytest.raises(FormatError, match=r"expected an array for each video, got one of int64 \(3,\)"):
+    with pytest.raises(FormatError, match=r"expected an array per video, got int64 \(3,\)"):
         index_arrays(tmp_path / "y.npy")
 
 
@@ -188,11 +188,11 @@ def test_malice_does_nothing_and_is_named(tmp_path: Path, name: str, protocol: i
     value = make(tmp_path)
     pickled = pickle.dumps(value, protocol).replace(b"c__builtin__\n", b"cbuiltins\n")
     (tmp_path / "x.pkl").write_bytes(pickled)
-    with pytest.raises(FormatError, match=rf"x\.pkl: the pickle in it ({message})"):
+    with pytest.raises(FormatError, match=rf"x\.pkl: its pickle ({message})"):
         load_pickle(tmp_path / "x.pkl")
     path = npy(tmp_path / "x.npy", pickle.dumps(objects(value), protocol), (1,))
     for read in (load_array, index_arrays):
-        with pytest.raises(FormatError, match=r"x\.npy: the pickle in it asks for .* nothing was run"):
+        with pytest.raises(FormatError, match=r"x\.npy: its pickle asks for .* nothing was executed"):
             read(path)
     assert not canary(tmp_path).exists()
 
@@ -248,7 +248,7 @@ CRAFTED: dict[str, tuple[bytes, str]] = {
     "a persistent id": (b"Pevil\n.", "the instruction PERSID 'evil'"),
     "a dotted name": (b"\x80\x04\x8c\x05numpy\x8c\x0bctypeslib.x\x93.", r"numpy\.ctypeslib\.x"),
     "names that are none": (b"\x80\x04K\x01K\x02\x93.", "a global without a name"),
-    "another codec": (b"c_codecs\nencode\n(S'a'\nS'zlib'\ntR.", "the encoding of something else"),
+    "another codec": (b"c_codecs\nencode\n(S'a'\nS'zlib'\ntR.", "an encoding of anything but bytes"),
     "a global as a key": (b"}cnumpy\nndarray\nI1\ns.", "GlobalName"),
     "a key that is a list": (b"}(lI1\ns.", "a dict whose keys are not text or numbers"),
     "appending to text": (b"S'x'\nI1\na.", "appending to str"),
@@ -260,7 +260,7 @@ CRAFTED: dict[str, tuple[bytes, str]] = {
 def test_crafted_pickles_are_refused(tmp_path: Path, name: str) -> None:
     pickled, message = CRAFTED[name]
     (tmp_path / "x.pkl").write_bytes(pickled)
-    with pytest.raises(FormatError, match=rf"x\.pkl: the pickle in it asks for .*{message}"):
+    with pytest.raises(FormatError, match=rf"x\.pkl: its pickle asks for .*{message}"):
         load_pickle(tmp_path / "x.pkl")
 
 
@@ -304,7 +304,7 @@ def test_plain_npy_and_npz(tmp_path: Path) -> None:
     assert set(found) == {"feature", "n"}
     assert same(found["feature"], np.ones((2, 3)))
     whole = (tmp_path / "a.npy").read_bytes()
-    for content, message in ((whole[:-1], "72 bytes of numbers expected, 71 there"), (b"text", "expected numpy's")):
+    for content, message in ((whole[:-1], "expected 72 bytes of numbers, got 71"), (b"text", "expected numpy's")):
         (tmp_path / "a.npy").write_bytes(content)
         with pytest.raises(FormatError, match=message):
             load_array(tmp_path / "a.npy")
@@ -312,7 +312,7 @@ def test_plain_npy_and_npz(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"expected a \.npz file"):
         load_arrays(tmp_path / "b.npz")
     for read in (load_array, load_arrays, load_pickle, load_tensors, index_arrays):
-        with pytest.raises(InputError, match="there is no such file"):
+        with pytest.raises(InputError, match="it does not exist"):
             read(tmp_path / "none")
 
 
@@ -321,13 +321,13 @@ def test_a_header_that_promises_too_much_allocates_nothing(tmp_path: Path) -> No
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 10)})
     (tmp_path / "a.npy").write_bytes(header.getvalue() + b"few")
     for read in (load_array, index_arrays):
-        with pytest.raises(FormatError, match="80000000000000 bytes of numbers expected, 3 there"):
+        with pytest.raises(FormatError, match="expected 80000000000000 bytes of numbers, got 3"):
             read(tmp_path / "a.npy")
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue() + b"few")
-    with pytest.raises(FormatError, match=r"claims 80000000000000 bytes"):
+    with pytest.raises(FormatError, match=r"would expand from .* to 80000000000000 bytes"):
         load_arrays(tmp_path / "a.npz")
 
 
@@ -339,7 +339,7 @@ def test_tensors_are_read_and_nothing_else(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read["half"][0], [1, 1])
     for name in ("os.system", "eval", "a class"):
         torch.save({"x": EVIL[name][0](tmp_path)}, tmp_path / "b.pt")
-        with pytest.raises(FormatError, match=r"b\.pt: the file asks for [\w.]+; only tensors are read, and nothing"):
+        with pytest.raises(FormatError, match=r"b\.pt: the file asks for [\w.]+; only tensors are read, nothing"):
             load_tensors(tmp_path / "b.pt")
     assert not canary(tmp_path).exists()
     for content in (b"", b"text", (tmp_path / "a.pt").read_bytes()[:100]):
@@ -365,12 +365,12 @@ def test_hdf5_points_nowhere(tmp_path: Path) -> None:
     with open_hdf5(tmp_path / "a.h5") as file:
         assert plain_dataset("a.h5", file, "plain/x")[:].tolist() == [0, 1]
         for key, message in {
-            "external": r"'external' is a link to elsewhere \(ExternalLink\)",
-            "soft": r"'soft' is a link to elsewhere \(SoftLink\)",
-            "group/external": r"'external' is a link to elsewhere \(ExternalLink\)",
-            "folder/secret": r"'folder' is a link to elsewhere \(ExternalLink\)",
-            "raw": "keeps its numbers in other files",
-            "virtual": "keeps its numbers in other files",
+            "external": r"'external' is a link \(ExternalLink\)",
+            "soft": r"'soft' is a link \(SoftLink\)",
+            "group/external": r"'external' is a link \(ExternalLink\)",
+            "folder/secret": r"'folder' is a link \(ExternalLink\)",
+            "raw": "is stored in other files",
+            "virtual": "is stored in other files",
             "number": "expected 'number' to be an array",
             "plain": "expected 'plain' to be an array",
             "none": "expected a dataset 'none', got external, folder",

@@ -322,7 +322,7 @@ def test_a_feature_file_deleted_while_localizing_costs_its_video_only(tmp_path: 
     found, failures = localize_all(load(home / "run"), inputs, tmp_path / "out", progress=delete)
     assert len(found) == len(inputs) - 1
     assert [f.video_id for f in failures] == ["video_004"]
-    assert "expected a feature file; there is none" in failures[0].reason
+    assert "expected a feature file; it does not exist" in failures[0].reason
 
 
 def test_an_interrupted_localization_leaves_no_old_segments_beside_new_scores(tmp_path: Path, home: Path) -> None:

@@ -334,7 +334,7 @@ def test_a_feature_file_deleted_while_training_is_named_and_the_checkpoint_stays
         if step == 6:
             (features / "video_003.safetensors").unlink()
 
-    with pytest.raises(InputError, match=r"video_003\.safetensors: expected a feature file; there is none"):
+    with pytest.raises(InputError, match=r"video_003\.safetensors: expected a feature file; it does not exist"):
         fit(features, labels, out, config(), progress=delete)
     assert load_state(out / STATE_FILE)["step"] >= 5
     shutil.copy(data[0] / "video_003.safetensors", features)

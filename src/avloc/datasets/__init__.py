@@ -1,11 +1,11 @@
-"""The field's data sets, read into our types.
+"""Public data sets, read into avloc's types.
 
-open       find out what a folder or file holds, and read it
-collection what a data set is to us: features, labels, ground truth, and what was odd
-tracks     arrays of features, one a modality, on one clock
-folders    folders of feature files, with the naming rules of several projects
+open                          recognize and read a data set
+collection                    a data set: features, labels, ground truth, notes
+tracks                        feature arrays, each with its clock
+folders                       folders of feature files, in the naming schemes of several projects
 ave, ave_labels, wtalc, llp   data sets with a layout of their own
-resample   features from one snippet grid to another
-convert    a data set written out as our files
-doctor     what a data set holds, and what is wrong with it
+resample                      features from one snippet grid to another
+convert                       write a data set as avloc's files
+doctor                        summarize a data set and report its problems
 """

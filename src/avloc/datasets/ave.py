@@ -1,14 +1,13 @@
-"""The AVE data set as its authors give it: a folder of HDF5 files beside Annotations.txt.
+"""The AVE data set as distributed: a folder of HDF5 files with Annotations.txt.
 
     Annotations.txt                        class&id&quality&start&end; line i is row i of every file
     audio_feature.h5, visual_feature.h5    `avadataset` (4143, 10, 128) and (4143, 10, 7, 7, 512) or (4143, 10, 2048)
-    audio_feature_noisy.h5, visual_...     178 nameless videos that hold background only
+    audio_feature_noisy.h5, visual_...     178 unnamed videos with background only
     train_order.h5, val_..., test_...      `order`: rows of each subset
 
-Differs from the authors' reading: a row is read when it is asked for and stays float32 (they load 7.7 GB and copy it
-to float64); the 7 x 7 places of a picture are averaged; background has no label, where their labels have index 28.
-Their ids are not unique (4,097 ids for 4,143 rows): those that repeat get their row, `<id>_row0026`.
-HDF5 can point at other files; such links are refused.
+Differs from the authors' code: rows are read on demand as float32 (they load 7.7 GB and copy it to float64), the 7 x 7
+positions of a frame are averaged, and background has no label (theirs is index 28). Ids are not unique (4,097 ids for
+4,143 rows): repeated ones get their row number, `<id>_row0026`. HDF5 links to other files are refused.
 """
 
 from __future__ import annotations
@@ -23,32 +22,32 @@ import numpy as np
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.labels import LabelRow, LabelTable
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
+from avloc.system.text import pluralize
 from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 from avloc.vocabulary import Subset
 
 __all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave"]
 
 AVE_BACKGROUND = 28
-"""Index of background in AVE's own label files; avloc's is 0, before the classes."""
+"""Index of background in AVE's label files; avloc's is 0, before the classes."""
 
 DURATION_S = 10.0
 SNIPPETS = 10
-SUBSETS = {"train": Subset.TRAINING, "val": Subset.VALIDATION, "test": Subset.TESTING}
-"""By the names of the order files."""
-
 KEY = "avadataset"
 SOURCE = {"audio": "AVE audio_feature (VGGish)", "visual": "AVE visual_feature"}
+SUBSETS = {"train": Subset.TRAINING, "val": Subset.VALIDATION, "test": Subset.TESTING}
+"""By the names of the order files."""
 
 
 @dataclass(frozen=True)
 class AveData:
-    """AVE, features on demand.
+    """AVE, with features read on demand.
 
     Args:
         classes: the 28 names in AVE's order (first appearance in Annotations.txt).
-        annotations: one a row, 10 s; a row whose event has no length has no instance.
-        labels: one class a video (noisy videos: none), in subset train, validation or test.
-        notes: what was odd.
+        annotations: one per row, 10 s; a row with a zero-length event has no instance.
+        labels: one class per video (noisy videos: none), in subset train, validation or test.
+        notes: issues.
     """
 
     folder: Path
@@ -56,18 +55,18 @@ class AveData:
     annotations: tuple[VideoAnnotation, ...]
     labels: LabelTable
     notes: tuple[str, ...]
-    _rows: Mapping[str, tuple[str, int]]  # video_id -> ("" or "_noisy", row)
+    _rows: Mapping[str, tuple[str, int]]  # video_id: ("" or "_noisy", row)
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """All videos, those of Annotations.txt first, then the noisy ones."""
+        """All videos: those of Annotations.txt, then the noisy ones."""
         return tuple(self._rows)
 
     def places(self, modality: str) -> dict[str, AveRow]:
-        """Where each video's "audio" or "visual" features lie; videos whose file is absent are not in it.
+        """{video_id: row} of the "audio" or "visual" features, as far as the files exist.
 
         Raises:
-            FormatError: a file that is not as AVE's are, or has not a row for each video.
+            FormatError: a file not in AVE's format, or without one row per video.
         """
         kinds = {}
         for kind in ("", "_noisy"):
@@ -80,15 +79,15 @@ class AveData:
         rows = _Rows(path)
         expected = sum(kind == own for own, _ in self._rows.values())
         if rows.count != expected:
-            raise FormatError(f"{path}: expected a row for each of {expected} videos, got {rows.count}")
+            raise FormatError(f"{path}: expected {expected} rows, one per video, got {rows.count}")
         return rows
 
     def load(self, video_id: str) -> FeatureSequence:
-        """Features of one video: audio and visual, or the one of them whose file is there.
+        """Features of one video: audio and visual, or the one whose file exists.
 
         Raises:
-            InputError: unknown video, or neither file.
-            FormatError: a file that is not as AVE's are.
+            InputError: unknown video, or no feature file.
+            FormatError: a file not in AVE's format.
         """
         if video_id not in self._rows:
             hint = did_you_mean(video_id, self.ids)
@@ -98,21 +97,21 @@ class AveData:
         there = {name: path for name, path in paths.items() if path.is_file()}
         if not there:
             raise InputError(
-                f"{self.folder}: features of {video_id!r} need {paths['audio'].name} or {paths['visual'].name}; "
-                "put AVE's feature files there"
+                f"{self.folder}: expected {paths['audio'].name} or {paths['visual'].name} for the features of "
+                f"{video_id!r}; put AVE's feature files there"
             )
         arrays = {name: self._checked(path, kind).read(row) for name, path in there.items()}
         return _sequence(video_id, arrays, {name: str(path) for name, path in there.items()})
 
 
 def read_ave(folder: Path | str) -> AveData:
-    """AVE's folder: annotations and labels at once, features when they are asked for.
+    """Read AVE's annotations and labels; features are read on demand.
 
-    The rows of `*_feature_noisy.h5`, when there, are training videos of background only.
+    Rows of `*_feature_noisy.h5`, if it exists, are training videos with background only.
 
     Raises:
         InputError: no folder, or no Annotations.txt in it.
-        FormatError: a line or file that is not as AVE's are, or subsets that overlap; names it.
+        FormatError: a line or file not in AVE's format, or overlapping subsets.
     """
     root = Path(folder)
     entries = _read_annotations_txt(root / "Annotations.txt")
@@ -122,7 +121,7 @@ def read_ave(folder: Path | str) -> AveData:
     for name, subset, (label, _, start_s, end_s) in zip(names, subsets, entries, strict=True):
         instances = (Instance(start_s, end_s, label),) if end_s > start_s else ()
         if not instances:
-            notes.append(f"{name}: its event {label!r} {start_s:g}-{end_s:g} s has no length: no instance, label kept")
+            notes.append(f"{name}: zero-length event {label!r} {start_s:g}-{end_s:g} s dropped, its label kept")
         annotations.append(VideoAnnotation(name, DURATION_S, subset.value if subset else "", instances))
         if subset:
             labels.append(LabelRow(name, (label,), subset.short))
@@ -142,7 +141,7 @@ def _sequence(video_id: str, arrays: Mapping[str, np.ndarray], paths: Mapping[st
 
 
 class _Rows:
-    """One of AVE's feature files, read by row; open only while reading, so it may travel to other processes."""
+    """One of AVE's feature files, read by row; open only while reading, so that it can be pickled."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -178,9 +177,9 @@ class AveRow:
 
 
 def _read_annotations_txt(path: Path) -> list[tuple[str, str, float, float]]:
-    """(class, YouTube id, start, end) of each line; a header line is passed over."""
+    """(class, YouTube id, start, end) of each line, without a header line."""
     if not path.is_file():
-        raise InputError(f"{path}: expected AVE's list of videos; put the file Annotations.txt of AVE there")
+        raise InputError(f"{path}: expected AVE's list of videos; put AVE's Annotations.txt there")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -215,7 +214,7 @@ def _noisy_names(root: Path) -> list[str]:
 
 
 def _read_subsets(root: Path, count: int) -> tuple[list[Subset | None], list[str]]:
-    """The subset of each row by the order files, and notes."""
+    """The subset of each row according to the order files, and notes."""
     subsets: list[Subset | None] = [None] * count
     for name, subset in SUBSETS.items():
         path = root / f"{name}_order.h5"
@@ -226,10 +225,10 @@ def _read_subsets(root: Path, count: int) -> tuple[list[Subset | None], list[str
             or order.dtype.kind not in "iu"
             or (order.size and not 0 <= order.min() <= order.max() < count)
         ):
-            raise FormatError(f"{path}: expected row numbers 0..{count - 1}, one for each line of Annotations.txt")
+            raise FormatError(f"{path}: expected row numbers 0..{count - 1}, the lines of Annotations.txt")
         for row in order.tolist():
             if subsets[row] is not None:
                 raise FormatError(f"{path}: row {row} is in {subsets[row]} and again in {subset}")
             subsets[row] = subset
     unused = subsets.count(None)
-    return subsets, [f"{unused} videos are in no subset"] * bool(unused)
+    return subsets, [f"{pluralize(unused, 'video')} in no subset"] * bool(unused)

@@ -1,8 +1,8 @@
-"""AVE's own label files: rebuilt from Annotations.txt, and compared with it where they are there.
+"""AVE's label files, compared with labels built from Annotations.txt.
 
-labels.h5 (PSP: right_labels.h5)   (4143, 10, 29) one-hot a second, background 28
-mil_labels.h5                      (4143, 29) one class a video, never background
-labels_closs.h5                    (4143, 10) 1 where the event is
+labels.h5 (PSP: right_labels.h5)   (4143, 10, 29) one-hot per second, background 28
+mil_labels.h5                      (4143, 29) one class per video, never background
+labels_closs.h5                    (4143, 10) 1 during the event
 labels_noisy.h5                    (178, 29) background
 """
 
@@ -17,7 +17,9 @@ from jaxtyping import Int
 from avloc.datasets.ave import AVE_BACKGROUND, DURATION_S, SNIPPETS, AveData, read_ave
 from avloc.datasets.collection import Collection
 from avloc.datasets.tracks import Clock, Track, Tracks
+from avloc.errors import first_few
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
+from avloc.system.text import pluralize
 from avloc.types import SnippetGrid
 from avloc.vocabulary import Subset
 
@@ -25,7 +27,7 @@ __all__ = ["ave_class_indices", "ave_collection", "compare_ave_labels"]
 
 
 def ave_collection(folder: Path | str) -> Collection:
-    """AVE's folder as a data set. Raises as `read_ave`; label files that disagree with Annotations.txt are noted."""
+    """AVE as a data set. Raises as `read_ave`; the notes report label files that disagree with Annotations.txt."""
     data = read_ave(folder)
     clock = Clock(SnippetGrid.cover(DURATION_S, DURATION_S / SNIPPETS).step_s)
     names = (("audio_feature", "audio"), ("visual_feature", "visual"))
@@ -45,15 +47,14 @@ def _shared_ids(data: AveData) -> tuple[str, ...]:
     for video in data.annotations:
         subsets.setdefault(re.sub(r"_row\d{4}$", "", video.video_id), set()).add(video.subset)
     both = [video for video, names in subsets.items() if {Subset.TRAINING, Subset.TESTING} <= names]
-    return (
-        f"{len(both)} YouTube ids are in train and in test, with another class: {', '.join(both[:3])}, ...",
-    ) * bool(both)
+    words = f"{pluralize(len(both), 'YouTube id')} in both train and test, with different classes"
+    return (f"{words}: {first_few(both, 3)}",) * bool(both)
 
 
 def ave_class_indices(data: AveData) -> Int[np.ndarray, "n l"]:
-    """Class of each second of the videos of Annotations.txt, as AVE counts: 0..27 in `data.classes`, 28 background.
+    """Class index of each second of the videos in Annotations.txt: 0..27 in `data.classes`, 28 background.
 
-    What `labels.h5` holds one-hot; row i is line i.
+    Equals `labels.h5`, which is one-hot; row i is line i.
     """
     index = {name: c for c, name in enumerate(data.classes)}
     seconds = np.full((len(data.annotations), SNIPPETS), AVE_BACKGROUND, dtype=np.int64)
@@ -65,7 +66,7 @@ def ave_class_indices(data: AveData) -> Int[np.ndarray, "n l"]:
 
 
 def compare_ave_labels(data: AveData) -> tuple[str, ...]:
-    """What AVE's label files say otherwise than Annotations.txt: a sentence a file, none when all agree."""
+    """Differences between AVE's label files and Annotations.txt, one sentence per file that differs."""
     seconds = ave_class_indices(data)
     named = {row.video_id: row.labels for row in data.labels.rows}
     classes = np.array(
@@ -85,10 +86,11 @@ def compare_ave_labels(data: AveData) -> tuple[str, ...]:
         else:
             expected, own = seconds, values.argmax(axis=-1) if values.ndim == 3 else values
         if own.shape != expected.shape:
-            notes.append(f"{name} has shape {values.shape}, Annotations.txt has {len(seconds)} lines: not compared")
+            notes.append(f"{name} has shape {values.shape}, Annotations.txt {len(seconds)} lines: not compared")
             continue
         wrong = own != expected
         rows = int((wrong.any(axis=1) if wrong.ndim == 2 else wrong)[classes >= 0].sum())
         if rows:
-            notes.append(f"{name} disagrees with Annotations.txt in {rows} videos; Annotations.txt is used")
+            words = pluralize(rows, "video")
+            notes.append(f"{name} disagrees with Annotations.txt in {words}; Annotations.txt is used")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""What a data set of the field holds, whatever its files look like: classes, ground truth, weak labels, features."""
+"""A data set, independent of its file layout: classes, ground truth, weak labels, features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from avloc.formats.annotations import AnnotationReport
 from avloc.formats.labels import LabelRow, LabelTable
+from avloc.system.text import pluralize
 from avloc.types import FeatureSequence, VideoAnnotation
 from avloc.vocabulary import Subset
 
@@ -16,7 +17,7 @@ __all__ = ["Collection", "Features", "Interval", "weak_labels"]
 
 @runtime_checkable
 class Features(Protocol):
-    """Features by name."""
+    """Features by video id."""
 
     @property
     def ids(self) -> tuple[str, ...]: ...
@@ -26,7 +27,7 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class Interval:
-    """A stretch of a video, [start_s, end_s), that its annotators could not decide about."""
+    """An interval [start_s, end_s) of a video that the annotators marked as ambiguous."""
 
     video_id: str
     start_s: float
@@ -38,15 +39,15 @@ class Collection:
     """A data set.
 
     Args:
-        name: for people: "AVE", "W-TALC annotations", ...
+        name: for display: "AVE", "W-TALC annotations", ...
         classes: in the order of its own files.
-        annotations: ground truth in seconds, one entry a video.
-        labels: the weak labels, with subsets as avloc uses them.
-        report: instances that are none, or odd.
-        features: None when there are no feature files.
-        ambiguous: where detections are not to be judged (THUMOS14).
+        annotations: ground truth in seconds, one entry per video.
+        labels: weak labels, with avloc's subsets.
+        report: invalid and suspicious instances.
+        features: None if there are no feature files.
+        ambiguous: intervals in which detections are not evaluated (THUMOS14).
         parts: further ground truths by name (LLP: "audio", "visual").
-        notes: what else was odd.
+        notes: other issues.
     """
 
     name: str
@@ -68,15 +69,14 @@ class Collection:
 def weak_labels(
     annotations: Iterable[VideoAnnotation], labels: Mapping[str, Iterable[str]] | None = None
 ) -> LabelTable:
-    """Which classes occur in which video, with subsets as avloc uses them.
+    """The classes of each video, with avloc's subsets.
 
     Args:
-        labels: {video_id: its classes}, where they say more than the instances; else the instances' own.
+        labels: {video_id: classes}, where they differ from the instances' labels.
 
-    A data set without an annotated test subset is tested on its validation subset, and one without a training subset
-    trains on it (ActivityNet and THUMOS14, by their own rules). Calling either "validation" would let training select
-    its checkpoint on the test data or have nothing to learn from; the notes say what was done. Videos of withheld
-    ground truth are left out.
+    Without an annotated test subset, the validation subset becomes test; without a training subset, it becomes train
+    (ActivityNet's and THUMOS14's conventions). As "validation", it would select the checkpoint on test data, or leave
+    nothing to train on. Videos with withheld ground truth are left out. The notes report all of this.
     """
     videos = list(annotations)
     known = {
@@ -87,20 +87,23 @@ def weak_labels(
     notes = []
     if Subset.VALIDATION in annotated and Subset.TESTING not in annotated:
         names[Subset.VALIDATION] = Subset.TESTING.short
-        notes.append("its validation subset is called test here: it is what the field tests on; hold out some of train")
+        notes.append(
+            "its validation subset is used as test, as usual for this data; hold out part of train for validation"
+        )
     elif Subset.VALIDATION in annotated and Subset.TRAINING not in annotated:
         names[Subset.VALIDATION] = Subset.TRAINING.short
-        notes.append("its validation subset is called train here: the field trains on it, there is no other")
+        notes.append("its validation subset is used as train, as usual for this data: there is no training subset")
     kept = [v for v in videos if v.subset in annotated]
     if len(kept) < len(videos):
-        notes.append(f"{len(videos) - len(kept)} videos of subsets without labels are left out of the weak labels")
+        words = pluralize(len(videos) - len(kept), "video")
+        notes.append(f"{words} of subsets without labels left out of the weak labels")
     names[""] = Subset.TRAINING.short
     strange = sorted({v.subset for v in kept} - set(names))
-    if strange:  # they could be anything, even what is tested on
+    if strange:  # could be test videos
         rest = [v for v in kept if v.subset in names]
         notes.append(
-            f"{len(kept) - len(rest)} videos are left out of the weak labels: their subset is {' or '.join(strange)}, "
-            "and not training, validation or testing"
+            f"{pluralize(len(kept) - len(rest), 'video')} left out of the weak labels: expected subset training, "
+            f"validation or testing, got {' or '.join(strange)}"
         )
         kept = rest
     rows = (LabelRow(v.video_id, known[v.video_id], names[v.subset]) for v in kept)

@@ -1,10 +1,10 @@
-"""The field's data sets into avloc's own files, one video at a time.
+"""Convert data sets to avloc's files, one video at a time.
 
 OUT/features/<video>.safetensors    both modalities on one snippet grid
 OUT/labels.csv                      weak labels and subsets
 OUT/ground_truth.json               ActivityNet's schema; LLP also ground_truth_audio.json, ground_truth_visual.json
 OUT/ambiguous.txt                   THUMOS14 only
-OUT/failures.csv                    videos whose features could not be read, and why
+OUT/failures.csv                    videos whose features could not be read, with reasons
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["Imported", "import_collection"]
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written.
+    """Outcome of a conversion.
 
     Args:
-        done, skipped: videos written now, and those that were there.
-        without_features: videos of the annotations that no feature file belongs to.
+        done, skipped: videos written now, and those that existed.
+        without_features: annotated or labelled videos without a feature file.
         labelled_without_features: those of them with weak labels.
-        unknown: videos with features that the annotations do not have; written too.
+        unknown: videos with features but without labels or annotations; written too.
     """
 
     done: tuple[str, ...]
@@ -56,17 +56,17 @@ def import_collection(
     overwrite: bool = False,
     progress: Progress = lambda done, total, text: None,
 ) -> Imported:
-    """Write a data set as avloc's files. Features that are there already are left unless `overwrite`.
+    """Write a data set as avloc's files. Existing features are skipped unless `overwrite`.
+
+    Videos that cannot be read, or whose name cannot be a file name, are recorded as failures.
 
     Args:
-        step_s: seconds between snippets; None keeps the clock of the (first visual) features.
-        rule: how features come onto it, and audio beside visual; see `formats.resample`.
+        step_s: seconds between snippets; None keeps the clock of the first visual features, else of the first features.
+        rule: of resampling features onto this grid; see `datasets.resample`.
         dtype: float16 halves the files; training reads either.
 
-    A video whose name cannot be that of a file is a failure like one that cannot be read.
-
     Raises:
-        InputError: an unknown rule. ConfigError: an unknown dtype.
+        InputError: an unknown rule, or a `step_s` for avloc's own features. ConfigError: an unknown dtype.
     """
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
@@ -75,7 +75,7 @@ def import_collection(
     if isinstance(features, Tracks):
         features = features.onto(step_s, rule)
     elif features is not None and step_s is not None:
-        raise InputError("these features are avloc's own; their grid is kept, --step-s is for those of others")
+        raise InputError("avloc's own features keep their grid; --step-s is for other features")
     ids = features.ids if features is not None else ()
     durations = collection.durations_s
     done, skipped, failures = [], [], []
@@ -117,9 +117,9 @@ def _write_tables(collection: Collection, out: Path) -> None:
 
 
 def _target(folder: Path, video: str) -> Path:
-    """Where a video's features go: inside the folder, whatever the data set calls it."""
+    """The feature file of a video, inside `folder` whatever its name."""
     parts = PurePosixPath(video).parts
     odd = any(c in video for c in "\\\0:") or printable(video) != video
     if not video or PurePosixPath(video).is_absolute() or {"..", "."} & set(parts) or odd:
-        raise InputError(f"a video called {video!r} cannot be written as a file; give it another name")
+        raise InputError(f"the video name {video!r} cannot be a file name; rename it")
     return inside(folder, f"{video}.safetensors")

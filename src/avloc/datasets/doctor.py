@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, before hours are spent on it."""
+"""Summarize a data set and report its problems, before hours are spent on it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from avloc.datasets.collection import Collection, Features
 from avloc.errors import AvlocError, first_few
 from avloc.formats.annotations import AnnotationReport
+from avloc.system.text import pluralize
 from avloc.types import FeatureSequence, Progress, VideoAnnotation
 from avloc.vocabulary import Subset
 
@@ -23,10 +24,10 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is odd.
+    """A problem of a data set.
 
     Args:
-        kind: "error" costs videos or makes results wrong; "warning" should be looked at; "note" is worth knowing.
+        kind: "error" (videos unusable or results wrong), "warning" (check it) or "note".
         count: of videos or instances.
     """
 
@@ -40,10 +41,10 @@ class FeatureReport:
     """Features of one modality.
 
     Args:
-        videos: that have them.
-        size: channels; the most frequent.
-        rows: fewest, median and most rows.
-        step_s: seconds between rows; the most frequent.
+        videos: number of videos with this modality.
+        size: most frequent number of channels.
+        rows: minimum, median and maximum number of rows.
+        step_s: most frequent number of seconds between rows.
     """
 
     videos: int
@@ -54,15 +55,15 @@ class FeatureReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """A data set in numbers.
+    """Summary of a data set.
 
     Args:
-        videos, instances: by subset, as the data set calls its subsets.
-        labelled: videos with a row of weak labels, by the subset they have in labels.csv.
-        duration_s: shortest, median, longest, of the videos.
-        foreground: mean share of a video that lies in some instance, over the videos with instances.
-        features: by modality; empty when there are no feature files.
-        read: videos whose features were looked at.
+        videos, instances: counts by the data set's own subsets.
+        labelled: number of videos with weak labels, by the subsets of labels.csv.
+        duration_s: minimum, median and maximum duration of the videos.
+        foreground: mean share of a video covered by instances, over videos with instances.
+        features: by modality; empty if there are no feature files.
+        read: number of videos whose features were read.
     """
 
     name: str
@@ -78,7 +79,7 @@ class DataReport:
 
     @property
     def sound(self) -> bool:
-        """Nothing found that costs videos."""
+        """Whether no finding is an error."""
         return all(finding.kind != "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,10 +92,10 @@ def examine(
     limit: int | None = None,
     progress: Progress = lambda done, total, text: None,
 ) -> DataReport:
-    """Count what is there, read the features, and list what is odd.
+    """Summarize a data set, read its features, and list its problems.
 
     Args:
-        limit: look at so many videos' features only, evenly chosen; None reads all (NaN and duplicates hide anywhere).
+        limit: read features of this many videos only, evenly spaced; None reads all, to find every NaN and duplicate.
     """
     annotations = collection.annotations
     used = {v.subset for v in annotations}
@@ -127,8 +128,10 @@ def examine(
     )
 
 
-def _finding(kind: str, names: Sequence[str], words: str) -> list[Finding]:
-    return [Finding(kind, len(names), f"{len(names)} {words}: {first_few(names, SHOWN)}")] if names else []
+def _finding(kind: str, names: Sequence[str], what: str, words: str) -> list[Finding]:
+    """A finding such as "2 videos without audio features: a, b", if there are names."""
+    text = f"{pluralize(len(names), what)} {words}: {first_few(names, SHOWN)}"
+    return [Finding(kind, len(names), text)] if names else []
 
 
 def _annotation_findings(collection: Collection) -> list[Finding]:
@@ -138,12 +141,12 @@ def _annotation_findings(collection: Collection) -> list[Finding]:
     for subset in ("train", "test"):
         there = {label for row in collection.labels.rows if row.subset == subset for label in row.labels}
         if counts[subset]:
-            found += _finding("warning", sorted(set(collection.classes) - there), f"classes never occur in {subset}")
+            found += _finding("warning", sorted(set(collection.classes) - there), "class", f"absent from {subset}")
     names = [row.video_id for row in collection.labels.rows]
     labelled = set(names)
     if names and collection.annotations:
         bare = [v.video_id for v in collection.annotations if v.video_id not in labelled and v.instances]
-        found += _finding("error", bare, "videos with instances have no weak label")
+        found += _finding("error", bare, "video", "with instances but without weak labels")
     return found
 
 
@@ -159,10 +162,10 @@ def _matching_findings(collection: Collection, ids: Sequence[str]) -> list[Findi
         return []
     wanted = [row.video_id for row in collection.labels.rows] or list(collection.durations_s)
     missing = [video for video in wanted if video not in there]
-    found = _finding("error", missing, "labelled videos have no features")
-    found += _finding("warning", [v for v in ids if v not in named], "videos have features but are in no table")
+    found = _finding("error", missing, "labelled video", "without features")
+    found += _finding("warning", [v for v in ids if v not in named], "video", "with features but in no table")
     if len(missing) == len(wanted):
-        hint = f"no name fits: tables say e.g. {wanted[0]!r}, features e.g. {ids[0]!r}"
+        hint = f"no video name matches: tables have e.g. {wanted[0]!r}, features e.g. {ids[0]!r}"
         found.append(Finding("error", len(wanted), hint))
     return found
 
@@ -181,7 +184,7 @@ def _foreground(annotations: Iterable[VideoAnnotation]) -> float | None:
 
 @dataclass
 class _Watch:
-    """What was seen of the features so far."""
+    """Statistics of the features read so far."""
 
     count: int = 0
     sizes: dict[str, dict[int, list[str]]] = field(default_factory=lambda: {"visual": {}, "audio": {}})
@@ -223,30 +226,30 @@ class _Watch:
             self.short.append(video)
 
     def findings(self) -> list[Finding]:
-        """What is odd about them."""
+        """Problems of the features."""
         found = []
         if self.broken:
             first = self.broken[0][1]
-            found += _finding("error", [v for v, _ in self.broken], "videos' features cannot be used")
-            found.append(Finding("error", len(self.broken), f"the first of them: {first}"))
+            found += _finding("error", [v for v, _ in self.broken], "video", "with unusable features")
+            found.append(Finding("error", len(self.broken), f"first reason: {first}"))
         for name, sizes in self.sizes.items():
             if len(sizes) > 1:
                 usual = max(sizes, key=lambda size: len(sizes[size]))
                 odd = [video for size, videos in sizes.items() if size != usual for video in videos]
-                words = f"videos have {name} features of another size than {usual} (rows and columns swapped?)"
-                found += _finding("error", odd, words)
+                words = f"with {name} features of another size than {usual} (rows and columns swapped?)"
+                found += _finding("error", odd, "video", words)
             if sizes:
-                found += _finding("warning", self.lacking[name], f"videos lack {name} features")
+                found += _finding("warning", self.lacking[name], "video", f"without {name} features")
         twins = [" = ".join(videos) for videos in self.digests.values() if len(videos) > 1]
-        found += _finding("warning", twins, "sets of videos have the very same features")
-        found += _finding("warning", self.still, "videos' features never change")
+        found += _finding("warning", twins, "set", "of videos with identical features")
+        found += _finding("warning", self.still, "video", "with constant features")
         found += _finding(
-            "warning", self.short, "videos are longer or shorter than their features by over 5 % and 2 rows"
+            "warning", self.short, "video", "differing in duration from the features by over 5 % and 2 rows"
         )
         return found
 
     def report(self) -> dict[str, FeatureReport]:
-        """Sizes and lengths by modality."""
+        """Summaries by modality."""
         result = {}
         for name, sizes in self.sizes.items():
             if sizes:

@@ -1,10 +1,10 @@
-"""Feature files, one a video, in the ways that extractors name them.
+"""Folders of feature files, one per video, in the naming schemes of common extractors.
 
 <video>_rgb.npy, <video>_flow.npy, <video>_vggish.npy     video_features, UnAV-100; <video>_timestamps_ms.npy too
 rgb/<video>.npy, flow/<video>.npy                         BaS-Net, UM, CoLA, CMCS; train/rgb/... as well
 vggish/<video>.npy, res152/<video>.npy                    LLP
 <video>.npy | .npz | .pt | .pkl | .h5, v_<video>.npy       OpenTAD, ActionFormer
-features.h5                                                a dataset or a group a video
+features.h5                                                a dataset or a group per video
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ AUDIO = ("vggish", "audio", "panns", "openl3", "logmel", "wav2clip")
 VISUAL = ("rgb", "flow", "i3d", "r21d", "r2plus1d_18", "s3d", "resnet", "res152", "clip", "timm", "slowfast", "tsp")
 ORDER = (*VISUAL, *AUDIO)
 BESIDE = ("fps", "timestamps_ms")
-"""What video_features writes beside its features."""
+"""What video_features writes next to its features."""
 
 
 def read_feature_folder(
     path: Path | str, clock: Clock | None = None, tracks: Sequence[str] = (), modality: str = ""
 ) -> tuple[Track, ...]:
-    """The tracks of a folder of feature files, or of one .h5 with all videos; nothing but names is read.
+    """The tracks of a folder of feature files, or of one .h5 with all videos. Only names and timestamps are read.
 
     Args:
-        clock: of all tracks; None takes each video's timestamps where there are any, else divides the video evenly.
-        tracks: names of those wanted, in this order; none: all.
-        modality: "visual" or "audio", for files whose names do not say; "" is visual.
+        clock: of all tracks; None uses each video's timestamps, else divides the video evenly.
+        tracks: names of the wanted tracks, in this order; empty for all.
+        modality: "visual" or "audio" for files whose names do not tell; "" is visual.
 
     Raises:
-        InputError: no such folder, no feature file in it, or a track that is not there.
-        FormatError: two files of one track and video.
+        InputError: no such folder, no feature file in it, or no such track.
+        FormatError: two files for one track and video.
     """
     source = Path(path)
     if not source.exists():
-        raise InputError(f"{source}: expected a folder of feature files or one .h5; there is none")
+        raise InputError(f"{source}: expected a folder of feature files or one .h5; it does not exist")
     found: dict[str, dict[str, Place]]
     stamps: dict[str, Path] = {}
     if source.is_file():
@@ -70,13 +70,11 @@ def read_feature_folder(
 
 
 def named_as(tracks: Iterable[Track], video_ids: Iterable[str], *also: Callable[[str], str]) -> tuple[Track, ...]:
-    """The tracks with the names of a data set's videos, where files are called otherwise.
+    """The tracks renamed to a data set's video ids; files that match no video keep their names.
 
     Args:
-        video_ids: names to be used. A file belongs to a video when it is called as the video, with or without a
-            leading `v_`, or as one of `also` says.
-
-    What belongs to no video keeps its name.
+        video_ids: the names to use. A file matches a video by the same name, with or without a leading `v_`.
+        also: further functions from a video id to a file's name.
     """
     ids = list(video_ids)
     renamed = []
@@ -109,7 +107,7 @@ def _by_name(folder: Path) -> tuple[dict[str, dict[str, Place]], dict[str, Path]
             continue
         before = found[track].setdefault(video, ArrayFile(file))
         if isinstance(before, ArrayFile) and before.path != file:
-            raise FormatError(f"{file}: {track or 'the'} features of {video!r} are also in {before.path}; keep one")
+            raise FormatError(f"{file}: duplicate {track} features of {video!r}, also in {before.path}; keep one")
     return found, stamps
 
 
@@ -129,11 +127,11 @@ def _modality(track: str, otherwise: str) -> Literal["visual", "audio"]:
 
 
 def _stamped(file: Path) -> Clock:
-    """The clock of video_features' timestamps: their median distance; the first window starts at 0."""
+    """The clock of video_features' timestamps: step is their median difference; the first window starts at 0."""
     times = load_array(file)
     steps = np.diff(times) if times.ndim == 1 and times.dtype.kind in "fiu" else np.zeros(0)
     if len(steps) == 0:
-        return EVEN  # one row: nothing to measure
+        return EVEN  # a single row has no step
     step_ms = float(np.median(steps))
     if not (np.isfinite(step_ms) and step_ms > 0):
         raise FormatError(f"{file}: expected ascending times in milliseconds")
@@ -141,7 +139,7 @@ def _stamped(file: Path) -> Clock:
 
 
 def _inside_hdf5(path: Path) -> dict[str, dict[str, Place]]:
-    """One file for all videos: a dataset each, or a group each with one dataset or several called as tracks are."""
+    """One file for all videos: each a dataset, or a group of one dataset or of several named like tracks."""
     with open_hdf5(path) as file:
         names = list(dataset_names(file))
     found: dict[str, dict[str, Place]] = defaultdict(dict)
@@ -150,7 +148,7 @@ def _inside_hdf5(path: Path) -> dict[str, dict[str, Place]]:
         track = below if below in ORDER else ""
         if video in found[track]:
             raise FormatError(
-                f"{path}: {video!r} holds several arrays; expected one a video, or rgb, flow, vggish, ..."
+                f"{path}: expected one array per video, or arrays named rgb, flow, ..., got several in {video!r}"
             )
         found[track][video] = ArrayFile(path, name)
     return found

@@ -1,12 +1,12 @@
-"""LLP, the data of audio-visual video parsing (AVVP): tab-separated tables and one feature file a video.
+"""LLP, the data set of audio-visual video parsing (AVVP): tab-separated tables and one feature file per video.
 
-    AVVP_train.csv, AVVP_val_pd.csv, AVVP_test_pd.csv    filename, event_labels (a comma between labels)
+    AVVP_train.csv, AVVP_val_pd.csv, AVVP_test_pd.csv    filename, event_labels (comma-separated)
     AVVP_eval_audio.csv, AVVP_eval_visual.csv            filename, onset, offset, event_labels: whole seconds
     vggish/<id>.npy (10, 128)                            <id> is the first 11 characters of the file name
     res152/<id>.npy (80, 2048), r2plus1d_18/<id>.npy (10, 512)
 
-Videos last 10 s; what is heard and what is seen is annotated apart, in validation and test only. `parts` has the two;
-`annotations` has the seconds in which a class is heard or seen.
+Videos last 10 s. Audible and visible events are annotated separately, in validation and test only: they are `parts`;
+`annotations` is their union.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from avloc.datasets.tracks import EVEN, Track, Tracks
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import AnnotationIssue, AnnotationReport, sound_instances
 from avloc.formats.labels import LabelRow, LabelTable, read_text
+from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
 from avloc.vocabulary import Subset
 
@@ -42,27 +43,27 @@ LLP_CLASSES = (
     *("Accordion", "Lawn_mower", "Motorcycle", "Helicopter", "Acoustic_guitar", "Telephone_bell_ringing"),
     *("Baby_cry_infant_cry", "Blender", "Clapping"),
 )
-"""In AVVP's order, which its users' outputs have."""
+"""In AVVP's order, as in published outputs."""
 
 
 def is_llp(folder: Path) -> bool:
-    """Whether a folder looks like LLP's tables."""
+    """Whether a folder contains one of LLP's tables."""
     return any((folder / name).is_file() for name in TABLES.values())
 
 
 def read_llp(folder: Path | str, features: Sequence[Track] = ()) -> Collection:
-    """LLP's tables, and its features when they are there.
+    """Read LLP's tables, and its features if they exist.
 
     Args:
-        features: from elsewhere; none: `vggish/`, `res152/` and `r2plus1d_18/` in the folder, or in `feats/` there.
+        features: from another place; if empty, `vggish/`, `res152/` and `r2plus1d_18/` in the folder or its `feats/`.
 
     Raises:
         InputError: no table in the folder.
-        FormatError: a table that is not as AVVP's are; says where.
+        FormatError: a table not in AVVP's format.
     """
     root = Path(folder)
     if not is_llp(root):
-        raise InputError(f"{root}: expected {', '.join(TABLES.values())}; there is none of them")
+        raise InputError(f"{root}: expected {', '.join(TABLES.values())}; found none of them")
     rows, subsets, notes = _weak(root)
     issues: list[AnnotationIssue] = []
     heard, seen = (_events(root / f"AVVP_eval_{kind}.csv", subsets, issues, notes) for kind in ("audio", "visual"))
@@ -88,7 +89,7 @@ def _weak(root: Path) -> tuple[list[LabelRow], dict[str, Subset], list[str]]:
     notes = []
     for subset, name in TABLES.items():
         if not (root / name).is_file():
-            notes.append(f"{name} is not there: no {subset.short} videos")
+            notes.append(f"{name} not found: no {subset.short} videos")
             continue
         for line, (video, labels) in _table(root / name, ("filename", "event_labels")):
             names = tuple(dict.fromkeys(label.strip() for label in labels.split(",") if label.strip()))
@@ -120,14 +121,14 @@ def _events(
         else:
             unknown += 1
     if unknown:
-        notes.append(f"{path.name}: {unknown} events of videos in no table are left out")
+        notes.append(f"{path.name}: {pluralize(unknown, 'event')} of videos in no table left out")
     return {video: list(sound_instances(video, DURATION_S, found, issues)) for video, found in rows.items()}
 
 
 def _check_classes(path: Path, line: int, labels: Iterable[str]) -> None:
     unknown = [label for label in labels if label not in LLP_CLASSES]
     if unknown:
-        raise FormatError(f"{path}: line {line}: {unknown[0]!r} is none of LLP's 25 classes")
+        raise FormatError(f"{path}: line {line}: expected one of LLP's 25 classes, got {unknown[0]!r}")
 
 
 def _table(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
@@ -140,15 +141,13 @@ def _table(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
         if len(cells) != len(header):
             if not any(cell.strip() for cell in cells):
                 continue
-            raise FormatError(
-                f"{path}: line {number}: expected {len(header)} columns with tabs between, got {len(cells)}"
-            )
+            raise FormatError(f"{path}: line {number}: expected {len(header)} tab-separated columns, got {len(cells)}")
         rows.append((number, [cell.strip() for cell in cells]))
     return rows
 
 
 def _union(events: Iterable[Instance]) -> list[Instance]:
-    """Events of each class, overlapping and touching ones joined."""
+    """Events with overlapping and adjacent ones of a class merged."""
     joined: list[Instance] = []
     for event in sorted(events, key=lambda e: (e.label, e.start_s, e.end_s)):
         last = joined[-1] if joined else None

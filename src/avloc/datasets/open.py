@@ -1,4 +1,4 @@
-"""Any of the field's data sets by its path: what it is, is seen from its files."""
+"""Open any supported data set by its path; its kind is recognized from its files."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def open_collection(
     audio_clock: Clock | None = None,
     tracks: Sequence[str] = (),
 ) -> Collection:
-    """A data set, and its features when there are any.
+    """Open a data set, with its features if they exist.
 
     Args:
         path: AVE's folder; W-TALC's annotations; LLP's tables; ActivityNet's JSON (also UnAV-100, THUMOS14, HACS,
-            FineAction); a folder of feature files without annotations; a folder that avloc wrote.
-        features: where its features lie, when not beside it: folders or .h5 files, for W-TALC the JOINTFeatures file.
-        audio: a separate source of sound, joined by video id.
-        clock, audio_clock: when the rows of `features` and `audio` are; None: see `folders` and `wtalc`.
-        tracks: names of those wanted of `features`; none: all.
+            FineAction); a folder of feature files without annotations; a folder written by avloc.
+        features: its features, if elsewhere: folders or .h5 files, for W-TALC the JOINTFeatures file.
+        audio: separate audio features, joined by video id.
+        clock, audio_clock: times of the rows of `features` and `audio`; for None see `folders` and `wtalc`.
+        tracks: names of the wanted tracks of `features`; empty for all.
 
     Raises:
-        InputError: nothing there that is a data set. FormatError: a file in it is not what it should be.
+        InputError: not a data set. FormatError: an invalid file in it.
     """
     source = Path(path)
     if not source.exists():
-        raise InputError(f"{source}: expected a data set; there is nothing")
+        raise InputError(f"{source}: expected a data set; it does not exist")
     if source.is_dir() and (source / "Annotations.txt").is_file():
         _only_beside(source, features, audio)
         return ave_collection(source)
@@ -61,10 +61,12 @@ def open_collection(
     if len(inner) == 1:
         return open_collection(inner[0], features, audio, clock, audio_clock, tracks)
     if len(inner) > 1:
-        raise InputError(f"{source}: {len(inner)} data sets are in it; give one of {', '.join(p.name for p in inner)}")
+        raise InputError(
+            f"{source}: expected one data set, got {len(inner)}; give one of {', '.join(p.name for p in inner)}"
+        )
     tables = _tables_in(source) if source.is_dir() else []
     if tables:
-        raise InputError(f"{source}: expected a data set; give the .json itself: {', '.join(map(str, tables))}")
+        raise InputError(f"{source}: expected a data set; give the .json file: {', '.join(map(str, tables))}")
     if source.is_dir() or source.suffix.lower() in (".h5", ".hdf5"):
         _only_beside(source, features, None)
         given = read_feature_folder(source, clock, tracks) + sound
@@ -73,20 +75,20 @@ def open_collection(
 
 
 def _known_below(folder: Path) -> list[Path]:
-    """Data sets one folder down: people name the folder that they unpacked."""
+    """Data sets one folder down, as after unpacking an archive."""
     children = sorted(path for path in folder.iterdir() if path.is_dir())
     return [path for path in children if (path / "Annotations.txt").is_file() or is_wtalc(path) or is_llp(path)]
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """Its .json files, where no features lie beside them."""
+    """Up to three of its .json files, if there are no feature files."""
     if any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
         return []
     return sorted(folder.glob("*.json"))[:3]
 
 
 class StoredFeatures:
-    """avloc's own features, as a data set has them."""
+    """A `FeatureStore` as the `Features` of a data set."""
 
     def __init__(self, folder: Path | str) -> None:
         self.store = FeatureStore(folder)
@@ -96,13 +98,15 @@ class StoredFeatures:
         return self.store.ids
 
     def load(self, video_id: str, duration_s: float | None = None) -> FeatureSequence:
-        """As stored; the file knows its duration."""
+        """As stored; the duration is the file's."""
         return self.store.load(video_id)
 
 
 def _only_beside(source: Path, features: Sequence[Path | str], audio: Path | str | None) -> None:
     if features or audio is not None:
-        raise InputError(f"{source}: its features are in it; --features and --audio are for annotations without any")
+        raise InputError(
+            f"{source}: it contains its features; --features and --audio are for annotations without features"
+        )
 
 
 def _wtalc(source: Path, features: Sequence[Path | str], sound: Sequence[Track], clock: Clock | None) -> Collection:
@@ -144,7 +148,7 @@ def _is_ours(source: Path) -> bool:
 
 
 def _ours(source: Path) -> Collection:
-    """A folder that `avloc convert` or `avloc extract` wrote: features, and labels.csv, ground_truth.json if there."""
+    """A folder written by `avloc convert` or `avloc extract`: features, optional labels.csv and ground_truth.json."""
     from avloc.formats.labels import read_labels
 
     inner = source / "features"
@@ -155,6 +159,6 @@ def _ours(source: Path) -> Collection:
     try:
         annotations, report = read_annotations(truth) if truth.is_file() else ((), None)
     except FormatError as error:
-        raise FormatError(f"{error}; it lies beside the features") from error
+        raise FormatError(f"{error}; the file is next to the features") from error
     collection = Collection(f"avloc features ({source.name})", labels.classes, annotations, labels, features=features)
     return collection if report is None else Collection(**{**vars(collection), "report": report})

@@ -1,13 +1,12 @@
-"""Feature rows of one clock onto another: rgb every 0.32 s, sound every 0.96 s, pictures 8 a second, one SnippetGrid.
+"""Resample feature rows from one snippet grid to another: rgb every 0.32 s, audio every 0.96 s, frames at 8 fps.
 
 Rules, by name
-    mean      what lies under a target cell, averaged by how long each source cell is under it. A finer source is
-              averaged, a coarser one repeated, an equal one copied.
-    nearest   the row whose centre is nearest to the target cell's; of two as near, the earlier.
-    linear    the line between the two rows whose centres enclose the target cell's.
+    mean      average of the source cells, weighted by their overlap with the target cell: a finer source is averaged, a
+              coarser one repeated, an equal one copied.
+    nearest   the row whose centre is nearest to the target cell's; the earlier one of two.
+    linear    interpolation between the two rows whose centres enclose the target cell's.
 
-Where the source has nothing (before its first cell, after its last), all three take the nearest row: features end up
-to a window before the video does.
+Before the first source cell and after the last, all rules take the nearest row: features may end one window early.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ RULES: tuple[str, ...] = get_args(Rule)
 def resample(
     rows: Num[np.ndarray, "n d"], source: SnippetGrid, target: SnippetGrid, rule: str = "mean"
 ) -> Float[np.ndarray, "l d"]:
-    """Rows that `source` dates, as rows that `target` dates, in float32.
+    """Resample rows on grid `source` to grid `target`, as float32.
 
     Raises:
-        InputError: another rule, or rows that are not as many as the source grid's.
+        InputError: unknown rule, or another number of rows than the source grid's.
     """
     if rule not in RULES:
-        raise InputError(f"rows are resampled by {', '.join(RULES)}; got {rule!r}")
+        raise InputError(f"expected a resampling rule of {', '.join(RULES)}, got {rule!r}")
     if len(rows) != source.count:
-        raise InputError(f"{len(rows)} rows, but their grid has {source.count}")
+        raise InputError(f"expected {source.count} rows, as in their grid, got {len(rows)}")
     if source == target:
         return np.asarray(rows, dtype=np.float32)
     if rule == "nearest":
@@ -50,7 +49,7 @@ def _edges(grid: SnippetGrid) -> Float[np.ndarray, " n1"]:
 
 
 def _position(source: SnippetGrid, target: SnippetGrid) -> Float[np.ndarray, " l"]:
-    """Centres of the target's cells in rows of the source: 0 is the centre of its first cell."""
+    """Centres of the target's cells as row positions in the source: 0 is the centre of its first cell."""
     return (target.centres_s() - float(source.edge_s(0))) / float(source.step_s) - 0.5
 
 
@@ -68,7 +67,7 @@ def _linear(rows: Num[np.ndarray, "n d"], source: SnippetGrid, target: SnippetGr
 
 
 def _mean(rows: Num[np.ndarray, "n d"], source: SnippetGrid, target: SnippetGrid) -> Float[np.ndarray, "l d"]:
-    """By the integral of the source, a step function: its value at the ends of each target cell."""
+    """Differences of the source's integral (a step function) between the ends of each target cell."""
     edges, cuts = _edges(source), np.clip(_edges(target), float(source.edge_s(0)), float(source.edge_s(source.count)))
     integral = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
     position = np.clip((cuts - edges[0]) / float(source.step_s), 0, source.count)

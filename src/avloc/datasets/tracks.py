@@ -1,7 +1,7 @@
-"""Feature arrays of many videos, each with its clock: what the field's files hold before they share one grid.
+"""Feature arrays of many videos, each with its own clock, brought onto one snippet grid.
 
-A track is one kind of feature (rgb, flow, vggish) for many videos. Tracks of one modality stand side by side: rgb and
-flow become 2048 visual channels. Everything is read when asked for.
+A track is one kind of feature (rgb, flow, vggish) for many videos. Tracks of one modality are concatenated: rgb and
+flow become 2048 visual channels. Arrays are read on demand.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FEATURE_KEYS = ("feature", "features", "feats", "feat", "rgb", "flow", "vggish")
 
 @dataclass(frozen=True)
 class Clock:
-    """When the rows of an array are: row i is the window [start + i step, + length).
+    """Times of an array's rows: row i is the window of `length_s` that starts at start_s + i step_s.
 
-    `step_s` None: nobody says; the rows divide the video evenly.
+    If `step_s` is None, the rows divide the video evenly.
     """
 
     step_s: Fraction | None
@@ -45,7 +45,9 @@ class Clock:
         if self.step_s is not None:
             return SnippetGrid(self.start_s, self.step_s, self.length_s or self.step_s, count)
         if duration_s is None:
-            raise InputError("nothing says when its rows are: give the seconds between them (--stride-s), or durations")
+            raise InputError(
+                "the times of its rows are unknown; give the seconds between them (--stride-s), or durations"
+            )
         step = Fraction(str(duration_s)) / count
         return SnippetGrid(Fraction(0), step, step, count)
 
@@ -55,17 +57,17 @@ EVEN = Clock(None)
 
 @runtime_checkable
 class Place(Protocol):
-    """Where an array lies: it can be read."""
+    """Where an array is stored."""
 
     def read(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array in a file of its own, or under a key of a file of several.
+    """An array in a file.
 
     Args:
-        key: its name in a .npz, .pt, .pkl or .h5 that holds several; "" takes the only one, or the one called
+        key: its name in a .npz, .pt, .pkl or .h5 of several arrays; "" takes the only one, or the one called
             `feature`, `feats`, ...
     """
 
@@ -73,10 +75,10 @@ class ArrayFile:
     key: str = ""
 
     def read(self) -> np.ndarray:
-        """The array as it is.
+        """Read the array.
 
         Raises:
-            InputError, FormatError: see `arrays` and `hdf5`; or more arrays than one and no key.
+            InputError, FormatError: as in `arrays` and `hdf5`, or several arrays and no key.
         """
         suffix = self.path.suffix.lower()
         if suffix in (".h5", ".hdf5"):
@@ -111,9 +113,9 @@ class Track:
     """One kind of feature.
 
     Args:
-        name: "rgb", "flow", "vggish", ...; "" when the files do not say.
-        places: {video_id: where its array lies}.
-        clocks: of single videos, where they differ from `clock`.
+        name: "rgb", "flow", "vggish", ...; "" if unknown.
+        places: {video_id: where its array is stored}.
+        clocks: of single videos, if different from `clock`.
     """
 
     name: str
@@ -123,18 +125,18 @@ class Track:
     clocks: Mapping[str, Clock] = field(default_factory=dict)
 
     def read(self, video_id: str) -> np.ndarray:
-        """(rows, size) of one video in float32: crops and places of the picture averaged.
+        """Read one video's (rows, size) as float32, averaged over crops and positions in the frame.
 
         Raises:
-            FormatError: no such shape, nothing in it, or NaN.
+            FormatError: other dtype or shape, empty, or NaN.
         """
         values = self.places[video_id].read()
         where = f"{video_id}: {self.name or self.modality} features"
         if values.dtype.kind not in "fiu":
             raise FormatError(f"{where} are {values.dtype}; expected numbers")
-        if values.ndim == 4:  # (rows, height, width, size), as AVE's
+        if values.ndim == 4:  # (rows, height, width, size), AVE
             values = values.mean(axis=(1, 2))
-        elif values.ndim == 3 and len(values) <= 10:  # (crops, rows, size), as CMCS's
+        elif values.ndim == 3 and len(values) <= 10:  # (crops, rows, size), CMCS
             values = values.mean(axis=0)
         if values.ndim != 2 or not values.size:
             raise FormatError(f"{where} have shape {values.shape}; expected (rows, size)")
@@ -144,7 +146,7 @@ class Track:
         return values.astype(np.float32, copy=False)
 
     def clock_of(self, video_id: str) -> Clock:
-        """When this video's rows are."""
+        """The clock of this video."""
         return self.clocks.get(video_id, self.clock)
 
 
@@ -153,9 +155,9 @@ class Tracks:
     """All features of a data set.
 
     Args:
-        tracks: in the order in which they stand side by side.
-        grid_step_s: seconds between snippets; None keeps the clock of the first track, visual before audio.
-        rule: how the others come onto it; see `resample`.
+        tracks: in the order in which they are concatenated.
+        grid_step_s: seconds between snippets; None keeps the clock of the first visual track, else of the first track.
+        rule: of resampling onto this grid; see `resample`.
     """
 
     tracks: tuple[Track, ...]
@@ -164,22 +166,22 @@ class Tracks:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Videos that have any track, in the order of the first."""
+        """Videos with any track, in track order."""
         return tuple(dict.fromkeys(video for track in self.tracks for video in track.places))
 
     def onto(self, step_s: Fraction | None, rule: str) -> Tracks:
-        """The same on another grid."""
+        """The same tracks on another grid."""
         return replace(self, grid_step_s=step_s or self.grid_step_s, rule=rule)
 
     def load(self, video_id: str, duration_s: float | None = None) -> FeatureSequence:
         """One video's features on one grid.
 
         Args:
-            duration_s: of the video; None: as long as its features, and so it is when whole rows lie beyond it: then
-                what is said of the video is wrong (THUMOS14's lists are, for some).
+            duration_s: of the video. None, or a value before the last row's start, is replaced by the end of the
+                features (some of THUMOS14's listed durations are wrong).
 
         Raises:
-            InputError: unknown video, or no clock. FormatError: an array that is not (rows, size) of numbers.
+            InputError: unknown video, or no clock. FormatError: an array other than (rows, size) of numbers.
         """
         found = [(track, track.read(video_id)) for track in self.tracks if video_id in track.places]
         if not found:

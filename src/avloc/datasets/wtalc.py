@@ -1,15 +1,15 @@
-"""W-TALC's layout (THUMOS14reduced, ActivityNet1.2): a folder of .npy files, one entry a video, and one of features.
+"""W-TALC's layout (THUMOS14reduced, ActivityNet1.2): a folder of .npy files with one entry per video, and features.
 
     <set>-Annotations/classlist.npy, videoname.npy, subset.npy     text (bytes)
-                      labels_all.npy                               the weak labels, where they are not the instances'
+                      labels_all.npy                               weak labels, if different from the instances' labels
                       duration.npy                                 seconds, (N,) or (N, 1)
-                      labels.npy, segments.npy                     pickled lists: a label and [start, end] an instance
-                      url.npy                                      ActivityNet only: holds the YouTube id
+                      labels.npy, segments.npy                     pickled lists: a label and [start, end] per instance
+                      url.npy                                      ActivityNet only: contains the YouTube id
                       Ambiguous_test.txt                           THUMOS14 only: video, start, end
     <set>-I3D-JOINTFeatures.npy                                    pickled: N arrays (T, 2048), rgb then flow
 
-Differs from its authors' reading: nothing is unpickled (see `pickles`); features stay on disk until a video is asked
-for; videos of ActivityNet are called by their YouTube id, where the files say `video_4`.
+Differs from the authors' code: nothing is unpickled (see `pickles`), features are read on demand, and ActivityNet's
+videos are named by YouTube id instead of `video_4`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ import numpy as np
 
 from avloc.datasets.collection import Collection, Interval, weak_labels
 from avloc.datasets.tracks import Clock, Track, Tracks
-from avloc.errors import FormatError, InputError
+from avloc.errors import FormatError, InputError, first_few
 from avloc.formats.annotations import AnnotationIssue, AnnotationReport, sound_instances, subset_name
 from avloc.formats.labels import read_text
 from avloc.formats.untrusted.arrays import index_arrays, load_array
+from avloc.system.text import pluralize
 from avloc.types import VideoAnnotation
 
 __all__ = ["I3D_CLOCK", "is_wtalc", "read_ambiguous", "read_wtalc"]
 
 I3D_CLOCK = Clock(Fraction(16, 25))
-"""16 frames of 25 per second, without overlap."""
+"""16 frames at 25 fps, without overlap."""
 
 YOUTUBE = re.compile(r"(?:v=|youtu\.be/|embed/)([\w-]{11})")
 
@@ -46,16 +47,16 @@ def is_wtalc(folder: Path) -> bool:
 def read_wtalc(
     folder: Path | str, features: Path | str | None = None, audio: Sequence[Track] = (), clock: Clock | None = None
 ) -> Collection:
-    """W-TALC's annotations, and its features when they are there.
+    """Read W-TALC's annotations, and its features if they exist.
 
     Args:
-        features: the JOINTFeatures file; None looks for `*JOINTFeatures.npy` in the folder and beside it.
-        audio: a separate source of sound, with the videos' names (see `folders.named_as`).
-        clock: of the features; None is one row every 16 frames of 25 per second.
+        features: the JOINTFeatures file; None searches `*JOINTFeatures.npy` in the folder and next to it.
+        audio: separate audio features under the videos' names (see `folders.named_as`).
+        clock: of the features; None is one row per 16 frames at 25 fps.
 
     Raises:
         InputError: no such folder or file.
-        FormatError: a file that is not as W-TALC's are, or files that disagree about the number of videos.
+        FormatError: a file not in W-TALC's format, or files with different numbers of videos.
     """
     root = Path(folder)
     if not is_wtalc(root):
@@ -75,7 +76,8 @@ def read_wtalc(
     differ = [v for v, own, all_ in zip(ids, labels, said, strict=True) if set(own) != set(all_)]
     if differ:
         notes.append(
-            f"{len(differ)} videos have other weak labels (labels_all.npy) than instances: {', '.join(differ[:3])}"
+            f"{pluralize(len(differ), 'video')} with weak labels (labels_all.npy) other than the instances' labels: "
+            f"{first_few(differ, 3)}"
         )
     weak = weak_labels(annotations, dict(zip(ids, said, strict=True)))
     tracks = _features(root, features, ids, clock) + tuple(audio)
@@ -92,10 +94,10 @@ def read_wtalc(
 
 
 def read_ambiguous(path: Path | str) -> tuple[Interval, ...]:
-    """THUMOS14's list of stretches that are not to be judged: `video start end` a line, in seconds.
+    """Read THUMOS14's list of ambiguous intervals, in which detections are not evaluated: `video start end` per line.
 
     Raises:
-        InputError: no such file. FormatError: a line that is not so.
+        InputError: no such file. FormatError: an invalid line.
     """
     found = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -118,7 +120,7 @@ def _texts(root: Path, name: str, count: int | None = None) -> list[str]:
     values = load_array(root / f"{name}.npy")
     if values.dtype.kind not in "SU" or values.ndim != 1 or count not in (None, len(values)):
         wanted = "" if count is None else f"{count} of "
-        raise FormatError(f"{root / name}.npy: expected {wanted}text, one a video, got {values.dtype} {values.shape}")
+        raise FormatError(f"{root / name}.npy: expected {wanted}text, one per video, got {values.dtype} {values.shape}")
     return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
 
 
@@ -126,7 +128,7 @@ def _durations(root: Path, count: int) -> list[float]:
     values = load_array(root / "duration.npy")
     if values.dtype.kind not in "fiu" or values.size != count or not (np.isfinite(values) & (values > 0)).all():
         raise FormatError(
-            f"{root / 'duration.npy'}: expected {count} lengths in seconds, got {values.dtype} {values.shape}"
+            f"{root / 'duration.npy'}: expected {count} durations in seconds, got {values.dtype} {values.shape}"
         )
     return [float(v) for v in values.ravel()]
 
@@ -135,7 +137,9 @@ def _lists(root: Path, name: str, count: int) -> list[list[Any]]:
     values = load_array(root / f"{name}.npy")
     entries = [v.tolist() if isinstance(v, np.ndarray) else v for v in values.tolist()]
     if len(entries) != count or not all(isinstance(entry, list) for entry in entries):
-        raise FormatError(f"{root / name}.npy: expected {count} lists, one a video, got {values.dtype} {values.shape}")
+        raise FormatError(
+            f"{root / name}.npy: expected {count} lists, one per video, got {values.dtype} {values.shape}"
+        )
     return entries
 
 
@@ -143,7 +147,7 @@ def _instances(
     root: Path, name: str, labels: list[Any], segments: list[Any], classes: Sequence[str]
 ) -> list[tuple[str, float, float]]:
     if len(labels) != len(segments):
-        raise FormatError(f"{root}: {name}: {len(labels)} labels, but {len(segments)} segments")
+        raise FormatError(f"{root}: {name}: expected as many labels as segments, got {len(labels)} and {len(segments)}")
     rows = []
     for label, segment in zip(labels, segments, strict=True):
         try:
@@ -159,17 +163,17 @@ def _instances(
 
 
 def _ids(root: Path, names: list[str]) -> tuple[list[str], list[str]]:
-    """YouTube ids where the files give them, else the names."""
+    """YouTube ids where url.npy has them, else the names; and notes."""
     if not (root / "url.npy").is_file():
         ids, notes = names, []
     else:
         found = [YOUTUBE.search(url) for url in _texts(root, "url", len(names))]
         ids = [name if match is None else match[1] for name, match in zip(names, found, strict=True)]
         lost = found.count(None)
-        notes = [f"{lost} videos have no YouTube id in url.npy and keep their names"] * bool(lost)
+        notes = [f"{pluralize(lost, 'video')} without YouTube id in url.npy: name kept"] * bool(lost)
     if len(set(ids)) < len(ids):
         twice = next(video for video in ids if ids.count(video) > 1)
-        raise FormatError(f"{root}: video {twice!r} is there twice; each may be only once")
+        raise FormatError(f"{root}: duplicate video {twice!r}")
     return ids, notes
 
 
@@ -181,7 +185,7 @@ def _features(root: Path, path: Path | str | None, ids: list[str], clock: Clock 
         path = candidates[0]
     arrays = index_arrays(path)
     if len(arrays) != len(ids):
-        raise FormatError(f"{path}: expected an array for each of {len(ids)} videos of {root}, got {len(arrays)}")
+        raise FormatError(f"{path}: expected {len(ids)} arrays, one per video of {root}, got {len(arrays)}")
     return (Track("I3D rgb+flow", "visual", dict(zip(ids, map(_Held, arrays), strict=True)), clock or I3D_CLOCK),)
 
 
@@ -190,7 +194,7 @@ def _beside(root: Path) -> str:
 
 
 class _Held:
-    """A place, or an array so small that it is in memory."""
+    """An array in memory or in a file."""
 
     def __init__(self, entry: Any) -> None:
         self.entry = entry

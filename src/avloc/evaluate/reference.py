@@ -109,7 +109,7 @@ def _from_json(path: Path, subset: str | None, table: bool) -> Reference:
     if subset is not None:
         chosen = {a.video_id for a in annotations if a.subset in _subsets(subset)}
         report = replace(report, issues=tuple(issue for issue in report.issues if issue.video_id in chosen))
-    return Reference(annotations, rows, (), report.notes(as_they_stand=table))
+    return Reference(annotations, rows, (), report.notes(unchanged=table))
 
 
 def read_blocked(path: Path) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
-"""Our own files, one module a format; `untrusted/` holds the readers for arrays and pickles of unknown origin.
+"""avloc's own files, one module per format; `untrusted/` reads arrays and pickles of unknown origin.
 
     labels       labels.csv, video-level labels
-    features     one safetensors file of snippet features a video
-    activations  one safetensors file of class activations a video
-    annotations  ActivityNet's JSON, ground truth
+    features     snippet features, one safetensors file per video
+    activations  class activations, one safetensors file per video
+    annotations  ground truth in ActivityNet's JSON
     detections   segments.csv and segments.json
-    results      the folder that `avloc localize` writes
-    failures     failures.csv
+    results      the folder that `avloc localize` writes: its layout, reader and writer
+    failures     failures.csv, failed videos and reasons
 
-Import from the modules; h5py and the like load when used.
+Import from the modules. h5py and safetensors are imported on use.
 """
 
 from avloc.system.moved import forward

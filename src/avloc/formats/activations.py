@@ -1,7 +1,7 @@
-"""A model's class activation sequences on disk: one safetensors file a video, with its clock and classes.
+"""Class activation sequences on disk: one safetensors file per video, with snippet grid and classes.
 
-Tensors `probs` (L, 1+C), column 0 background, and `video_scores` (C,); the header holds video_id, duration_s, grid,
-classes and modalities as JSON text.
+Tensors `probs` (L, 1+C), column 0 background, and `video_scores` (C,). The header holds video_id, duration_s, grid,
+classes and modalities as JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMA = "1"
 
 
 def save_activations(path: Path | str, activations: ActivationSequence) -> None:
-    """Write one video's activations as float32; the file appears whole or not at all."""
+    """Write one video's activations as float32, atomically."""
     from safetensors.numpy import save
 
     grid = activations.grid
@@ -44,12 +44,12 @@ def load_activations(path: Path | str) -> ActivationSequence:
     """Read what `save_activations` wrote.
 
     Raises:
-        InputError: no such file. FormatError: it is something else, or damaged.
+        InputError: no such file. FormatError: another format, or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise InputError(f"{path}: expected a file of activations; there is none")
+        raise InputError(f"{path}: expected an activation file; it does not exist")
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

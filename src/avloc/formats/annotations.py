@@ -1,10 +1,10 @@
-"""Ground truth in ActivityNet's JSON, versions 1.2 and 1.3 (also what UnAV-100, HACS and THUMOS14 exports use).
+"""Ground truth in ActivityNet's JSON, versions 1.2 and 1.3 (also used by UnAV-100, HACS and THUMOS14 exports).
 
     {"version": ..., "taxonomy": [...], "database": {video_id: {"subset": "training", "duration": 92.18,
         "annotations": [{"label": "Dodgeball", "segment": [5.46, 86.71]}, ...]}}}
 
-Real files hold instances that are none: of no length, reversed, or twice the same. `read_annotations` leaves them out
-and says so; `read_annotation_columns` hands them on, because the official evaluator counts them.
+Real files contain invalid instances: zero-length, reversed, duplicate. `read_annotations` drops and reports them;
+`read_annotation_columns` keeps them, as the official evaluator counts them.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ __all__ = [
     "write_annotations",
 ]
 
-_ODD = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
-"""In the bytes of JSON that may hold such: escaped, as Python's decoder lets them pass, or in UTF-16."""
-
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-"""What no other file could hold."""
+"""Characters that other formats cannot store: NUL and lone surrogates."""
+
+_SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
+"""Bytes of JSON that may contain such characters: escaped, in UTF-8 as Python's decoder accepts them, or in UTF-16."""
 
 SAME_S = 1e-3
-"""Instances of one label whose ends differ by less are one. As in OpenTAD; ActivityNet 1.2 has 34 exact ones."""
+"""Instances of one label whose ends differ by less are duplicates, as in OpenTAD. ActivityNet 1.2 has 34 exact ones."""
 
 
 class SegmentColumns(TypedDict, total=False):
-    """Labelled segments in columns; `score` for detections only. Feeds `metrics.SegmentTable.from_columns`."""
+    """Labelled segments as columns for `metrics.SegmentTable.from_columns`; `score` for detections only."""
 
     video: list[str]
     label: list[str]
@@ -62,7 +62,7 @@ class SegmentColumns(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class AnnotationIssue:
-    """An instance that was not taken as it stands.
+    """An invalid or suspicious instance, and what was done with it.
 
     Args:
         kind: "zero-length", "reversed", "duplicate", "starts before 0", "ends before 0", "starts after the end" or
@@ -83,7 +83,7 @@ class AnnotationIssue:
 
 @dataclass(frozen=True)
 class AnnotationReport:
-    """All that was odd in a file, in its order."""
+    """All issues of a file, in file order."""
 
     issues: tuple[AnnotationIssue, ...]
 
@@ -91,18 +91,18 @@ class AnnotationReport:
         """The issues of one kind."""
         return tuple(issue for issue in self.issues if issue.kind == kind)
 
-    def notes(self, as_they_stand: bool = False) -> tuple[str, ...]:
-        """One line a kind, with its number and up to three examples.
+    def notes(self, unchanged: bool = False) -> tuple[str, ...]:
+        """One line per kind, with its count and up to three examples.
 
         Args:
-            as_they_stand: for who scores against the file's own columns, from which nothing is dropped or cut.
+            unchanged: for scores computed from `read_annotation_columns`, which neither drops nor cuts instances.
         """
         lines = []
         for kind in dict.fromkeys(issue.kind for issue in self.issues):
             found = self.of(kind)
             examples = "; ".join(str(issue) for issue in found[:3]) + ("; ..." if len(found) > 3 else "")
             words = kind if len(found) == 1 else re.sub(r"^(start|end)s", r"\1", kind)
-            action = "taken as they stand" if as_they_stand else found[0].action
+            action = "left unchanged" if unchanged else found[0].action
             lines.append(f"{pluralize(len(found), 'instance')} {words}, {action}: {examples}")
         return tuple(lines)
 
@@ -110,19 +110,18 @@ class AnnotationReport:
 def read_annotations(
     path: Path | str, subset: str | None = None
 ) -> tuple[tuple[VideoAnnotation, ...], AnnotationReport]:
-    """Ground truth, and what in it was odd.
+    """Read ground truth and report its issues.
 
-    Instances of no length, reversed, wholly before 0, or equal to an earlier one (same label, both ends within a
-    millisecond) are dropped; a start before 0 is cut to 0. What reaches beyond the duration or starts after it is
-    kept as it stands: evaluators count it, and it is as often the duration that is wrong (THUMOS14). The report names
-    every one.
+    Instances that are zero-length, reversed, entirely before 0, or duplicates (same label, both ends within a
+    millisecond) are dropped; a start before 0 is set to 0. Instances that end or start after the video's end are kept:
+    evaluators count them, and the duration is wrong as often (THUMOS14).
 
     Args:
         subset: "training", "validation" or "testing" (also train, val, test); None for all videos.
 
     Raises:
         InputError: no such file, or no video in that subset.
-        FormatError: not JSON, not ActivityNet's schema; says where.
+        FormatError: not JSON or not ActivityNet's schema.
     """
     return parse_annotations(path, read_json(path), subset)
 
@@ -142,7 +141,7 @@ def parse_annotations(
 
 
 def read_annotation_columns(path: Path | str, subset: str | None = None) -> SegmentColumns:
-    """The same file as columns, every instance as it stands: what parity with the official evaluator needs.
+    """Read ground truth as columns, every instance unchanged, for parity with the official evaluator.
 
     >>> truth = SegmentTable.from_columns(**read_annotation_columns("gt.json", "validation"))  # doctest: +SKIP
     """
@@ -151,10 +150,10 @@ def read_annotation_columns(path: Path | str, subset: str | None = None) -> Segm
 
 
 def write_annotations(path: Path | str, annotations: Iterable[VideoAnnotation], version: str = "avloc 1") -> None:
-    """Write ground truth in ActivityNet's schema; the file appears whole or not at all.
+    """Write ground truth in ActivityNet's schema, atomically.
 
     Raises:
-        InputError: a video twice.
+        InputError: duplicate video.
     """
     database: dict[str, Any] = {}
     for video in annotations:
@@ -170,22 +169,22 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """A JSON object from a file (.gz accepted)."""
     source = Path(path)
     if not source.is_file():
-        raise InputError(f"{source}: expected a JSON file; there is none")
+        raise InputError(f"{source}: expected a JSON file; it does not exist")
     try:
         content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
         with _without_gc():
             value = json.loads(content)
-        if _ODD.search(content):
+        if _SUSPECT.search(content):
             _check_text(source, value)
     except (ValueError, RecursionError, EOFError, zlib.error) as error:
-        raise FormatError(f"{source}: expected JSON, but it cannot be read as such ({error})") from error
+        raise FormatError(f"{source}: expected JSON; it cannot be parsed ({error})") from error
     if not isinstance(value, dict):
         raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")
     return value
 
 
 def _check_text(path: Path, value: Any) -> None:
-    """FormatError for texts that no other file could hold: with a NUL, or half a character that JSON let through."""
+    """Raise FormatError for strings with `_UNWRITABLE` characters."""
     todo = [value]
     while todo:
         item = todo.pop()
@@ -194,11 +193,11 @@ def _check_text(path: Path, value: Any) -> None:
         elif isinstance(item, list):
             todo += item
         elif isinstance(item, str) and _UNWRITABLE.search(item):
-            raise FormatError(f"{path}: the text {item[:40]!r} has a NUL or half a character in it; mend it")
+            raise FormatError(f"{path}: the text {item[:40]!r} contains NUL or a lone surrogate; remove it")
 
 
 def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored: bool) -> SegmentColumns:
-    """Columns of {video_id: [{"label", "segment", "score"}, ...]}; checked at once, examined singly only on error."""
+    """Columns of {video_id: [{"label", "segment", "score"}, ...]}; single rows are checked only to explain an error."""
     try:
         flat = [row for found in rows.values() for row in found]
         segments = [row["segment"] for row in flat]
@@ -221,7 +220,7 @@ def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored:
 
 
 def check_row(path: Path | str, video_id: str, row: Any, scored: bool) -> None:
-    """Refuse what is not {"label": text, "segment": [number, number]} (and "score": number)."""
+    """Raise FormatError unless `row` is {"label": text, "segment": [number, number]} (and "score": number)."""
     where = f"{path}: video {video_id!r}"
     if not isinstance(row, dict) or not isinstance(row.get("label"), str):
         raise FormatError(f'{where}: expected {{"label": text, "segment": [start, end]}}, got {str(row)[:80]}')
@@ -253,7 +252,7 @@ def _database(path: Path | str, content: Mapping[str, Any], subset: str | None) 
 
 
 def subset_name(name: str) -> str:
-    """A subset as `VideoAnnotation.subset` holds it: ActivityNet's own name for it ("Val" is "validation"), if any."""
+    """ActivityNet's name of a subset, as in `VideoAnnotation.subset` ("Val": "validation"); other names are kept."""
     known = Subset.parse(name)
     return name.strip() if known is None else known.value
 
@@ -287,7 +286,7 @@ def _instance(path: Path | str, video_id: str, row: Any) -> tuple[str, float, fl
 def sound_instances(
     video_id: str, duration_s: float, rows: list[tuple[str, float, float]], issues: list[AnnotationIssue]
 ) -> Iterator[Instance]:
-    """The instances that can be of (label, start, end); the others, and those that were changed, go to `issues`."""
+    """Valid instances of (label, start, end) rows; what was dropped, cut or suspicious is appended to `issues`."""
     kept: list[Instance] = []
     for label, start_s, end_s in rows:
         issue = _issue(label, start_s, end_s, duration_s, kept)
@@ -327,7 +326,7 @@ def _numbers(values: list[Any]) -> np.ndarray:
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    """A large JSON file is a million objects and no cycle; looking for cycles meanwhile takes a third of the time."""
+    """Pause garbage collection: JSON makes many objects but no cycles, and the search takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,10 +1,10 @@
-"""Detections on disk: a table for people (CSV) and ActivityNet's submission (JSON).
+"""Detections on disk: a table (CSV) and ActivityNet's submission format (JSON).
 
     segments.csv    video,start_s,end_s,label,score
     segments.json   {"version": ..., "results": {video_id: [{"label", "segment": [start, end], "score"}]},
                      "external_data": {"used": ..., "details": ...}}
 
-Times are seconds with three decimals; scores are written so that they read back exactly.
+Times are in seconds with three decimals; scores round-trip exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
 
 def write_segments_csv(path: Path | str, detections: Mapping[str, Sequence[Detection]]) -> None:
-    """Write {video_id: detections} as a table, one row a detection, in the order given."""
+    """Write {video_id: detections} as a table, one row per detection, in the given order."""
     rows: list[tuple[str, ...]] = [COLUMNS]
     for video_id, found in detections.items():
         rows += [(video_id, *_times(d), d.label, repr(float(d.score))) for d in found]
@@ -52,8 +52,8 @@ def write_segments_json(
     """Write {video_id: detections} in ActivityNet's submission schema.
 
     Args:
-        version: of the data set, as the official evaluator's users write it.
-        external_data: {"used": bool, "details": text}; the schema asks for it.
+        version: of the data set, as ActivityNet's submissions name it.
+        external_data: {"used": bool, "details": text}, required by the schema.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     for video_id, found in detections.items():
@@ -71,16 +71,16 @@ def write_segments_json(
 
 
 def read_detections(path: Path | str, video_ids: Iterable[str] | None = None) -> dict[str, tuple[Detection, ...]]:
-    """Detections of a .csv or .json(.gz) file; having none is valid.
+    """Read detections from a .csv or .json(.gz) file; a file without detections is valid.
 
     Args:
-        video_ids: the names to be used. Where the file has a leading `v_` too many or too few (ActivityNet's files
-            are called v_<id>, its tables say <id>), the name is mended; names that fit neither way stay.
+        video_ids: the expected names. A leading `v_` is added or removed where only that matches (ActivityNet's video
+            files are named v_<id>, its tables say <id>); other names stay.
 
     Raises:
-        InputError: no such file, or a suffix that is neither.
-        FormatError: not that format, or a row that is no detection (end <= start, NaN score); says which. To score
-            such rows rather than refuse them, use `read_detection_columns`.
+        InputError: no such file, or another suffix.
+        FormatError: invalid file, or an invalid row (end <= start, NaN score), which is named. To score such rows, use
+            `read_detection_columns`.
     """
     columns, order = _read(path)
     names = rename_videos(path, [*order, *dict.fromkeys(columns["video"])], video_ids)
@@ -90,13 +90,13 @@ def read_detections(path: Path | str, video_ids: Iterable[str] | None = None) ->
         try:
             detection = Detection(start_s, end_s, label, score)
         except ValueError as error:
-            raise FormatError(f"{path}: video {video!r}, label {label!r}: {error}; remove or mend it") from error
+            raise FormatError(f"{path}: video {video!r}, label {label!r}: {error}; remove or fix it") from error
         found.setdefault(names[video], []).append(detection)
     return {video: tuple(detections) for video, detections in found.items()}
 
 
 def read_detection_columns(path: Path | str, video_ids: Iterable[str] | None = None) -> SegmentColumns:
-    """The same as columns, in a tenth of the time, every row as it stands.
+    """Read detections as columns, ten times faster; rows are not validated.
 
     >>> found = SegmentTable.from_columns(**read_detection_columns("segments.json"))  # doctest: +SKIP
     """
@@ -104,7 +104,7 @@ def read_detection_columns(path: Path | str, video_ids: Iterable[str] | None = N
 
 
 def read_submission(path: Path | str, video_ids: Iterable[str] | None = None) -> tuple[SegmentColumns, tuple[str, ...]]:
-    """`read_detection_columns`, and the videos that the file names: in JSON also those without a detection.
+    """`read_detection_columns` and the videos that the file names; JSON also names those without detections.
 
     >>> columns, videos = read_submission("segments.json")  # doctest: +SKIP
     """
@@ -115,13 +115,13 @@ def read_submission(path: Path | str, video_ids: Iterable[str] | None = None) ->
 
 
 def _times(detection: Detection) -> tuple[str, str]:
-    """Three decimals; more only for a segment so short that it would vanish."""
+    """Start and end with three decimals, in full for segments that would become empty."""
     start, end = f"{detection.start_s:.3f}", f"{detection.end_s:.3f}"
     return (start, end) if start != end else (repr(float(detection.start_s)), repr(float(detection.end_s)))
 
 
 def _read(path: Path | str) -> tuple[SegmentColumns, list[str]]:
-    """Columns, and the videos that the file names, with or without detections."""
+    """Columns, and the videos that JSON names, with or without detections."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind == ".csv":
@@ -159,7 +159,9 @@ def _read_csv(path: Path | str) -> SegmentColumns:
         if not row:
             continue
         if len(row) != len(header):
-            raise FormatError(f"{path}: line {reader.line_num}: the header has {len(header)} cells, this {len(row)}")
+            raise FormatError(
+                f"{path}: line {reader.line_num}: expected {len(header)} cells as in the header, got {len(row)}"
+            )
         for column, name, i in zip(columns, COLUMNS, place, strict=True):
             try:
                 column.append(row[i] if name in ("video", "label") else float(row[i]))

@@ -1,4 +1,4 @@
-"""failures.csv: the items of a job that failed, with their reasons."""
+"""failures.csv: the failed videos of a job, with reasons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILURES = "failures.csv"
 
 @dataclass(frozen=True)
 class Failure:
-    """A video that could not be done, and why, in one line."""
+    """A failed video and the reason, in one line."""
 
     video_id: str
     path: str
@@ -24,7 +24,7 @@ class Failure:
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> None:
-    """failures.csv: video,path,reason; removed when there is none."""
+    """Write video,path,reason, sorted by video; without failures, delete the file."""
     rows = sorted(failures, key=lambda f: f.video_id)
     if not rows:
         path.unlink(missing_ok=True)

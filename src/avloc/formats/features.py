@@ -1,13 +1,13 @@
-"""Snippet features on disk: one safetensors file a video, arrays and clock in one.
+"""Snippet features on disk: one safetensors file per video, with its snippet grid.
 
-A file holds the tensors `visual` (L, d_v) and/or `audio` (L, d_u), and in its header, all as text:
-    avloc_features   version of this schema, "1"
+A file holds the tensors `visual` (L, d_v) and/or `audio` (L, d_u), and in its header, as text:
+    avloc_features   schema version, "1"
     video_id         name of the video
-    duration_s       seconds, shortest decimal that reads back as the same number
+    duration_s       seconds, shortest decimal that round-trips
     grid             JSON: {"start_s": "0", "step_s": "16/25", "length_s": "16/25", "count": 200}; exact fractions
     source           JSON: {"visual": backbone, "audio": backbone or "none: reason", ...}; see `write_source`
-safetensors is a length, a JSON header and raw numbers: no code can hide in it, and the header alone says what is
-in the file, so that thousands are looked through without reading a feature.
+safetensors is a length, a JSON header and raw numbers: it cannot contain code, and thousands of files can be summarized
+from their headers alone.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ MODALITIES = ("visual", "audio")
 def save_features(
     path: Path | str, features: FeatureSequence, dtype: Literal["float32", "float16"] = "float32"
 ) -> None:
-    """Write a video's features; the file appears whole or not at all.
+    """Write a video's features, atomically.
 
     Args:
-        dtype: of the numbers on disk. float16 halves the file; values beyond 65,504 do not fit.
+        dtype: on disk. float16 halves the file; its largest value is 65,504.
 
     Raises:
         InputError: the name does not end in .safetensors, another dtype, or a value too large for it.
@@ -60,11 +60,11 @@ def save_features(
 
 
 def load_features(path: Path | str) -> FeatureSequence:
-    """Read a video's features, as float32 whatever they are stored as.
+    """Read a video's features as float32.
 
     Raises:
         InputError: no such file.
-        FormatError: not safetensors, not ours, or its parts contradict each other; says which file and what.
+        FormatError: not safetensors, not written by avloc, or inconsistent.
     """
     with _Opened(path) as file:
         header, shapes = file.header(), file.shapes()
@@ -79,16 +79,16 @@ def load_features(path: Path | str) -> FeatureSequence:
 
 @dataclass(frozen=True)
 class StoreDescription:
-    """What a folder of features holds, from its headers alone.
+    """Contents of a folder of features, read from the headers.
 
     Args:
         lengths: {video_id: L}.
         durations_s: {video_id: seconds}.
-        visual_dim, audio_dim: d_v and d_u; None when no file has the modality.
-        visual_source, audio_source: backbone names, "" when not said.
-        visual_rate_hz: pictures per second that were asked for, "" when the backbone's own, or not said.
-        without_visual, without_audio: videos that lack the modality.
-        steps_s: the snippet steps that occur.
+        visual_dim, audio_dim: d_v and d_u; None if no file has the modality.
+        visual_source, audio_source: backbone names, "" if unknown.
+        visual_rate_hz: requested fps; "" if the backbone's own or unknown.
+        without_visual, without_audio: videos without the modality.
+        steps_s: all snippet steps.
     """
 
     lengths: Mapping[str, int]
@@ -104,10 +104,10 @@ class StoreDescription:
 
 
 class FeatureStore:
-    """A folder of feature files, found by name and read one at a time.
+    """A folder of feature files, read one at a time by video id.
 
-    The id of a file is its path below the folder without the suffix ("a/b" for a/b.safetensors) and agrees with the
-    header: the header's video_id is that path or its last part.
+    A file's id is its path below the folder without the suffix ("a/b" for a/b.safetensors). The header's video_id must
+    be that path or its last part.
 
     Raises:
         InputError: no such folder, or no feature file in it.
@@ -116,19 +116,19 @@ class FeatureStore:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise InputError(f"{self.folder}: expected a folder of feature files; there is none")
+            raise InputError(f"{self.folder}: expected a folder of feature files; it does not exist")
         found = sorted(self.folder.rglob(f"*{SUFFIX}"))
         self._paths = {path.relative_to(self.folder).as_posix().removesuffix(SUFFIX): path for path in found}
         if not self._paths:
             others = sorted({path.suffix or path.name for path in self.folder.iterdir()})[:5]
             raise InputError(
                 f"{self.folder}: no *{SUFFIX} in this folder, found {', '.join(others) or 'nothing'}; "
-                "make some with `avloc extract` or `avloc convert`"
+                "create them with `avloc extract` or `avloc convert`"
             )
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Names of all videos, sorted."""
+        """All video ids, sorted."""
         return tuple(self._paths)
 
     def __len__(self) -> int:
@@ -138,10 +138,10 @@ class FeatureStore:
         return video_id in self._paths
 
     def path(self, video_id: str) -> Path:
-        """Where a video's features lie.
+        """A video's feature file.
 
         Raises:
-            InputError: the store does not have the video.
+            InputError: unknown video.
         """
         if video_id not in self._paths:
             hint = did_you_mean(video_id, self.ids) if len(self) <= 1000 else ""
@@ -149,16 +149,16 @@ class FeatureStore:
         return self._paths[video_id]
 
     def load(self, video_id: str) -> FeatureSequence:
-        """A video's features. Raises as `load_features`, and FormatError when the file holds another video's."""
+        """A video's features. Raises as `load_features`, and FormatError if the file holds another video's."""
         features = load_features(self.path(video_id))
         self._check_name(video_id, features.video_id)
         return features
 
     def describe(self) -> StoreDescription:
-        """Look through all headers; no feature is read.
+        """Summarize all headers without reading features.
 
         Raises:
-            FormatError: a file that is not one of ours, or two files whose feature sizes or backbones differ.
+            FormatError: a file not written by avloc, or files whose feature sizes, backbones or fps differ.
         """
         facts: dict[tuple[str, str], tuple[Any, str]] = {}
         having: dict[str, set[str]] = {name: set() for name in MODALITIES}
@@ -195,32 +195,32 @@ class FeatureStore:
         first_value, first_id = facts.setdefault(key, (value, video_id))
         if value != first_value:
             raise FormatError(
-                f"{self.folder}: one {key[0]} {key[1]} expected in a folder, but {self._paths[first_id].name} has "
+                f"{self.folder}: expected one {key[0]} {key[1]} per folder, but {self._paths[first_id].name} has "
                 f"{first_value!r} and {self._paths[video_id].name} has {value!r}; extract them with the same settings"
             )
 
     def _check_name(self, video_id: str, own_id: str) -> None:
         if own_id not in (video_id, video_id.rpartition("/")[2]):
             raise FormatError(
-                f"{self._paths[video_id]}: the file is named after {video_id!r} but holds the features of "
-                f"{own_id!r}; give it that name"
+                f"{self._paths[video_id]}: expected features of {video_id!r}, as the file is named, got those of "
+                f"{own_id!r}; rename it"
             )
 
 
 class _Opened:
-    """An open feature file, whose complaints name it."""
+    """An open feature file; its errors name it."""
 
     def __init__(self, path: Path | str) -> None:
         from safetensors import SafetensorError, safe_open
 
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{self.path}: expected a feature file; there is none")
+            raise InputError(f"{self.path}: expected a feature file; it does not exist")
         try:
             self._file = safe_open(self.path, framework="numpy")
         except (SafetensorError, OSError) as error:
             raise FormatError(
-                f"{self.path}: expected a safetensors file, got something else or half of one ({error}); "
+                f"{self.path}: expected a safetensors file, got another format or a truncated file ({error}); "
                 "extract this video's features again"
             ) from error
 
@@ -288,13 +288,13 @@ def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, Sni
     missing = [key for key in ("avloc_features", "video_id", "duration_s", "grid", "source") if key not in header]
     if missing:
         raise FormatError(
-            f"{path}: not a feature file of avloc: expected {', '.join(missing)} in its header, which has "
-            f"{', '.join(sorted(header)) or 'nothing'}; foreign features come in by `avloc convert`"
+            f"{path}: not a feature file of avloc: expected {', '.join(missing)} in its header, got "
+            f"{', '.join(sorted(header)) or 'nothing'}; convert other features with `avloc convert`"
         )
     if header["avloc_features"] != SCHEMA:
         raise FormatError(
-            f"{path}: features of schema {header['avloc_features']!r}, this version reads {SCHEMA!r}; "
-            "use the avloc that wrote them, or extract again"
+            f"{path}: expected schema {SCHEMA!r}, got {header['avloc_features']!r}; "
+            "use the avloc version that wrote it, or extract again"
         )
     try:
         parts = json.loads(header["grid"])
@@ -313,6 +313,6 @@ def _check_rows(path: Path, shapes: Mapping[str, tuple[int, ...]], grid: Snippet
     for name, shape in shapes.items():
         if len(shape) != 2 or shape[0] != grid.count:
             raise FormatError(
-                f"{path}: {name} has shape {shape}, its grid has {grid.count} snippets: expected "
-                f"({grid.count}, size); extract this video again"
+                f"{path}: expected {name} of shape ({grid.count}, size), as its grid has {grid.count} snippets, got "
+                f"{shape}; extract this video again"
             )

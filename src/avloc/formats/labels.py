@@ -1,12 +1,12 @@
-"""The weak labels: which classes occur in which video. A table that people write in a spreadsheet.
+"""Weak labels: which classes occur in which video. A table, as exported from a spreadsheet.
 
     video,labels,subset
     v_01.mp4,dog;rain,train
-    v_02,,validation          an empty cell: only background
+    v_02,,validation          empty cell: background only
 
-Header `video` and `labels` (or `label`), and if wanted `subset` (or `split`): train, validation or test; without it
-all videos are for training. Several labels of a video stand in one cell with `;` between, or in one row each. The
-column separator is a comma, a semicolon or a tab; UTF-8, with or without a byte-order mark, any line ends.
+Columns: `video`, `labels` (or `label`), and optionally `subset` (or `split`): train, validation or test; the default is
+train. Several labels of a video are separated by `;` in one cell or given in one row each. The column separator is a
+comma, a semicolon or a tab. UTF-8, with or without a byte-order mark; any line ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text
+from avloc.system.text import csv_text, pluralize
 from avloc.vocabulary import VIDEO_EXTENSIONS, Subset
 
 __all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
@@ -34,7 +34,7 @@ HEADER = {
 
 @dataclass(frozen=True)
 class LabelRow:
-    """What is known of one video. No label: background only."""
+    """Labels and subset of one video. No label: background only."""
 
     video_id: str
     labels: tuple[str, ...]
@@ -43,7 +43,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """One row a video, in the order of first mention; `notes` says what was merged or ignored in reading."""
+    """One row per video, in order of first appearance; `notes` reports what was merged or ignored."""
 
     rows: tuple[LabelRow, ...]
     notes: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class LabelTable:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """All labels, in alphabetical order."""
+        """All labels, sorted."""
         return tuple(sorted({label for row in self.rows for label in row.labels}))
 
     def subset(self, name: str) -> tuple[LabelRow, ...]:
@@ -63,7 +63,7 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class VideoMatch:
-    """Labels against videos.
+    """Labels matched with available videos.
 
     Args:
         found: {id of an available video: its row}.
@@ -77,55 +77,56 @@ class VideoMatch:
 
 
 def read_labels(path: Path | str) -> LabelTable:
-    """Read weak labels; the module's text says what is accepted.
+    """Read weak labels in the format described above.
 
-    Rows of one video are merged. What is taken off video names is the extension of a video file, nothing else.
+    Rows of one video are merged. Extensions of video files are removed from video names.
 
     Raises:
         InputError: no such file.
-        FormatError: not UTF-8 text, no header, a cell too many or too few, a video without a name, an unknown
-            subset, or rows of a video that contradict each other; with line numbers.
+        FormatError: not UTF-8, no header, wrong number of cells, no video name, unknown subset, or contradictory rows
+            of a video; with line numbers.
     """
     lines = _Lines(path)
     videos: dict[str, _Video] = {}
     for line, cells in lines.rows():
         video_id = _video_id(cells["video"])
         if not video_id:
-            raise FormatError(f"{path}: line {line}: expected the name of a video in column {lines.names['video']!r}")
+            raise FormatError(f"{path}: line {line}: expected a video name in column {lines.names['video']!r}")
         video = videos.setdefault(video_id, _Video(video_id))
         video.add(path, line, _labels(path, line, cells["labels"]), _subset(path, line, cells.get("subset", "")))
     if not videos:
-        raise FormatError(f"{path}: expected one row a video after the header, got none")
+        raise FormatError(f"{path}: expected one row per video after the header, got none")
     notes = [*lines.notes, *(note for video in videos.values() for note in video.notes)]
     unsaid = [video.video_id for video in videos.values() if not video.subset]
     if "subset" in lines.names and unsaid:
-        notes.append(f"{len(unsaid)} videos with an empty subset are for training, first {unsaid[0]!r}")
+        words = pluralize(len(unsaid), "video")
+        notes.append(f"{words} with an empty subset used for training, first {unsaid[0]!r}")
     table = LabelTable(tuple(video.row() for video in videos.values()))
     return replace(table, notes=(*notes, *_doubtful(table.classes)))
 
 
 def write_labels(path: Path | str, table: LabelTable) -> None:
-    """Write weak labels so that `read_labels` reads the same rows back.
+    """Write weak labels as `read_labels` reads them.
 
     Raises:
-        InputError: a label with `;` in it, or called background: neither could be read back.
+        InputError: a label that contains `;`, is empty or is "background": it could not be read back.
     """
     rows = [("video", "labels", "subset")]
     for row in table.rows:
         wrong = [label for label in row.labels if ";" in label or label.lower() == "background" or not label.strip()]
         if wrong:
-            raise InputError(f"{row.video_id}: the label {wrong[0]!r} cannot stand in {path}; give it another name")
+            raise InputError(f"{row.video_id}: the label {wrong[0]!r} cannot be written to {path}; rename it")
         rows.append((row.video_id, ";".join(row.labels), row.subset))
     atomic_write(path, csv_text(rows))
 
 
 def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:
-    """Which labelled videos are there, which are not, and which videos have no label.
+    """Match labelled videos with available ones.
 
-    A labelled name is looked for as it stands, then without its extension, then without its folders.
+    A labelled name is tried unchanged, then without its extension, then without its folders.
 
     Raises:
-        InputError: two rows mean the same video.
+        InputError: two rows match the same video.
     """
     available = list(dict.fromkeys(available_ids))
     known = set(available)
@@ -137,8 +138,8 @@ def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:
             missing.append(row.video_id)
         elif name in found:
             raise InputError(
-                f"the labels of {found[name].video_id!r} and of {row.video_id!r} both mean the video {name!r}; "
-                "keep one of them, or give the name as it is listed"
+                f"the labels of {found[name].video_id!r} and {row.video_id!r} both match the video {name!r}; "
+                "keep one of them, or use the exact name"
             )
         else:
             found[name] = row
@@ -146,16 +147,16 @@ def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:
 
 
 def read_text(path: Path | str) -> str:
-    """A text file in UTF-8. Other encodings are named, never guessed at: a wrong guess spoils names in silence."""
+    """Read UTF-8 text. Other encodings are an error, not guessed: a wrong guess silently corrupts names."""
     source = Path(path)
     if not source.is_file():
-        raise InputError(f"{source}: expected a table (CSV); there is none")
+        raise InputError(f"{source}: expected a table (CSV); it does not exist")
     raw = source.read_bytes()
     advice = "save it as 'CSV UTF-8 (comma delimited)'"
     if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise FormatError(f"{source}: expected a CSV text file, got an Excel workbook; {advice}")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
-        raise FormatError(f"{source}: expected UTF-8 text, got UTF-16 or something binary; {advice}")
+        raise FormatError(f"{source}: expected UTF-8 text, got UTF-16 or binary data; {advice}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -167,7 +168,7 @@ def read_text(path: Path | str) -> str:
 
 
 class TableReader:
-    """The rows of a table in text, as csv.reader gives them; what it cannot read is a FormatError with the line."""
+    """csv.reader whose errors are FormatError with the line number."""
 
     def __init__(self, path: Path | str, text: str, delimiter: str = ",") -> None:
         self.path = path
@@ -181,7 +182,7 @@ class TableReader:
             return next(self._reader)
         except csv.Error as error:
             raise FormatError(
-                f"{self.path}: line {self.line_num}: expected a row of a table ({error}); is a quote missing?"
+                f"{self.path}: line {self.line_num}: expected a table row ({error}); is a quote missing?"
             ) from error
 
     @property
@@ -191,18 +192,18 @@ class TableReader:
 
 
 class _Lines:
-    """The rows of a table whose header names its columns; finds the separator by the header."""
+    """Rows of a table with a header, whose separator is detected from the header."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = path
         self.text = read_text(path)
         self.offset = 0
         first, newline, rest = self.text.partition("\n")
-        if first.strip().lower().startswith("sep="):  # a line by which Excel tells itself the separator
+        if first.strip().lower().startswith("sep="):  # Excel's own separator line
             self.text, self.offset = rest, len(newline)
         self.header, self.delimiter, self.names = self._find_header()
         others = [name for name in self.header if name not in self.names.values() and name]
-        self.notes = [f"columns {', '.join(map(repr, others))} are not read"] if others else []
+        self.notes = [f"ignored columns: {', '.join(map(repr, others))}"] if others else []
 
     def _find_header(self) -> tuple[list[str], str, dict[str, str]]:
         first = next((line for line in self.text.splitlines() if line.strip()), "")
@@ -214,11 +215,11 @@ class _Lines:
                 return header, delimiter, names
         raise FormatError(
             f"{self.path}: expected a header `video,labels` or `video,labels,subset` in the first line, "
-            f"got {first[:80]!r}; put one there"
+            f"got {first[:80]!r}; add one"
         )
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """(line number, {"video", "labels", "subset"}) of every row that is not blank."""
+        """(line number, {"video", "labels", "subset"}) of every non-blank row."""
         reader = TableReader(self.path, self.text, self.delimiter)
         columns = {key: self.header.index(name) for key, name in self.names.items()}
         header_seen = False
@@ -233,15 +234,15 @@ class _Lines:
             extra = [cell for cell in cells[len(self.header) :] if cell]
             if extra or len(cells) <= max(columns["video"], columns["labels"]):
                 raise FormatError(
-                    f"{self.path}: line {line}: the header has {len(self.header)} columns, this row {len(cells)}; "
-                    f"put a cell that holds {self.delimiter!r} in double quotes, or give each label its own row"
+                    f"{self.path}: line {line}: expected {len(self.header)} columns as in the header, got {len(cells)}"
+                    f"; quote cells that contain {self.delimiter!r}, or give each label its own row"
                 )
             yield line, {key: cells[i] if i < len(cells) else "" for key, i in columns.items()}
 
 
 @dataclass
 class _Video:
-    """The rows of one video, as they are read."""
+    """Rows of one video, merged while reading."""
 
     video_id: str
     subset: str = ""
@@ -253,20 +254,20 @@ class _Video:
     def add(self, path: Path | str, line: int, labels: tuple[str, ...], subset: str) -> None:
         if subset and self.subset and subset != self.subset:
             raise FormatError(
-                f"{path}: video {self.video_id!r} is in {self.subset!r} by line {self.subset_line} and in "
-                f"{subset!r} by line {line}; keep one"
+                f"{path}: video {self.video_id!r} is in subset {self.subset!r} in line {self.subset_line} and in "
+                f"{subset!r} in line {line}; keep one"
             )
         if subset and not self.subset:
             self.subset, self.subset_line = subset, line
         earlier = list(self.labels.values()) or [self.empty_line]
         if (not labels and self.labels) or (labels and self.empty_line):
             raise FormatError(
-                f"{path}: video {self.video_id!r} has labels in one of the lines {earlier[0]} and {line} and none "
-                "in the other: is it background only? Keep one"
+                f"{path}: video {self.video_id!r} has labels in only one of the lines {earlier[0]} and {line}; "
+                "keep one (without labels: background only)"
             )
         repeated = [label for label in labels if label in self.labels] or [""] * bool(self.empty_line)
         if repeated and len(repeated) == max(1, len(labels)):
-            self.notes.append(f"line {line} repeats what line {earlier[0]} says of {self.video_id!r}: merged")
+            self.notes.append(f"line {line} repeats line {earlier[0]} for {self.video_id!r}: merged")
         self.labels.update({label: line for label in labels if label not in self.labels})
         if not labels and not self.empty_line:
             self.empty_line = line
@@ -278,24 +279,22 @@ class _Video:
 def _labels(path: Path | str, line: int, cell: str) -> tuple[str, ...]:
     labels = tuple(dict.fromkeys(part.strip() for part in cell.split(";") if part.strip()))
     if any(label.lower() == "background" for label in labels):
-        raise FormatError(
-            f"{path}: line {line}: background is no label; leave the cell empty when a video holds nothing else"
-        )
+        raise FormatError(f"{path}: line {line}: background is not a label; leave the cell empty for background only")
     return labels
 
 
 def _doubtful(classes: Sequence[str]) -> Iterator[str]:
-    """A line for classes that are hardly meant: as another one but for case or spaces, or several in one."""
+    """A note for each suspicious class: differs from another in case or spaces only, or combines several."""
     spelt: dict[str, list[str]] = {}
     for label in classes:
         spelt.setdefault(_folded(label), []).append(label)
     for same in spelt.values():
         if len(same) > 1:
-            yield f"{' and '.join(map(repr, same))} differ in case or spaces only and count as {len(same)} classes"
+            yield f"{' and '.join(map(repr, same))} differ only in case or spaces and count as {len(same)} classes"
     for label in classes:
         parts = [part.strip() for part in re.split(r"[|,]", label)]
         if len(parts) > 1 and any(_folded(part) in spelt for part in parts):
-            yield f"{label!r} counts as one class; labels of one video stand apart by ;, as in {';'.join(parts)}"
+            yield f"{label!r} counts as one class; separate the labels of a video by ;, as in {';'.join(parts)}"
 
 
 def _folded(label: str) -> str:

@@ -1,8 +1,8 @@
-"""Readers for files of unknown origin: nothing in them is executed, and sizes are checked before memory is taken.
+"""Readers for files of unknown origin. They execute nothing and check sizes before allocating memory.
 
-arrays   .npy, .npz, .pkl, .pt, .h5 as plain arrays
-pickles  a pickle reader that knows arrays and plain values only
-rebuild  the few numpy and torch constructors it knows
+arrays   .npy, .npz, .pkl and .pt as plain arrays
+pickles  a pickle reader for arrays and plain values only
+rebuild  the numpy constructors it supports
 hdf5     HDF5 without external links
-bombs    limits on compressed files
+bombs    limits on decompressed size
 """

@@ -1,8 +1,7 @@
-"""Arrays from .npy, .npz, .pt and .pkl files of any origin. No file can make this module run anything.
+"""Arrays from .npy, .npz, .pt and .pkl files of unknown origin, read without executing code.
 
-.npy with pickled objects and .pkl go through `pickles`, .pt through torch's own restricted loader, .npz never pickled.
-Arrays may be left on disk: `index_arrays` notes where each lies, so that a file of 10 GB with an array for each video
-opens in seconds and takes no memory.
+`pickles` reads .pkl and pickled objects in .npy; torch's restricted loader reads .pt; .npz is read without pickles.
+`index_arrays` records where arrays are instead of reading them: a 10 GB file with one array per video opens in seconds.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ __all__ = ["index_arrays", "load_array", "load_arrays", "load_pickle", "load_ten
 
 
 def load_array(path: Path | str) -> np.ndarray:
-    """One array of a .npy file, pickled or not.
+    """The array of a .npy file, pickled or not.
 
     Raises:
         InputError: no such file.
-        FormatError: not .npy, damaged, or a pickle that asks for more than data; names what it asks for.
+        FormatError: not .npy, damaged, or a pickle that needs more than data, which is named.
     """
     source = _existing(path, "an array (.npy)")
     with source.open("rb") as file:
@@ -43,7 +42,7 @@ def load_array(path: Path | str) -> np.ndarray:
         if dtype.hasobject:
             value = read_pickle(source, file)
             if not isinstance(value, np.ndarray) or value.dtype != object or value.shape != shape:
-                raise FormatError(f"{source}: its header promises objects of shape {shape}, its pickle holds others")
+                raise FormatError(f"{source}: expected objects of shape {shape}, as its header says, got others")
             return value
         _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
     with _old_headers():
@@ -51,7 +50,7 @@ def load_array(path: Path | str) -> np.ndarray:
 
 
 def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by name; those that hold pickled objects are left out.
+    """The arrays of a .npz file by name, without those of pickled objects.
 
     Raises:
         InputError: no such file. FormatError: not .npz, or damaged.
@@ -71,25 +70,25 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
                     flat = np.frombuffer(bytearray(raw), dtype, math.prod(shape))
                     found[info.filename.removesuffix(".npy")] = flat.reshape(shape, order="F" if fortran else "C")
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, *DAMAGED) as error:
-        raise FormatError(f"{source}: expected a .npz file, but it cannot be read as such ({error})") from error
+        raise FormatError(f"{source}: expected a .npz file; it cannot be read ({error})") from error
     return found
 
 
 def load_pickle(path: Path | str) -> Any:
-    """What a .pkl file holds, if it is data. Raises as `load_array`."""
+    """The data of a .pkl file. Raises as `load_array`."""
     source = _existing(path, "a pickle (.pkl)")
     with source.open("rb") as file:
         return read_pickle(source, file)
 
 
 def load_tensors(path: Path | str) -> Any:
-    """A .pt file, tensors as numpy arrays, by torch's own restricted loader (weights_only).
+    """Tensors of a .pt file as numpy arrays, read by torch's restricted loader (weights_only).
 
     Returns:
-        An array, or dicts and lists of them.
+        An array, or dicts and lists of arrays.
 
     Raises:
-        InputError: no such file. FormatError: damaged, or it asks for more than tensors; names what.
+        InputError: no such file. FormatError: damaged, or it needs more than tensors, which is named.
     """
     import torch
 
@@ -99,28 +98,28 @@ def load_tensors(path: Path | str) -> Any:
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"asks for {asked[1]}" if asked else "holds more than tensors"
-        raise FormatError(f"{source}: the file {what}; only tensors are read, and nothing was run") from error
+        raise FormatError(f"{source}: the file {what}; only tensors are read, nothing was executed") from error
     except (RuntimeError, OSError, AttributeError, *DAMAGED) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"{source}: expected tensors as torch.save writes them ({reason})") from error
 
 
 def index_arrays(path: Path | str) -> list[np.ndarray | ArrayPlace]:
-    """The arrays of a .npy file that holds one a video, without reading them.
+    """Locate the arrays of a .npy file with one array per video, without reading them.
 
     Returns:
-        One entry a video: a place in the file, or the array itself when it is small.
+        One entry per video: a place in the file, or a small array itself.
 
     Raises:
-        InputError: no such file. FormatError: as `load_array`; or not a list of arrays.
+        InputError: no such file. FormatError: as `load_array`, or not a list of arrays.
     """
-    source = _existing(path, "arrays, one a video (.npy)")
+    source = _existing(path, "arrays, one per video (.npy)")
     with source.open("rb") as file:
         shape, fortran, dtype = _npy_header(source, file)
         if dtype.hasobject:
             return _listed(source, read_pickle(source, file, lazy=True))
         if len(shape) < 2 or fortran:
-            raise FormatError(f"{source}: expected an array for each video, got one of {dtype} {shape}")
+            raise FormatError(f"{source}: expected an array per video, got {dtype} {shape}")
         _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
         size = math.prod(shape[1:]) * dtype.itemsize
         return [ArrayPlace(source, dtype, shape[1:], False, file.tell() + i * size) for i in range(shape[0])]
@@ -129,7 +128,7 @@ def index_arrays(path: Path | str) -> list[np.ndarray | ArrayPlace]:
 def _existing(path: Path | str, what: str) -> Path:
     source = Path(path)
     if not source.is_file():
-        raise InputError(f"{source}: expected {what}; there is no such file")
+        raise InputError(f"{source}: expected {what}; it does not exist")
     return source
 
 
@@ -141,12 +140,12 @@ def _npy_header(source: Path, file: IO[bytes] | io.BufferedIOBase) -> tuple[tupl
             return read(file)
     except (*DAMAGED, SyntaxError, TokenError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FormatError(f"{source}: expected numpy's format, but it cannot be read as such ({reason})") from error
+        raise FormatError(f"{source}: expected numpy's format; it cannot be read ({reason})") from error
 
 
 @contextmanager
 def _old_headers() -> Iterator[None]:
-    """numpy remarks on headers that Python 2 wrote; they are read all the same."""
+    """Silence numpy's warning about headers written by Python 2."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -155,7 +154,7 @@ def _old_headers() -> Iterator[None]:
 def _check_size(source: Path, file: IO[bytes], size: int) -> None:
     there = source.stat().st_size - file.tell()
     if there < size:
-        raise FormatError(f"{source}: {size} bytes of numbers expected, {there} there; copy or download it again")
+        raise FormatError(f"{source}: expected {size} bytes of numbers, got {there}; copy or download it again")
 
 
 def _listed(source: Path, value: Any) -> list[np.ndarray | ArrayPlace]:
@@ -163,7 +162,7 @@ def _listed(source: Path, value: Any) -> list[np.ndarray | ArrayPlace]:
     wrong = next((i for i, entry in enumerate(entries) if not isinstance(entry, np.ndarray | ArrayPlace)), None)
     if not entries or wrong is not None:
         got = type(value).__name__ if wrong is None else f"{type(entries[wrong]).__name__} at {wrong}"
-        raise FormatError(f"{source}: expected an array for each video, got {got}")
+        raise FormatError(f"{source}: expected an array per video, got {got}")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files of any origin. HDF5 can point at other files of the machine; such pointers are refused, not followed."""
+"""HDF5 files of unknown origin. Links and storage in other files are refused."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ __all__ = ["dataset_names", "open_hdf5", "plain_dataset"]
 
 @contextmanager
 def open_hdf5(path: Path | str) -> Iterator[Any]:
-    """An h5py.File for reading.
+    """Open an h5py.File for reading.
 
     Raises:
-        InputError: no such file. FormatError: not HDF5, or (in the block) damaged where it is read.
+        InputError: no such file. FormatError: not HDF5, or (inside the block) damaged.
     """
     import h5py
 
     source = Path(path)
     if not source.is_file():
-        raise InputError(f"{source}: expected an HDF5 file; there is none")
+        raise InputError(f"{source}: expected an HDF5 file; it does not exist")
     try:
         with h5py.File(source, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise FormatError(f"{source}: expected an HDF5 file, but it cannot be read as such ({error})") from error
+        raise FormatError(f"{source}: expected an HDF5 file; it cannot be read ({error})") from error
 
 
 def plain_dataset(path: Path | str, file: Any, key: str) -> Any:
-    """An array (h5py.Dataset) whose numbers lie in this very file. Looks at every link before following it.
+    """An array (h5py.Dataset) stored in this file; every link is checked before it is followed.
 
     Args:
         file: an h5py.File or Group.
-        key: its name, "group/name" for one below.
+        key: name, or "group/name".
 
     Raises:
-        FormatError: nothing of that name, a link to elsewhere, external storage, a virtual array, or no array.
+        FormatError: no such name, a link to another place, external storage, a virtual dataset, or not an array.
     """
     import h5py
 
@@ -52,22 +52,22 @@ def plain_dataset(path: Path | str, file: Any, key: str) -> Any:
             raise FormatError(f"{path}: expected a dataset {key!r}, got {', '.join(list(keys)[:6]) or 'an empty file'}")
         if not isinstance(link, h5py.HardLink):
             raise FormatError(
-                f"{path}: {name!r} is a link to elsewhere ({type(link).__name__}); only plain files are read"
+                f"{path}: {name!r} is a link ({type(link).__name__}); only data in the file itself is read"
             )
         group = group[name]
     if not isinstance(group, h5py.Dataset) or group.ndim == 0:
         raise FormatError(f"{path}: expected {'/'.join(parts)!r} to be an array")
     if group.external or group.is_virtual:
-        raise FormatError(f"{path}: {key!r} keeps its numbers in other files; only plain files are read")
+        raise FormatError(f"{path}: {key!r} is stored in other files; only data in the file itself is read")
     check_growth(path, group.size * max(1, group.dtype.itemsize), group.id.get_storage_size(), f"{key!r}")
     return group
 
 
 def dataset_names(file: Any, depth: int = 2) -> Iterator[str]:
-    """Names of what may be arrays, in the file and its groups down to `depth`. Links are named, not followed."""
+    """Names of possible arrays in the file and its groups down to `depth`. Links are listed, not followed."""
     import h5py
 
-    for name in file.keys():  # noqa: SIM118  (iterating a file would do the same, less plainly)
+    for name in file.keys():  # noqa: SIM118
         link = file.get(name, getlink=True)
         entry = file[name] if isinstance(link, h5py.HardLink) else None
         if depth > 1 and isinstance(entry, h5py.Group):

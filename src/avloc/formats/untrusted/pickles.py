@@ -1,12 +1,12 @@
-"""Pickles, read as data. The field's .npy files hold pickles; a pickle is a program, and may be anybody's.
+"""Read pickles of unknown origin as data: the field's .npy files contain pickles, and a pickle is a program.
 
-Python's unpickler runs what the file says. This module does not use it: it interprets only the half of the language
-that builds data. Whatever else the file asks for is refused by name and never looked up, let alone called.
+Python's unpickler would execute it. This module interprets only the instructions that build data; anything else is
+refused by name, and never looked up or called.
 
     built     None, True, False, int, float, str, bytes, list, tuple, dict
-    rebuilt   numpy arrays, numbers and dtypes of kind b i u f c S U O, by code of ours: see `rebuild`
-    refused   any other global (os.system, builtins.eval, numpy's own loaders, ...), building objects of any class,
-              changing objects after the fact, extension codes, persistent ids, sets
+    rebuilt   numpy arrays, numbers and dtypes of kind b i u f c S U O, by code in `rebuild`
+    refused   any other global (os.system, builtins.eval, numpy's own loaders, ...), instances of other classes,
+              changes to finished objects, extension codes, persistent ids, sets
 
 Text of Python 2 (its `str`) is read as Latin-1, as `numpy.load(..., encoding="latin1")` does.
 """
@@ -25,21 +25,21 @@ from avloc.formats.untrusted.rebuild import ADMITTED, Cell, GlobalName, Refusal,
 __all__ = ["DAMAGED", "read_pickle"]
 
 LAZY_BYTES = 2048
-"""Arrays of at least so many bytes stay on disk when asked to."""
+"""In lazy mode, arrays of at least this many bytes stay on disk."""
 
 DAMAGED = (ValueError, IndexError, KeyError, EOFError, TypeError, OverflowError, RecursionError, MemoryError)
-"""What Python raises over a damaged file."""
+"""Exceptions caused by a damaged file."""
 
 
 def read_pickle(path: Path, file: IO[bytes], lazy: bool = False) -> Any:
-    """The data that the pickle at the file's position holds.
+    """The data of the pickle at the file's position.
 
     Args:
-        path: for complaints, and for the places of arrays.
-        lazy: leave arrays of 2 KiB and more on disk: an `ArrayPlace` stands where each would.
+        path: of the file, for errors and `ArrayPlace`.
+        lazy: leave arrays of 2 KiB and more on disk and return an `ArrayPlace` for each.
 
     Raises:
-        FormatError: the pickle is damaged, or asks for more than data; names what it asks for.
+        FormatError: the pickle is damaged, or needs more than data, which is named.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # escapes that Python 2 wrote and Python 3 frowns upon
@@ -47,14 +47,14 @@ def read_pickle(path: Path, file: IO[bytes], lazy: bool = False) -> Any:
 
 
 class _Machine:
-    """The data half of pickle's stack machine. One instance reads one pickle."""
+    """Pickle's stack machine, restricted to data. One instance reads one pickle."""
 
     def __init__(self, path: Path, file: IO[bytes], lazy: bool = False) -> None:
         self.path, self.file, self.lazy = path, file, lazy
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.tuples: dict[int, tuple[Any, Any]] = {}  # checked once each, however often they are referred to
+        self.tuples: dict[int, tuple[Any, Any]] = {}  # by id; each is checked once
 
     def run(self) -> Any:
         try:
@@ -68,13 +68,11 @@ class _Machine:
                 self.step(op)
         except Refusal as refusal:
             raise FormatError(
-                f"{self.path}: the pickle in it asks for {refusal}; only arrays, lists, text and numbers are read, and "
-                "nothing was run. If you trust who made it, save its arrays as plain .npy"
+                f"{self.path}: its pickle asks for {refusal}; only arrays, lists, text and numbers are read; nothing "
+                "was executed. If you trust its source, save its arrays as plain .npy"
             ) from None
         except DAMAGED as error:
-            raise FormatError(
-                f"{self.path}: the pickle in it is damaged ({error!r:.200}); download it again"
-            ) from error
+            raise FormatError(f"{self.path}: its pickle is damaged ({error!r:.200}); download it again") from error
 
     def step(self, op: pickletools.OpcodeInfo) -> None:
         if op.name in _COUNTED:
@@ -87,7 +85,7 @@ class _Machine:
         handler(self, argument)
 
     def counted(self, width: int, kind: str) -> Any:
-        """What follows a length of `width` bytes: text (Python 2's as Latin-1), bytes, or a span of them."""
+        """The argument after a length of `width` bytes: text (Python 2's as Latin-1), bytes, or a span of them."""
         size = int.from_bytes(self.exactly(width), "little")
         if self.lazy and size >= LAZY_BYTES and kind != "utf-8":
             offset = self.file.tell()
@@ -105,7 +103,7 @@ class _Machine:
         return raw
 
     def plain(self, value: Any) -> Any:
-        """A value that leaves the machine or enters a container: data, or refused."""
+        """Check a value that enters a container or is returned: data, or refused."""
         if isinstance(value, Cell):
             if value.value is None or value.kind != "array":
                 raise Refusal("an array without content, or a bare dtype")
@@ -164,7 +162,7 @@ _COUNTED = {
     "BINUNICODE": (4, "utf-8"),
     "BINUNICODE8": (8, "utf-8"),
 }
-"""Instructions followed by a length and so many bytes: (bytes of the length, what they are)."""
+"""Instructions followed by a length and that many bytes: (bytes of the length, encoding)."""
 
 
 def _push(machine: _Machine, value: Any) -> None:
@@ -258,4 +256,4 @@ _HANDLERS: dict[str, Callable[[_Machine, Any], Any]] = {
     "REDUCE": _Machine.reduce,
     "BUILD": _Machine.build,
 }
-"""The instructions that are understood; all others are refused."""
+"""The supported instructions; all others are refused."""

@@ -1,7 +1,7 @@
-"""What a pickle may ask to be rebuilt (numpy's arrays, numbers, dtypes, Python 2's bytes), and our code that does it.
+"""Rebuild what a pickle may contain: numpy arrays, numbers, dtypes, and Python 2's bytes.
 
-numpy's own `__setstate__` is not used: it trusts the flags that a file gives, and with wrong ones takes raw bytes for
-addresses of objects. Here every part is checked, and anything numpy itself would not have written is refused.
+numpy's `__setstate__` is not used: it trusts flags in the file, and with wrong ones interprets raw bytes as object
+pointers. Here every part is checked, and anything numpy would not have written is refused.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ DTYPE = re.compile(r"[<>=|]?(b1|i[1248]|u[1248]|f[248]|c8|c16|S\d{1,6}|U\d{1,6}|
 
 
 class Refusal(Exception):
-    """What a pickle asked for that is not data."""
+    """A pickle needs something that is not data."""
 
 
 @dataclass(frozen=True)
 class ArrayPlace:
-    """An array inside a file, not read yet.
+    """An array in a file, not read yet.
 
     Args:
-        dtype, shape, fortran: as numpy's; `fortran` is the order of the numbers.
-        offset: where its first number lies, in bytes.
+        dtype, shape: numpy's.
+        fortran: whether the numbers are in Fortran order.
+        offset: of its first byte in the file.
     """
 
     path: Path
@@ -40,14 +41,14 @@ class ArrayPlace:
     offset: int
 
     def read(self) -> np.ndarray:
-        """The numbers, in memory."""
+        """Read the array."""
         flat = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
 @dataclass(frozen=True)
 class GlobalName:
-    """A name that a pickle may say. Names are all there is: nothing is imported."""
+    """An admitted global name; nothing is imported."""
 
     module: str
     name: str
@@ -55,7 +56,7 @@ class GlobalName:
 
 @dataclass
 class Cell:
-    """An array or dtype between its construction and its state; other parts of the pickle may already refer to it."""
+    """An array or dtype under construction, to which other parts of the pickle may already refer."""
 
     kind: str
     value: Any = None
@@ -63,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes of `path` that were passed over."""
+    """Bytes of `path` that were skipped."""
 
     path: Path
     offset: int
@@ -71,10 +72,10 @@ class Span:
 
 
 def fill(cell: Cell, state: tuple[Any, ...]) -> None:
-    """Give an array or dtype the state that the pickle has for it.
+    """Set the state of an array or dtype.
 
     Raises:
-        Refusal: it is not one that numpy would have written. ValueError: it is damaged.
+        Refusal: a state that numpy would not have written. ValueError: damaged.
     """
     if cell.kind == "dtype":
         _, order, *compound = state
@@ -82,7 +83,7 @@ def fill(cell: Cell, state: tuple[Any, ...]) -> None:
             raise Refusal("a compound dtype")
         cell.value = cell.value.newbyteorder(order) if order in ("<", ">") else cell.value
     elif cell.value is not None:
-        raise Refusal("a change of an array that is finished")
+        raise Refusal("a change of a finished array")
     else:
         _, shape, dtype, fortran, raw = state
         cell.value = _array(raw, dtype, shape, bool(fortran))
@@ -108,7 +109,7 @@ def _array(raw: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray | Arra
     data = raw.encode("latin-1") if isinstance(raw, str) else raw
     if not isinstance(data, bytes) or len(data) != size:
         raise Refusal(f"an array of {size} bytes, but does not hold them")
-    if not kind.itemsize:  # empty strings: no bytes at all, however many
+    if not kind.itemsize:  # empty strings take no bytes
         return np.ndarray(shape, kind, buffer=b"")
     return np.frombuffer(bytearray(data), kind).reshape(shape, order="F" if fortran else "C")
 
@@ -140,7 +141,7 @@ def _make_plain(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarra
 
 def _make_bytes(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
-        raise Refusal("the encoding of something else than bytes")
+        raise Refusal("an encoding of anything but bytes")
     return text.encode("latin-1")
 
 
@@ -159,4 +160,4 @@ ADMITTED: dict[tuple[str, str], Callable[..., Any] | None] = {
     **{(f"numpy.{core}.multiarray", "scalar"): _make_number for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _make_plain for core in ("core", "_core")},
 }
-"""Global names that a pickle may say, and what is done instead of calling them (None: it is never called)."""
+"""Admitted global names, and what is called instead (None: a call is refused)."""
