@@ -32,7 +32,7 @@ check: install
 	$(BIN)/python -m pytest
 
 bench: install
-	$(BIN)/python benchmarks/all.py bench.json
+	$(BIN)/python -m benchmarks.speed all bench.json
 
 # What is known against the installed packages; STRICT=--strict fails also where the database cannot be asked.
 audit: install $(AUDIT)/.installed

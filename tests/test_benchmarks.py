@@ -1,4 +1,4 @@
-"""The regression guard of the speed benchmarks."""
+"""`compare` names the speed ratios that fell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMPARE = Path(__file__).parent.parent / "benchmarks" / "compare.py"
+ROOT = Path(__file__).parent.parent
 
 
 def compared(folder: Path, old: dict[str, float], new: dict[str, float]) -> tuple[int, str]:
@@ -17,7 +17,8 @@ def compared(folder: Path, old: dict[str, float], new: dict[str, float]) -> tupl
     for name, ratios in (("old", old), ("new", new)):
         paths.append(folder / f"{name}.json")
         paths[-1].write_text(json.dumps({"step": {"machine": {}, "ratios": ratios, "figures": {"s": 1.0}}}))
-    done = subprocess.run([sys.executable, str(COMPARE), *map(str, paths)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.speed", "compare", *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     return done.returncode, done.stdout
 
 

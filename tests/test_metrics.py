@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -31,6 +29,7 @@ from avloc.metrics import (
     whole_video_detections,
 )
 from avloc.types import Detection, Instance, SnippetGrid, VideoAnnotation
+from benchmarks.speed.components import generate, naive_scores
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,15 +37,6 @@ SHARED = ROOT.parent / "shared"
 ANET12 = SHARED / "real/annotations/anet12/activity_net.v1-2.rebuilt.json"
 EDGE_CASES = json.loads((GOLDEN / "anet_edge_cases.json").read_text())["cases"]
 needs_shared = pytest.mark.skipif(not ANET12.is_file(), reason="needs ../shared")
-
-
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evaluation", ROOT / "benchmarks/evaluation.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def table(rows: list[tuple]) -> SegmentTable:
@@ -159,13 +149,12 @@ def test_trivial_baseline_of_activitynet() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_agrees_with_a_plain_loop(seed: int) -> None:
-    module = benchmark()
-    found, truth = module.generate(videos=40, classes=5, per_video=30, seed=seed)
+    found, truth = generate(videos=40, classes=5, per_video=30, seed=seed)
     crowded = replace(truth, video=truth.video // 4)  # several instances a video, overlapping: locking matters
     found = replace(found, video=found.video // 4, score=np.round(found.score, 2))  # ties too
     thresholds = (0.05, 0.3, *T_IOU_THRESHOLDS)
     scores = detection_scores(found, crowded, thresholds)
-    expected = module.naive_scores(found, crowded, thresholds)
+    expected = naive_scores(found, crowded, thresholds)
     np.testing.assert_allclose(scores.ap.T, [expected[label] for label in scores.classes], atol=1e-12)
     assert 0.05 < scores.average_mean_ap < 0.95
 
@@ -320,7 +309,7 @@ def test_deferred_acceptance_is_the_plain_loop(problem: tuple) -> None:
     found, truth = map(table, problem)
     thresholds = (0.1, 0.25, 0.5, 0.75)
     scores = detection_scores(found, truth, thresholds)
-    expected = benchmark().naive_scores(found, truth, thresholds)
+    expected = naive_scores(found, truth, thresholds)
     np.testing.assert_allclose(scores.ap.T, [expected[c] for c in scores.classes], atol=1e-12)
 
 

@@ -1,26 +1,25 @@
-"""The table of all methods: what is trained, what is kept, what its lines say; on sets of a few videos."""
+"""The quality benchmarks on small sets: training, reuse of runs, tables, collapse."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import json
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import collapse
-import quality
-import quality_models
 from avloc.config import LocalizeConfig, preset
 from avloc.formats.features import FeatureStore, load_features
 from avloc.metrics import detection_scores
+from benchmarks.console import run_command
+from benchmarks.quality import comparison, models
+from benchmarks.quality.models import METHODS, Answer, Model, config_of
+from benchmarks.quality.report import differences, markdown, missing_modalities, scores_of
+from benchmarks.quality.sets import open_set
 from feature_sets import write_split_set
-from quality_models import METHODS, Answer, Model, config_of
-from quality_report import differences, markdown, missing_tracks, scores_of
-from quality_sets import open_set
 
 SMALL = {"model.embed_dim": 8, "train.steps": 4, "train.learning_rate": 1e-3, "train.batch_size": 6}
 
@@ -32,8 +31,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def run(command: list[str]) -> None:
+    run_command("benchmarks.quality", [comparison], command)
+
+
+def cells(table: str) -> str:
+    """A Markdown table without padding."""
+    return re.sub(r" *\| *", "|", table)
+
+
 def as_npz(folder: Path, target: Path) -> Path:
-    """The same set as arrays without our header."""
+    """The same set with npz features."""
     (target / "features").mkdir(parents=True)
     store = FeatureStore(folder / "features")
     for video in store.ids:
@@ -48,21 +56,20 @@ def as_npz(folder: Path, target: Path) -> Path:
 
 
 def test_the_command_trains_once_and_says_what_is_better(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sets = as_npz(folder, tmp_path / "npz" / "little")
     out = tmp_path / "out"
-    command = ["quality.py", "--sets", str(sets), "-o", str(out), "--seeds", "2", "--steps", "4", "--embed-dim", "8"]
+    command = ["table", "--sets", str(sets), "-o", str(out), "--seeds", "2", "--steps", "4", "--embed-dim", "8"]
     command += ["--only", "whole video, true classes", "visual only", "default"]
-    monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit, match="0"):
-        quality.main()
+        run(command)
     first = capsys.readouterr().out
-    assert "5 models to train or ask" in first
+    assert "5 models to train or evaluate" in first
     assert len(list((out / "runs").iterdir())) == 4
-    page = (out / "quality.md").read_text(encoding="utf-8")
-    assert "| whole video, true classes |" in page
-    assert "| visual only | ours |" in page
+    page = cells((out / "quality.md").read_text(encoding="utf-8"))
+    assert "|whole video, true classes|" in page
+    assert "|visual only|ours|" in page
     with (out / "quality.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     means = {(r["method"], r["decode"]): r for r in rows if r["metric"] == "average mAP"}
@@ -76,8 +83,8 @@ def test_the_command_trains_once_and_says_what_is_better(
 
     trained = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/done.json")}
     with pytest.raises(SystemExit, match="0"):
-        quality.main()
-    assert "0 models to train or ask" in capsys.readouterr().out
+        run(command)
+    assert "0 models to train or evaluate" in capsys.readouterr().out
     assert trained == {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/done.json")}
     facts = json.loads((out / "quality.json").read_text(encoding="utf-8"))
     assert [line["method"] for line in facts["sets"]["little"]].count("default") == 2
@@ -86,15 +93,15 @@ def test_the_command_trains_once_and_says_what_is_better(
 def test_scores_are_those_of_the_written_segments(folder: Path, tmp_path: Path) -> None:
     data = open_set(folder, tmp_path)
     answer = Answer(data, None, None, tmp_path)
-    quality_models.work(None, [answer])
+    models.work(None, [answer])
     facts = answer.facts
     assert facts is not None
     tests = data.tests()
-    whole = {t.video_id: quality_models.whole_video_detections([t])[t.video_id] for t in tests}
+    whole = {t.video_id: models.whole_video_detections([t])[t.video_id] for t in tests}
     assert facts["scores"]["average mAP"] == pytest.approx(detection_scores(whole, tests).average_mean_ap)
     assert answer.draws["average mAP"][0] == pytest.approx(facts["scores"]["average mAP"])
     assert answer.draws["accuracy"][0] == pytest.approx(facts["scores"]["accuracy"])
-    assert facts["scores"]["foreground recall"] == 1.0  # one class a video, and it is said from start to end
+    assert facts["scores"]["foreground recall"] == 1.0  # one class per video, detected from start to end
     assert facts["scores"]["background recall"] == 0.0
 
 
@@ -129,7 +136,7 @@ def test_rivals_are_trained_with_the_same_care() -> None:
 
 def test_tracks_are_taken_away_where_it_is_said(folder: Path, tmp_path: Path) -> None:
     data = open_set(folder, tmp_path)
-    rows = quality.rows_of(data, 1, SMALL, tmp_path, [quality.MISSING])
+    rows = comparison.rows_of(data, 1, SMALL, tmp_path, [comparison.MISSING])
     gaps = FeatureStore(tmp_path / "sets" / f"{data.name}-gaps" / "features").describe()
     test = {truth.video_id for truth in data.tests()}
     lacking = {*gaps.without_audio, *gaps.without_visual}
@@ -138,26 +145,27 @@ def test_tracks_are_taken_away_where_it_is_said(folder: Path, tmp_path: Path) ->
     removed = next(row for row in rows if row.name == "default, audio removed").answers[0]
     assert removed.without == "audio"
     features = load_features(data.features / "video_020.safetensors")
-    left = quality_models._take(features, "audio")
+    left = models._without(features, "audio")
     assert left is not None
     assert left.modalities == ("visual",)
-    assert quality_models._take(left, "visual") is None
+    assert models._without(left, "visual") is None
 
 
 def test_what_a_missing_track_costs_is_a_share(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = quality.rows_of(open_set(folder, tmp_path), 1, SMALL, tmp_path, [quality.MISSING])
+    rows = comparison.rows_of(open_set(folder, tmp_path), 1, SMALL, tmp_path, [comparison.MISSING])
     values = {"default, audio removed": 0.18, "visual only": 0.2, "default, visual removed": 0.3, "audio only": 0.2}
     monkeypatch.setattr(
-        "quality_report.scores_of", lambda row: {"average mAP": (values[row.name],)} if row.name in values else {}
+        "benchmarks.quality.report.scores_of",
+        lambda row: {"average mAP": (values[row.name],)} if row.name in values else {},
     )
-    assert [line[-1] for line in missing_tracks(rows)] == ["0.90", "1.50"]
+    assert [line[-1] for line in missing_modalities(rows)] == ["0.90", "1.50"]
 
 
 def test_nothing_computed_is_an_empty_page(folder: Path, tmp_path: Path) -> None:
-    rows = quality.rows_of(open_set(folder, tmp_path), 1, SMALL, tmp_path, ["default"])
+    rows = comparison.rows_of(open_set(folder, tmp_path), 1, SMALL, tmp_path, ["default"])
     assert [scores_of(row) for row in rows] == [{}, {}]
     assert differences(rows, rows[0]) == {}
-    note = quality._note(
+    note = comparison.note_of(
         argparse.Namespace(seeds=1, embed_dim=8, steps=4, lr=1e-3, selection="preset", more=[]), {"a": rows}
     )
     assert markdown({"a": rows}, note).count("|") == 0
@@ -166,8 +174,8 @@ def test_nothing_computed_is_an_empty_page(folder: Path, tmp_path: Path) -> None
 def test_a_collapse_is_seen_and_ends_badly(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["collapse.py", "--sets", str(folder), "-o", str(tmp_path), "--seeds", "1", "--steps", "2"]
-    monkeypatch.setattr(sys, "argv", [*command, "--embed-dim", "4", "--only", "default", "activitynet"])
+    command = ["collapse", "--sets", str(folder), "-o", str(tmp_path), "--seeds", "1", "--steps", "2"]
+    command += ["--embed-dim", "4", "--only", "default", "activitynet"]
     made = {"background recall": 0.6, "foreground recall": 0.3, "finite": 1.0}
 
     def work(model: Model, answers: list[Answer]) -> float:
@@ -176,13 +184,13 @@ def test_a_collapse_is_seen_and_ends_badly(
             (answer.folder / "facts.json").write_text(json.dumps({"scores": made}), encoding="utf-8")
         return 0.1
 
-    monkeypatch.setattr("quality_run.work", work)
+    monkeypatch.setattr("benchmarks.quality.run.work", work)
     with pytest.raises(SystemExit, match="0"):
-        collapse.main()
-    assert "1 models" in capsys.readouterr().out  # the two presets are one run at these sizes
+        run(command)
+    assert "1 model to" in capsys.readouterr().out  # at these sizes the two presets are the same run
     for wrong in ({"background recall": 0.049}, {"foreground recall": 0.0}, {"finite": 0.0}):
         for path in tmp_path.glob("answers/*/facts.json"):
             path.write_text(json.dumps({"scores": {**made, **wrong}}), encoding="utf-8")
         with pytest.raises(SystemExit, match="1"):
-            collapse.main()
+            run(command)
     assert "NaN" in capsys.readouterr().err

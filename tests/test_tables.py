@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-import recipe
-import simulated
 from avloc.cli.app import app
 from avloc.config import preset
 from avloc.errors import ConfigError, InputError
-from avloc.formats.annotations import write_annotations
+from avloc.formats.annotations import read_annotations, write_annotations
 from avloc.formats.features import load_features, save_features
 from avloc.metrics import rasterise
 from avloc.model.checkpoint import ModelCard, load_model
@@ -34,6 +31,8 @@ from avloc.paper.runner import cell_of, compute_all, needed
 from avloc.paper.show import fill, title_of
 from avloc.train.loop import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
+from benchmarks.console import run_command
+from benchmarks.quality import recipe, simulated
 from feature_sets import make_videos, write_set, write_split_set
 
 SMALL = {"model.embed_dim": 16, "train.steps": 6, "train.eval_every": 6, "train.batch_size": 6}
@@ -89,14 +88,21 @@ def test_averages_follow_from_their_cells_but_for_one() -> None:
             assert average <= (2 * (five + six + seven) + 4 * eight) / 10 + 0.05
 
 
+def simulate(annotations: Path, out: Path, **options: float) -> None:
+    command = ["simulated", "activitynet", str(annotations), "-o", str(out), "--audio-size", "8", "--visual-size", "12"]
+    command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    run_command("benchmarks.quality", [simulated], command)
+
+
 def test_simulated_sets_keep_the_real_structure(tmp_path: Path) -> None:
     real = [
         VideoAnnotation(f"v{i}", 40.0, "validation" if i > 8 else "training", (Instance(8.0, 24.0, "ab"[i % 2]),))
         for i in range(12)
     ]
     write_annotations(tmp_path / "real.json", real)
-    plain = simulated.Difficulty(modes=1, context=0.0, heard=1.0, noise=0.01)
-    made = simulated.make("activitynet", tmp_path / "real.json", tmp_path / "set", plain, (8, 12), seed=3)
+    plain = {"modes": 1, "context": 0, "heard": 1, "noise": 0.01, "seed": 3}
+    simulate(tmp_path / "real.json", tmp_path / "set", **plain)
+    made, _ = read_annotations(tmp_path / "set" / "ground_truth.json")
     assert [v.instances for v in made] == [v.instances for v in real]
     data = open_data(f"activitynet={tmp_path / 'set'}")
     assert [a.video_id for a in data.tests()] == ["v9", "v10", "v11"]
@@ -118,15 +124,7 @@ def test_a_simulated_set_can_be_coarser_and_have_fewer_test_videos(tmp_path: Pat
     write_annotations(tmp_path / "real.json", real)
 
     def made(out: str, tested: float) -> set[str]:
-        simulated.make(
-            "activitynet",
-            tmp_path / "real.json",
-            tmp_path / out,
-            simulated.Difficulty(),
-            (8, 12),
-            step_s=Fraction(2),
-            tested=tested,
-        )
+        simulate(tmp_path / "real.json", tmp_path / out, step_s=2, tested=tested)
         return {path.stem for path in (tmp_path / out / "features").iterdir()}
 
     everything, half = made("all", 1.0), made("half", 0.5)

@@ -1,4 +1,4 @@
-"""Computing what is missing, one process a job, each on one thread."""
+"""Options of the comparisons, and computing missing answers with one process per job, each on one thread."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from avloc.cli.console import Talk
 from avloc.config import parse_overrides
 from avloc.errors import AvlocError
 from avloc.system.pool import pool
-from quality_models import Answer, Model, work
+from avloc.system.text import pluralize
+from benchmarks.quality.models import Answer, Model, work
 
-__all__ = ["add_options", "compute_missing", "overrides_of"]
+__all__ = ["comparison_options", "compute_missing", "overrides_of"]
+
+Task = tuple[Model | None, list[Answer], str]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What every measurement asks: which sets, how often, how long, where."""
-    parser.add_argument("--sets", type=Path, nargs="+", required=True, metavar="FOLDER", help="see the top of the file")
+def comparison_options() -> argparse.ArgumentParser:
+    """A parent parser with the options of `table` and `collapse`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--sets", type=Path, nargs="+", required=True, metavar="FOLDER")
     parser.add_argument("-o", "--out", type=Path, default=Path("quality-out"))
     parser.add_argument("--jobs", type=int, default=1, help="processes, each on one thread")
     parser.add_argument("--embed-dim", type=int, default=256)
@@ -32,32 +36,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--selection", choices=["preset", "last", "video_ap", "mil"], default="preset")
     parser.add_argument("--set", dest="more", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
-    parser.add_argument("--report-only", action="store_true", help="of what is there; compute nothing")
+    parser.add_argument("--report-only", action="store_true", help="report finished runs; compute nothing")
+    return parser
 
 
-def overrides_of(given: argparse.Namespace) -> dict[str, Any]:
-    """The settings that hold for every method."""
+def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Settings shared by all methods."""
     settings = {
-        "model.embed_dim": given.embed_dim,
-        "train.steps": given.steps,
-        "train.learning_rate": given.lr,
-        **parse_overrides(given.more),
+        "model.embed_dim": args.embed_dim,
+        "train.steps": args.steps,
+        "train.learning_rate": args.lr,
+        **parse_overrides(args.more),
     }
-    return settings if given.selection == "preset" else {**settings, "train.selection": given.selection}
+    return settings if args.selection == "preset" else {**settings, "train.selection": args.selection}
 
 
 def compute_missing(answers: Mapping[str, Answer], jobs: int, talk: Talk) -> list[str]:
-    """Train and answer what is not there yet; returns a sentence for everything that failed.
+    """Train the models and compute the answers that are missing; returns a line for each failure.
 
     Args:
-        answers: {what it is called in words: an answer}.
+        answers: {name in messages: answer}.
     """
-    todo: dict[str, tuple[Model | None, list[Answer], str]] = {}
+    todo: dict[str, Task] = {}
     for name, answer in {answer.folder: (name, answer) for name, answer in answers.items()}.values():
         if answer.facts is None:
             key = answer.model.key if answer.model else answer.folder.name
             todo.setdefault(key, (answer.model, [], name))[1].append(answer)
-    talk.say(f"{len(todo)} models to train or ask, {jobs} at a time")
+    talk.say(f"{pluralize(len(todo), 'model')} to train or evaluate, {jobs} at a time")
     failed = []
     for done, (name, outcome) in enumerate(_outcomes(list(todo.values()), jobs), start=1):
         if isinstance(outcome, str):
@@ -66,23 +71,22 @@ def compute_missing(answers: Mapping[str, Answer], jobs: int, talk: Talk) -> lis
     return failed
 
 
-def _outcomes(todo: Sequence[tuple[Model | None, list[Answer], str]], jobs: int) -> Iterator[tuple[str, float | str]]:
+def _outcomes(todo: Sequence[Task], jobs: int) -> Iterator[tuple[str, float | str]]:
     if jobs == 1:
         for model, answers, name in todo:
             yield name, _attempt(model, answers)
         return
     with pool(jobs) as workers:
-        flying = {workers.submit(_attempt, model, answers): name for model, answers, name in todo}
-        for future in as_completed(flying):
+        running = {workers.submit(_attempt, model, answers): name for model, answers, name in todo}
+        for future in as_completed(running):
             try:
-                yield flying[future], future.result()
+                yield running[future], future.result()
             except BrokenProcessPool:
-                yield flying[future], "a process died, perhaps of memory; run it again with fewer --jobs"
+                yield running[future], "a process died, perhaps out of memory; run again with fewer --jobs"
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One thread and no talk, and afterwards as it was."""
+def _quiet_on_one_thread() -> Iterator[None]:
     log = logging.getLogger("avloc")
     threads, level = torch.get_num_threads(), log.level
     torch.set_num_threads(1)
@@ -95,8 +99,8 @@ def _alone() -> Iterator[None]:
 
 
 def _attempt(model: Model | None, answers: Sequence[Answer]) -> float | str:
-    """Seconds, or the reason why not."""
-    with _alone():
+    """Seconds taken, or the error message."""
+    with _quiet_on_one_thread():
         try:
             return work(model, answers)
         except AvlocError as error:

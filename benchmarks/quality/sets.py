@@ -1,4 +1,4 @@
-"""Feature sets in avloc's own layout: as they are, converted from npz, or with tracks taken away."""
+"""Feature sets in avloc's layout: as they are, converted from npz, or with modalities removed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore, save_features
 from avloc.formats.labels import read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
-from avloc.types import FeatureSequence, Provenance, SnippetGrid
+from avloc.types import FeatureSequence, SnippetGrid
 
 __all__ = ["GAPS", "open_set", "with_gaps"]
 
 GAPS = 0.3
-"""Share of the training videos that lack a track in `with_gaps`; half of them sound, half picture."""
+"""Share of the training videos without one modality in `with_gaps`: half without audio, half without visual."""
 
 
 def open_set(folder: Path, out: Path) -> DataSet:
-    """A set under its folder's name; npz features are converted to OUT/sets/NAME, once.
+    """A set named after its folder; npz features are converted once, to OUT/sets/NAME.
 
     Raises:
         InputError: the folder is in neither layout.
@@ -37,18 +37,15 @@ def open_set(folder: Path, out: Path) -> DataSet:
 
 
 def _convert(folder: Path, home: Path) -> None:
-    """features/VIDEO.npz (visual, audio, snippet_s), labels.csv and ActivityNet's ground_truth.json; that last."""
+    """Convert features/VIDEO.npz (visual, audio, snippet_s) and labels.csv; ground_truth.json is written last."""
     source = folder / "ground_truth.json"
     if not source.exists() or not any(folder.glob("features/*.npz")):
         raise InputError(f"{folder}: expected labels.csv, ground_truth.json and features/ with .safetensors or .npz")
     for truth in read_annotations(source)[0]:
         path = folder / "features" / f"{truth.video_id}.npz"
         if path.exists():
-            save_features(
-                home / "features" / f"{truth.video_id}.safetensors",
-                _from_npz(path, truth.video_id, truth.duration_s),
-                "float16",
-            )
+            features = _from_npz(path, truth.video_id, truth.duration_s)
+            save_features(home / "features" / f"{truth.video_id}.safetensors", features, "float16")
     write_labels(home / "labels.csv", read_labels(folder / "labels.csv"))
     shutil.copyfile(source, home / "ground_truth.json")
 
@@ -58,17 +55,16 @@ def _from_npz(path: Path, video_id: str, duration_s: float) -> FeatureSequence:
         step = Fraction(str(float(arrays["snippet_s"])))
         tracks = {name: arrays[name].astype(np.float32) for name in ("visual", "audio") if name in arrays}
     count = len(next(iter(tracks.values())))
-    grid = replace(SnippetGrid.cover(duration_s, step), count=count)  # theirs may count a short tail otherwise
-    source = Provenance(dict.fromkeys(tracks, "npz"))
-    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), source)
+    grid = replace(SnippetGrid.cover(duration_s, step), count=count)  # the file may treat a short tail differently
+    names = dict.fromkeys(tracks, "npz")
+    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), names)
 
 
 def with_gaps(data: DataSet, out: Path) -> DataSet:
-    """The same set, but of GAPS of its training videos one track is gone; made once, the same each time."""
+    """The same set with one modality removed from GAPS of its training videos; made once, always the same."""
     home = out / "sets" / f"{data.name}-gaps"
     if not (home / "ground_truth.json").exists():
-        rows = read_labels(data.labels)
-        train = [row.video_id for row in rows.rows if row.subset == "train"]
+        train = [row.video_id for row in read_labels(data.labels).rows if row.subset == "train"]
         lacking = np.random.default_rng(0).permutation(train)[: round(GAPS * len(train))].tolist()
         gone = {video: ("audio", "visual")[k % 2] for k, video in enumerate(lacking)}
         store = FeatureStore(data.features)

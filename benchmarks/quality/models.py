@@ -1,10 +1,10 @@
-"""What is compared, and computing it: a model is trained once, and answers once for each way of decoding it.
+"""Methods, and their results: a model is trained once, and evaluated once for each decoder.
 
-OUT/runs/KEY/            a training run, and done.json when it is finished
-OUT/answers/KEY/         one way of decoding one run on the test videos: segments.json, facts.json, draws.npz
+OUT/runs/KEY/            a training run, with done.json when it is finished
+OUT/answers/KEY/         one run on the test videos with one decoder: segments.json, facts.json, draws.npz
 
-A key is made of the data and of every setting that matters, so a changed default is a new run; how activations are
-decoded is part of an answer's key only.
+A key is a hash of the data and of every setting that affects the result, so a changed default is a new run; decoder
+settings are part of an answer's key only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from avloc.train.loop import fit
 from avloc.train.state import drop_states, has_state
 from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
 
-__all__ = ["DRAWS", "METHODS", "Answer", "Model", "config_of", "decoder", "work"]
+__all__ = ["DRAWS", "METHODS", "Answer", "Model", "code", "config_of", "decoder", "work"]
 
 DRAWS = 2000
 T_IOU = (0.1, 0.2, 0.3, 0.4, *T_IOU_THRESHOLDS)
@@ -55,32 +55,14 @@ AVERAGES = {
     "average mAP": np.isin(np.round(T_IOU, 2), np.round(T_IOU_THRESHOLDS, 2)),
     "average mAP 0.1:0.7": np.isin(np.round(T_IOU, 2), np.round(np.arange(0.1, 0.71, 0.1), 2)),
 }
-SHARED = {
-    "model": ("audio_normalize", "visual_normalize", "dropout", "modality_dropout"),
-    "loss": (
-        "mil_background",
-        "mil_background_weight",
-        "pseudo_labels",
-        "pseudo_from_labels",
-        "neighbors",
-        "threshold",
-        "warmup",
-    ),
-    "train": (
-        "batch_size",
-        "weight_decay",
-        "grad_clip",
-        "snippets",
-        "pair_fraction",
-        "holdout",
-        "teacher_decay",
-        "selection",
-    ),
-}
-"""What rivals take over from the `default` preset, beside steps, learning rate and size: nothing of it is our model."""
-
-_CARE = ("model.dropout",)
-"""Of a rival's own recipe, what it takes over all the same."""
+SHARED = (
+    *(f"model.{key}" for key in ("audio_normalize", "visual_normalize", "dropout", "modality_dropout")),
+    *(f"loss.{key}" for key in ("mil_background", "mil_background_weight", "pseudo_labels", "pseudo_from_labels")),
+    *(f"loss.{key}" for key in ("neighbors", "threshold", "warmup")),
+    *(f"train.{key}" for key in ("batch_size", "weight_decay", "grad_clip", "snippets", "pair_fraction", "holdout")),
+    *(f"train.{key}" for key in ("teacher_decay", "selection")),
+)
+"""Settings that other methods take from the `default` preset, none of them part of our model."""
 
 _NAIVE_CL = ROWS["table6"]["Naive fusion (0-stage) + CL"].changes
 
@@ -90,12 +72,12 @@ METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "naive fusion": ("shared", ROWS["table6"]["Naive fusion (0-stage)"].changes),
     "naive fusion + CL": ("shared", _NAIVE_CL),
     "naive fusion + CL, known": ("shared", {**_NAIVE_CL, "loss.mil_background": "known"}),
-    "W-TALC": ("shared", {k: v for k, v in RIVALS["w-talc"].items() if k not in _CARE}),
+    "W-TALC": ("shared", {k: v for k, v in RIVALS["w-talc"].items() if k != "model.dropout"}),  # dropout: SHARED
     "Tian et al.": ("shared", RIVALS["tian"]),
     **{f"paper, {t} stages": ("paper", {"model.num_stages": t}) for t in range(4)},
     "default": ("default", {}),
 }
-"""name -> (where it starts from, what it changes)."""
+"""{name: (preset or "shared", changes to it)}."""
 
 
 def config_of(start: str, changes: Mapping[str, Any], overrides: Mapping[str, Any], seed: int) -> RunConfig:
@@ -103,7 +85,7 @@ def config_of(start: str, changes: Mapping[str, Any], overrides: Mapping[str, An
 
     Args:
         start: a preset, or "shared": the `paper` preset with SHARED of the `default` one.
-        overrides: what holds for all methods; it wins over `changes`.
+        overrides: settings of all methods; they win over `changes`.
 
     Raises:
         ConfigError: an unknown key or a value out of range.
@@ -111,19 +93,19 @@ def config_of(start: str, changes: Mapping[str, Any], overrides: Mapping[str, An
     shared: dict[str, Any] = {}
     if start == "shared":
         ours = preset("default").model_dump()
-        shared = {f"{part}.{name}": ours[part][name] for part, names in SHARED.items() for name in names}
+        shared = {key: ours[part][name] for key in SHARED for part, _, name in [key.partition(".")]}
     base = "paper" if start == "shared" else start
     return preset(base, {**shared, **changes, **overrides, "train.seed": seed})
 
 
 def decoder(name: str) -> LocalizeConfig:
-    """How activations become segments: "paper's", or "ours", the `default` preset's."""
+    """Options of the decoder "paper's", or "ours", the `default` preset's."""
     return preset("paper" if name == "paper's" else "default").localize
 
 
 @dataclass(frozen=True)
 class Model:
-    """A training run to make.
+    """A training run, finished or not.
 
     Args:
         home: the output folder.
@@ -149,12 +131,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model, or no model, says about the test videos.
+    """Results of a model on the test videos.
 
     Args:
         data: whose test videos. model: None for the true classes over whole videos.
-        options: how to decode; None for whole videos.
-        without: "audio" or "visual", taken away before the model sees the video; or "".
+        options: of the decoder; None for whole videos.
+        without: "audio" or "visual", removed from the test videos; or "".
     """
 
     data: DataSet
@@ -171,41 +153,35 @@ class Answer:
 
     @property
     def facts(self) -> dict[str, Any] | None:
-        """Scores and their circumstances; None when there are none yet."""
+        """Scores, times and code version; None when not computed yet."""
         path = self.folder / "facts.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     @property
     def draws(self) -> dict[str, np.ndarray]:
-        """The bootstrap's scores, (1 + DRAWS,) each: the averages of mAP and accuracy."""
+        """Bootstrap scores, (1 + DRAWS,) each: the averages of mAP, and accuracy."""
         with np.load(self.folder / "draws.npz") as arrays:
             return dict(arrays)
 
 
 @cache
 def code() -> str:
-    """Changes when the code that trains or answers does; comments and docstrings do not count."""
+    """Hash of the code that trains and localizes, without comments and docstrings."""
     root = Path(avloc.__file__).parent
-    rooms = ("dataset", "localize", "losses", "model*", "train")
-    files = sorted(path for room in rooms for end in (".py", "/**/*.py") for path in root.glob(room + end))
+    files = sorted(path for room in ("localize", "model", "train") for path in root.glob(room + "/**/*.py"))
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     for node in (node for tree in trees for node in ast.walk(tree)):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0].value = ast.Constant("")
+        match getattr(node, "body", None):
+            case [ast.Expr(value=ast.Constant()) as docstring, *_]:
+                docstring.value = ast.Constant("")
     return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:12]
 
 
 def work(model: Model | None, answers: Sequence[Answer]) -> float:
-    """Train the model unless it is trained, give the answers that are not given; returns the seconds it took.
+    """Train the model and compute the answers, where they are missing; returns seconds taken.
 
     Raises:
-        AvlocError: in words for a person.
+        AvlocError: the data or settings are unusable.
     """
     began, cpu, made_by = time.monotonic(), time.process_time(), code()
     if model is not None and not model.done.exists():
@@ -217,13 +193,13 @@ def work(model: Model | None, answers: Sequence[Answer]) -> float:
     missing = [answer for answer in answers if answer.facts is None]
     localizer = load(model.run) if model is not None and missing else None
     for answer in missing:
-        _give(answer, localizer)
+        _compute(answer, localizer)
     return time.monotonic() - began
 
 
-def _give(answer: Answer, localizer: Localizer | None) -> None:
+def _compute(answer: Answer, localizer: Localizer | None) -> None:
     tests = answer.data.tests()
-    found, activations = _truth(answer, tests) if localizer is None else _answer(answer, localizer, tests)
+    found, activations = _truth(answer, tests) if localizer is None else _localized(answer, localizer, tests)
     write_segments_json(answer.folder / "segments.json", found)
     scores, draws = _score(answer.folder / "segments.json", activations, tests)
     np.savez(answer.folder / "draws.npz", **draws)
@@ -234,8 +210,8 @@ def _give(answer: Answer, localizer: Localizer | None) -> None:
 Found = tuple[dict[str, tuple[Detection, ...]], list[ActivationSequence]]
 
 
-def _answer(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotation]) -> Found:
-    """Detections and activations; a video that the model cannot use counts, with nothing found in it."""
+def _localized(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotation]) -> Found:
+    """Detections and activations; a video that the model cannot use counts as one without detections."""
     store = FeatureStore(answer.data.features)
     found: dict[str, tuple[Detection, ...]] = {}
     activations = []
@@ -243,7 +219,7 @@ def _answer(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotatio
         if truth.video_id not in store:
             continue
         whole = store.load(truth.video_id)
-        features = _take(whole, answer.without)
+        features = _without(whole, answer.without)
         if features is None or not localizer.can_use(features):
             activations.append(localizer.nothing(whole))
             continue
@@ -256,22 +232,22 @@ def _answer(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnotatio
     return found, activations
 
 
-def _take(features: FeatureSequence, without: str) -> FeatureSequence | None:
-    """The video without one track; None when nothing is left."""
-    if without not in features.modalities:
+def _without(features: FeatureSequence, modality: str) -> FeatureSequence | None:
+    """The video without one modality; None when nothing is left."""
+    if modality not in features.modalities:
         return features
-    return replace(features, **{without: None}) if len(features.modalities) == 2 else None
+    return replace(features, **{modality: None}) if len(features.modalities) == 2 else None
 
 
 def _whole(seen: ActivationSequence) -> tuple[tuple[Detection, ...], ActivationSequence]:
-    """Every class over all of the video, as likely as the model finds it; the likeliest one for every snippet."""
+    """Every class over the whole video, with its video score; the best-scored class for every snippet."""
     pairs = zip(seen.classes, seen.video_scores.tolist(), strict=True)
     found = tuple(Detection(0.0, seen.duration_s, label, score) for label, score in pairs)
     return found, _constant(seen, int(seen.video_scores.argmax()))
 
 
 def _truth(answer: Answer, tests: Sequence[VideoAnnotation]) -> Found:
-    """The true classes over whole videos; the commonest one for every snippet."""
+    """The true classes over whole videos; the most frequent one for every snippet."""
     store = FeatureStore(answer.data.features)
     classes = tuple(sorted({i.label for truth in tests for i in truth.instances}))
     activations = []
@@ -285,7 +261,7 @@ def _truth(answer: Answer, tests: Sequence[VideoAnnotation]) -> Found:
 
 
 def _constant(seen: ActivationSequence, label: int) -> ActivationSequence:
-    """The same class (-1: background) from start to end."""
+    """One class (-1: background) for every snippet."""
     probs = np.zeros_like(seen.probs)
     probs[:, 1 + label] = 1.0
     return replace(seen, probs=probs)
@@ -294,7 +270,7 @@ def _constant(seen: ActivationSequence, label: int) -> ActivationSequence:
 def _score(
     segments: Path, activations: Sequence[ActivationSequence], tests: Sequence[VideoAnnotation]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Numbers in [0, 1], and those that are compared for every draw of test videos."""
+    """Scores in [0, 1], and the compared ones for every bootstrap draw of test videos."""
     found = SegmentTable.from_columns(**read_detection_columns(segments))
     names = [truth.video_id for truth in tests]
     times = draw_videos(len(names), DRAWS)

@@ -1,18 +1,4 @@
-"""The recipe's open choices, one changed at a time around the full model; or rows of the tables with the same numbers.
-
-    python benchmarks/recipe.py --data activitynet=sim-anet -o tables --seeds 3 --set model.embed_dim=64
-    python benchmarks/recipe.py --data activitynet=sim-anet -o tables --seeds 3 --set model.embed_dim=64 --only table2
-
-With the -o and --set of `avloc tables` its runs are used, and the other way round; what is finished is never made
-again. Beside what the tables give, from the test videos (argmax of every snippet for the recalls):
-
-    foreground    recall: share of action snippets that get their own class
-    μ bg, μ fg    mean reliability of background and of action snippets
-    video         share of videos whose best-scored class is a true one
-    within        share of the embedding's variance (what the classifiers see) that lies within videos, not between them
-    gap           distance between a video's mean action and mean background embedding, by the mean length of its rows
-    L_pseu        share of training snippets on which it is active, mean over the last fifth of the run (dropout on)
-"""
+"""The recipe's open choices, and the same measurements for the rows of the paper's tables."""
 
 from __future__ import annotations
 
@@ -22,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +22,7 @@ from avloc.paper.rows import ROWS, Recipe
 from avloc.paper.runner import cell_of, compute_all
 from avloc.pipeline.localizer import Localizer, load
 from avloc.types import FeatureSequence
+from benchmarks.console import add_command, markdown_table, mean_sd
 
 CHOICES = {
     "as it is": Recipe(),
@@ -53,7 +41,7 @@ CHOICES = {
     "τ 0.5, N 8": Recipe({"loss.threshold": 0.5, "loss.neighbors": 8}),
     "τ 0.5, warm-up 0.3": Recipe({"loss.threshold": 0.5, "loss.warmup": 0.3}),
 }
-"""The full model: 2 stages, open-max, all losses at the configuration's values. N tells only where L_pseu is active."""
+"""Changes to the full model (2 stages, open-max, all losses). N has an effect only where L_pseu is active."""
 
 SHOWN = {
     "mAP@0.5": "mAP@0.5",
@@ -70,13 +58,73 @@ SHOWN = {
 }
 
 
+def add_commands(commands: Any) -> None:
+    parser = add_command(commands, recipe)
+    parser.add_argument("--data", required=True, help="PRESET=FOLDER")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--only", nargs="+", default=["choices"], choices=["choices", *ROWS], metavar="NAME")
+    parser.add_argument("--report-only", action="store_true", help="report finished runs; train nothing")
+
+
+def recipe(args: argparse.Namespace) -> None:
+    """The recipe's open choices, one changed at a time around the full model; or rows of the paper's tables (--only).
+
+    With the -o and --set of `avloc tables` the two commands share their runs; finished runs are reused. In addition to
+    the scores of the tables, measured on the test videos (recalls: argmax of every snippet):
+
+        foreground    recall: share of action snippets that get their class
+        μ bg, μ fg    mean reliability of background and of action snippets
+        video         share of videos whose best-scored class is a true one
+        within        share of the variance of the embedding (the classifiers' input) within videos, not between them
+        gap           distance between a video's mean action and mean background embedding, divided by the mean norm
+                      of its rows
+        L_pseu        share of training snippets on which it is active, mean over the last fifth of the run
+    """
+    torch.set_num_threads(1)
+    plan = plan_of(args.only, open_data(args.data), args.seeds, args.sets, args.out)
+    cells = [cell for rows in plan.values() for row in rows.values() for cell in row]
+    failed = {} if args.report_only else compute_all(cells)
+    for name, rows in plan.items():
+        print(f"{name}\n\n{markdown(rows)}")
+    for key, reason in failed.items():
+        print(f"failed: {args.out / 'runs' / key}: {reason}", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+def plan_of(
+    names: Sequence[str], data: DataSet, seeds: int, sets: Sequence[str], out: Path
+) -> dict[str, dict[str, list[Cell]]]:
+    """{"choices" or a table: {row: its cells, one per seed}}."""
+    overrides = parse_overrides(sets)
+    return {
+        name: {
+            row: [cell_of(changed, data, seed, overrides, out) for seed in range(seeds)]
+            for row, changed in (CHOICES if name == "choices" else ROWS[name]).items()
+        }
+        for name in names
+    }
+
+
+def markdown(rows: Mapping[str, Sequence[Cell]]) -> str:
+    """A table of the rows with finished cells."""
+    lines = []
+    for row, cells in rows.items():
+        found = [measured(cell) for cell in cells if cell.path.exists()]
+        if found:
+            texts = [mean_sd([scores[key] for scores in found if key in scores]) for key in SHOWN]
+            lines.append([row, *texts, len(found)])
+    return markdown_table(["", *SHOWN.values(), "seeds"], lines)
+
+
 def measured(cell: Cell) -> Mapping[str, float]:
-    """A finished cell's scores and ours, in [0, 1]; computed once, kept in OUT/recipe."""
+    """All measurements of a finished cell, in [0, 1]; computed once, kept in OUT/recipe."""
     scores: dict[str, float] = json.loads(cell.path.read_text(encoding="utf-8"))["scores"]
     kept = cell.home / "recipe" / f"{cell.key}.json"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
-        kept.write_text(json.dumps({**_on_tests(cell), "pseudo": _firing(cell.run)}), encoding="utf-8")
+        kept.write_text(json.dumps({**_on_tests(cell), "pseudo": _pseudo_rate(cell.run)}), encoding="utf-8")
     return {**scores, **json.loads(kept.read_text(encoding="utf-8"))}
 
 
@@ -116,65 +164,7 @@ def _embedding(localizer: Localizer, features: FeatureSequence) -> np.ndarray:
     return localizer.model(batch).embedding[0].numpy()
 
 
-def _firing(run: Path) -> float:
+def _pseudo_rate(run: Path) -> float:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     rates = [row["train/pseudo_rate"] for row in rows]
     return statistics.mean(rates[-max(1, len(rates) // 5) :])
-
-
-def markdown(plan: Mapping[str, Sequence[Cell]]) -> str:
-    """A line a choice, percent, mean ± standard deviation; choices of which nothing is finished are left out."""
-    head = ["", *SHOWN.values(), "seeds"]
-    lines = [head, ["---"] * len(head)]
-    for name, cells in plan.items():
-        found = [measured(cell) for cell in cells if cell.path.exists()]
-        if found:
-            texts = [_text([scores[key] for scores in found if key in scores]) for key in SHOWN]
-            lines.append([name, *texts, str(len(found))])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _text(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
-
-
-def plan_of(
-    names: Sequence[str], data: DataSet, seeds: int, sets: Sequence[str], out: Path
-) -> dict[str, dict[str, list[Cell]]]:
-    """{"choices" or a table: {row: its cells, one a seed}}."""
-    overrides = parse_overrides(sets)
-    return {
-        name: {
-            row: [cell_of(recipe, data, seed, overrides, out) for seed in range(seeds)]
-            for row, recipe in (CHOICES if name == "choices" else ROWS[name]).items()
-        }
-        for name in names
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="PRESET=FOLDER")
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--only", nargs="+", default=["choices"], choices=["choices", *ROWS], metavar="NAME")
-    parser.add_argument("--report-only", action="store_true", help="train nothing")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    plan = plan_of(given.only, open_data(given.data), given.seeds, given.sets, given.out)
-    failed = {}
-    if not given.report_only:
-        failed = compute_all([cell for rows in plan.values() for cells in rows.values() for cell in cells])
-    for name, rows in plan.items():
-        print(f"{name}\n\n{markdown(rows)}")
-    for key, reason in failed.items():
-        print(f"failed: {given.out / 'runs' / key}: {reason}", file=sys.stderr)
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Benchmarks of quality, speed and reliability; README.md lists the commands."""

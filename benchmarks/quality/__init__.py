@@ -1,0 +1,1 @@
+"""Localization quality: methods, recipe choices and the demo, over several seeds."""
