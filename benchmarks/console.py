@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import statistics
-from collections.abc import Callable, Sequence
-from types import ModuleType
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from rich import box
@@ -16,14 +17,20 @@ from rich.table import Table
 __all__ = ["add_command", "markdown_table", "mean_sd", "run_command"]
 
 
-def run_command(package: str, modules: Sequence[ModuleType], arguments: Sequence[str] | None = None) -> Any:
-    """Parse the command line of `python -m PACKAGE` and run the command named; modules add theirs in `add_commands`."""
+def run_command(package: str, modules: Mapping[str, str], arguments: Sequence[str] | None = None) -> None:
+    """Run a command of `python -m PACKAGE`. Only its module is imported: imports cost time and memory.
+
+    Args:
+        modules: {command: module of the package that adds it in `add_commands`}.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog=f"python -m {package}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in modules:
-        module.add_commands(commands)
-    given = parser.parse_args(arguments)
-    return given.run(given)
+    named = [modules[word] for word in arguments[:1] if word in modules]
+    for module in named or dict.fromkeys(modules.values()):
+        import_module(f"{package}.{module}").add_commands(commands)
+    args = parser.parse_args(arguments)
+    args.run(args)
 
 
 def add_command(

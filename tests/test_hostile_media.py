@@ -1,6 +1,6 @@
 """Hostile media: each file gets a one-line result within time and memory limits; good files beside them succeed.
 
-A seeded sample; `benchmarks/hostile_media.py` and the slow test run hundreds.
+A seeded sample; `python -m benchmarks.reliability hostile-media` and the slow test run hundreds.
 """
 
 from __future__ import annotations

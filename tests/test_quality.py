@@ -16,6 +16,7 @@ from avloc.formats.features import FeatureStore, load_features
 from avloc.metrics import detection_scores
 from benchmarks.console import run_command
 from benchmarks.quality import comparison, models
+from benchmarks.quality.__main__ import MODULES
 from benchmarks.quality.models import METHODS, Answer, Model, config_of
 from benchmarks.quality.report import differences, markdown, missing_modalities, scores_of
 from benchmarks.quality.sets import open_set
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str]) -> None:
-    run_command("benchmarks.quality", [comparison], command)
+    run_command("benchmarks.quality", MODULES, command)
 
 
 def cells(table: str) -> str:

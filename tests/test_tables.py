@@ -32,7 +32,8 @@ from avloc.paper.show import fill, title_of
 from avloc.train.loop import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 from benchmarks.console import run_command
-from benchmarks.quality import recipe, simulated
+from benchmarks.quality import recipe
+from benchmarks.quality.__main__ import MODULES
 from feature_sets import make_videos, write_set, write_split_set
 
 SMALL = {"model.embed_dim": 16, "train.steps": 6, "train.eval_every": 6, "train.batch_size": 6}
@@ -91,7 +92,7 @@ def test_averages_follow_from_their_cells_but_for_one() -> None:
 def simulate(annotations: Path, out: Path, **options: float) -> None:
     command = ["simulated", "activitynet", str(annotations), "-o", str(out), "--audio-size", "8", "--visual-size", "12"]
     command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    run_command("benchmarks.quality", [simulated], command)
+    run_command("benchmarks.quality", MODULES, command)
 
 
 def test_simulated_sets_keep_the_real_structure(tmp_path: Path) -> None:

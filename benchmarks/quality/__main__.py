@@ -1,9 +1,14 @@
 """Quality benchmarks: `python -m benchmarks.quality COMMAND --help`."""
 
 from benchmarks.console import run_command
-from benchmarks.quality import comparison, demo, recipe, simulated
 
-MODULES = (comparison, recipe, simulated, demo)
+MODULES = {
+    "table": "comparison",
+    "collapse": "comparison",
+    "recipe": "recipe",
+    "simulated": "simulated",
+    "demo": "demo",
+}
 
 if __name__ == "__main__":
     run_command("benchmarks.quality", MODULES)

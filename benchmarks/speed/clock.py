@@ -14,8 +14,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from avloc.system.pool import pool
 from benchmarks.console import markdown_table
 
@@ -82,6 +80,8 @@ def memory_bytes(key: str = "VmHWM") -> int:
 
 def machine() -> dict[str, str]:
     """Date, versions and state of the machine."""
+    import torch
+
     return {
         "date": date.today().isoformat(),
         "cores": str(CORES),

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from avloc.config import ExtractConfig
 from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone
@@ -132,9 +131,7 @@ class Timed:
 
 
 def _compare_network(clips: list[Path], backbone: VisualBackbone, step_s: Fraction) -> None:
-    frames = backbone.frames_per_snippet or max(1, round(step_s * (backbone.frame_rate or 1)))
-    frames += getattr(backbone, "frames_after", 0)
-    backbone(np.zeros((1, frames, 256, 256, 3), np.uint8))  # warm-up
+    extract_features(probe(clips[0]), backbone, None, step_s)  # warm-up
     timed, start_s = Timed(backbone), time.process_time()
     for path in clips:
         extract_features(probe(path), timed, None, step_s)
@@ -200,6 +197,8 @@ def _memory_mb(pid: int) -> float:
 
 def _random_weights(names: list[str], folder: Path) -> dict[str, str]:
     """Files of the right names and shapes for these backbones."""
+    import torch
+
     from avloc.features.backbones.i3d import I3dNet
     from avloc.features.backbones.resnet import ResNet
     from avloc.features.backbones.vggish import VggishNet
