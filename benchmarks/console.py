@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["add_command", "markdown_table", "mean_sd", "run_command"]
+__all__ = ["add_command", "add_options", "markdown_table", "mean_sd", "run_command"]
 
 
 def run_command(package: str, modules: Mapping[str, str], arguments: Sequence[str] | None = None) -> None:
@@ -34,19 +34,22 @@ def run_command(package: str, modules: Mapping[str, str], arguments: Sequence[st
 
 
 def add_command(
-    commands: Any, run: Callable[[argparse.Namespace], Any], *parents: argparse.ArgumentParser
+    commands: Any, run: Callable[[argparse.Namespace], None], parents: Sequence[Any] = (), **options: Any
 ) -> argparse.ArgumentParser:
-    """Add a command named after the function; the function's docstring is its help."""
-    text = inspect.getdoc(run) or ""
-    parser = commands.add_parser(
-        run.__name__.strip("_").replace("_", "-"),
-        help=text.partition("\n")[0],
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=parents,
-    )
+    """Add a command: named after the function, with its docstring as help and these options with their defaults."""
+    text, raw = inspect.getdoc(run) or "", argparse.RawDescriptionHelpFormatter
+    name, first = run.__name__.strip("_").replace("_", "-"), text.partition("\n")[0]
+    parser = commands.add_parser(name, help=first, description=text, formatter_class=raw, parents=parents)
+    add_options(parser, **options)
     parser.set_defaults(run=run)
     return parser
+
+
+def add_options(parser: argparse.ArgumentParser, **options: Any) -> None:
+    """Add options of the types of their defaults; those with default False are flags."""
+    for name, default in options.items():
+        typed = {"type": type(default), "default": default, "help": "default: %(default)s"}
+        parser.add_argument(f"--{name.replace('_', '-')}", **({"action": "store_true"} if default is False else typed))
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

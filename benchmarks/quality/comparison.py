@@ -30,14 +30,11 @@ RECALLS = ("background recall", "foreground recall")
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, table, comparison_options())
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = add_command(commands, table, [comparison_options()], seeds=1, markdown=False)
     names = [*TRIVIAL, *METHODS, MISSING]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
-    parser.add_argument("--markdown", action="store_true", help="print the page for docs/ only, without progress")
-    parser = add_command(commands, collapse, comparison_options())
+    parser = add_command(commands, collapse, [comparison_options()], seeds=20)
     names = [name for name in PRESETS if name not in ("paper", *RIVALS)]
-    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PRESET")
 
 
@@ -72,7 +69,8 @@ def table(args: argparse.Namespace) -> None:
 
     A part of the table removes one modality: at test time, and from 30 % of the training videos.
 
-    Writes quality.csv, .md and .json to the output folder, with runs and answers, which are reused.
+    Writes quality.csv, .md and .json to the output folder, with runs and answers, which are reused. --markdown prints
+    the page without progress, --report-only computes nothing.
     """
     talk = Talk(quiet=args.markdown)
     tables = {}

@@ -14,11 +14,8 @@ COLUMNS = ("mAP@0.5", "average mAP", "accuracy", "background", "foreground", "ev
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, demo)
+    parser = add_command(commands, demo, seeds=5, work=Path("demo-seeds"), preset="demo")
     parser.add_argument("demo", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("demo-seeds"))
-    parser.add_argument("--preset", default="demo")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
 

@@ -59,13 +59,11 @@ SHOWN = {
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, recipe)
+    parser = add_command(commands, recipe, seeds=1, report_only=False)
     parser.add_argument("--data", required=True, help="PRESET=FOLDER")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--only", nargs="+", default=["choices"], choices=["choices", *ROWS], metavar="NAME")
-    parser.add_argument("--report-only", action="store_true", help="report finished runs; train nothing")
 
 
 def recipe(args: argparse.Namespace) -> None:

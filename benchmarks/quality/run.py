@@ -18,6 +18,7 @@ from avloc.config import parse_overrides
 from avloc.errors import AvlocError
 from avloc.system.pool import pool
 from avloc.system.text import pluralize
+from benchmarks.console import add_options
 from benchmarks.quality.models import Answer, Model, work
 
 __all__ = ["comparison_options", "compute_missing", "overrides_of"]
@@ -30,13 +31,9 @@ def comparison_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--sets", type=Path, nargs="+", required=True, metavar="FOLDER")
     parser.add_argument("-o", "--out", type=Path, default=Path("quality-out"))
-    parser.add_argument("--jobs", type=int, default=1, help="processes, each on one thread")
-    parser.add_argument("--embed-dim", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--lr", type=float, default=5e-4)
+    add_options(parser, jobs=1, embed_dim=256, steps=400, lr=5e-4, report_only=False)
     parser.add_argument("--selection", choices=["preset", "last", "video_ap", "mil"], default="preset")
     parser.add_argument("--set", dest="more", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
-    parser.add_argument("--report-only", action="store_true", help="report finished runs; compute nothing")
     return parser
 
 

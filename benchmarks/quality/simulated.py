@@ -29,18 +29,12 @@ DIFFICULTY = {"modes": 3, "context": 1.0, "background": 1.0, "heard": 0.5, "audi
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, simulated)
+    parser = add_command(commands, simulated, audio_size=128, visual_size=2048, seed=0, tested=1.0, **DIFFICULTY)
     parser.add_argument("kind", choices=sorted(SUBSETS))
     parser.add_argument("annotations", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--classes", type=int, help="only the first n, in alphabetical order; default: all")
-    parser.add_argument("--audio-size", type=int, default=128)
-    parser.add_argument("--visual-size", type=int, default=2048)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step-s", type=Fraction, help="seconds per snippet; default: the data set's own")
-    parser.add_argument("--tested", type=float, default=1.0)
-    for name, value in DIFFICULTY.items():
-        parser.add_argument(f"--{name}", type=type(value), default=value)
 
 
 def simulated(args: argparse.Namespace) -> None:

@@ -26,12 +26,8 @@ SILENCE_S, MEMORY_GB = 30.0, 1.0
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, hostile_media)
-    parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = add_command(commands, hostile_media, count=400, seed=0, kinds="", workers=1)
     parser.add_argument("--clips", type=Path, help="folder of real clips, mutated in addition to the generated ones")
-    parser.add_argument("--kinds", default="", help="comma-separated; default: all")
-    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="write the files to this folder and keep them")
 
 
@@ -39,7 +35,7 @@ def hostile_media(args: argparse.Namespace) -> None:
     """Extract and preview hostile media files, each in an isolated process, with good files among them.
 
     Extraction uses appearance at 2 fps, and logmel. Prints outcomes by kind, the slowest file, the largest process and
-    every unexpected result. Exit code 1 when there is one.
+    every unexpected result; exit code 1 when there is one. --kinds is a comma-separated list, empty for all.
     """
     with tempfile.TemporaryDirectory() as temporary:
         home = args.keep or Path(temporary)

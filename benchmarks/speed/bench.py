@@ -18,14 +18,12 @@ BENCHMARKS = ("train_step", "long_videos", "serve", "distributed")
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, all_)
+    parser = add_command(commands, all_, quick=False)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to test the benchmarks themselves")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS)
-    parser = add_command(commands, compare)
+    parser = add_command(commands, compare, tolerance=0.15)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--tolerance", type=float, default=0.15)
 
 
 def all_(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.system.pool import pool
-from benchmarks.console import markdown_table
+from benchmarks.console import add_options, markdown_table
 
 __all__ = ["CORES", "Clock", "common_options", "cpu_s", "in_process", "memory_bytes", "write"]
 
@@ -94,11 +94,10 @@ def machine() -> dict[str, str]:
 
 
 def common_options() -> argparse.ArgumentParser:
-    """A parent parser with the options of the benchmarks that write JSON."""
+    """A parent parser with the options of the benchmarks that write JSON; --quick uses small sizes, to test them."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--json", type=Path, help="write ratios and figures to this file")
-    parser.add_argument("--threads", type=int, default=CORES)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to test the benchmark itself")
+    add_options(parser, threads=CORES, quick=False)
     return parser
 
 

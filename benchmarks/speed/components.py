@@ -28,21 +28,17 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, decoding)
-    parser.add_argument("--videos", type=int, default=2383)
-    parser.add_argument("--snippets", type=int, default=180)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser = add_command(commands, decoding, videos=2383, snippets=180, classes=100, repeats=1)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
-    parser = add_command(commands, evaluation)
-    truth = SHARED / "real/annotations/anet12/activity_net.v1-2.rebuilt.json"
-    parser.add_argument("--ground-truth", type=Path, default=truth)
-    parser.add_argument("--detections", type=Path, default=SHARED / "golden/anet_pred_synth200.json.gz")
-    parser.add_argument("--subset", default="validation")
-    parser.add_argument("--per-video", type=int, default=200, help="generated detections per video")
-    parser = add_command(commands, scale, common_options())
-    parser.add_argument("--videos", type=int, default=1_000_000)
-    parser.add_argument("--files", type=int, default=3000)
+    add_command(
+        commands,
+        evaluation,
+        ground_truth=SHARED / "real/annotations/anet12/activity_net.v1-2.rebuilt.json",
+        detections=SHARED / "golden/anet_pred_synth200.json.gz",
+        subset="validation",
+        per_video=200,
+    )
+    add_command(commands, scale, [common_options()], videos=1_000_000, files=3000)
 
 
 # Decoder

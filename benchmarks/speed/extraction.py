@@ -28,23 +28,17 @@ from avloc.media.encode import write_video
 from avloc.media.find import find_media
 from avloc.media.probe import probe
 from avloc.types import Media
-from benchmarks.console import add_command, markdown_table
+from benchmarks.console import add_command, add_options, markdown_table
 from benchmarks.speed.clock import Clock
 
 SIDE = 224
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, extraction)
+    parser = add_command(commands, extraction, repeats=3, count=10_000, workers=2)
+    add_options(parser, visual="resnet152", audio="logmel", weights="random", step_s=Fraction(1))
     parser.add_argument("what", choices=["decode", "network", "profile", "many"])
     parser.add_argument("clips", nargs="*", help="files or folders")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--visual", default="resnet152")
-    parser.add_argument("--audio", default="logmel")
-    parser.add_argument("--weights", default="random", help="random, or a folder with files of the published names")
-    parser.add_argument("--step-s", type=Fraction, default=Fraction(1))
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--workers", type=int, default=2)
 
 
 def extraction(args: argparse.Namespace) -> None:
@@ -57,7 +51,8 @@ def extraction(args: argparse.Namespace) -> None:
         profile CLIPS    time by function (cProfile)
         many             --count videos of 0.3 s: rate, memory, manifest
 
-    `--weights random` generates weights of the right shapes; their values do not affect the speed.
+    --weights is a folder with files of the published names; "random" generates weights of the right shapes (their values
+    do not affect the speed).
     """
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     if args.what == "many":

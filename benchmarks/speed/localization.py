@@ -48,13 +48,10 @@ Growth = dict[str, dict[int, dict[str, float]]]
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, long_videos, common_options())
-    parser.add_argument("--longest", type=int, default=100_000)
-    parser.add_argument("--whole", type=int, default=10_000, help="longest video for attention over the whole")
+    parser = add_command(commands, long_videos, [common_options()], longest=100_000, whole=10_000)
     parser.add_argument("--plot", type=Path, help="draw the growth into this file")
     parser.add_argument("--agreement", type=Path, metavar="DEMO", help="only compare windows with the whole video")
-    parser = add_command(commands, serve, common_options())
-    parser.add_argument("--rounds", type=int, default=3)
+    add_command(commands, serve, [common_options()], rounds=3)
 
 
 # Long videos

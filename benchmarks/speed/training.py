@@ -37,17 +37,10 @@ Product = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], 
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, train_step, common_options())
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--profile", action="store_true", help="only print time by operator")
-    parser = add_command(commands, distributed, common_options())
-    parser.add_argument("--steps", type=int, default=12)
-    parser = add_command(commands, memory)
-    parser.add_argument("--videos", type=int, default=4819)
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
-    parser.add_argument("--steps", type=int, default=60)
+    add_command(commands, train_step, [common_options()], rounds=6, profile=False)
+    add_command(commands, distributed, [common_options()], steps=12)
+    parser = add_command(commands, memory, videos=4819, dtype="float32", steps=60, keep=False)
     parser.add_argument("--folder", type=Path, help="where to put the features (7.5 GB); default: a temporary folder")
-    parser.add_argument("--keep", action="store_true", help="keep the features")
 
 
 # One step
@@ -66,7 +59,7 @@ def train_step(args: argparse.Namespace) -> None:
         W-TALC     a step of its published loop: batch of 10, a 2048 x 2048 visual model, padded to the longest
                    video of the batch, losses pair by pair and video by video
 
-    Then an epoch of AVE's size (3,339 videos of 10 snippets, d_x 1024).
+    Then an epoch of AVE's size (3,339 videos of 10 snippets, d_x 1024). --profile prints time by operator instead.
     """
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as `avloc train` does
@@ -256,7 +249,7 @@ def memory(args: argparse.Namespace) -> None:
 
     Writes features of the size of its training set (4,819 videos of 180 snippets on average, 2,048 + 128 channels: 7.5
     GB in float32), trains on them in a separate process and reports its peak resident memory (VmHWM: mapped page cache
-    counts, other page cache does not). Linux only.
+    counts, other page cache does not). --keep keeps the features. Linux only.
     """
     home = args.folder or Path(tempfile.mkdtemp(prefix="avloc-memory-"))
     try:
