@@ -110,8 +110,9 @@ def write(path: Path | None, name: str, ratios: Mapping[str, float], figures: Ma
     """
     facts = machine()
     print(f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
-    for title, numbers in (("ratio (higher is better)", ratios), ("figure", figures)):
-        print("\n" + markdown_table([title, ""], [(key, f"{value:.4g}") for key, value in numbers.items()]))
+    for title, numbers in {"ratio (higher is better)": ratios, "figure": figures}.items():
+        if numbers:
+            print("\n" + markdown_table([title, ""], [(key, f"{value:.4g}") for key, value in numbers.items()]))
     if path is not None:
         result = {"machine": facts, "ratios": dict(ratios), "figures": dict(figures)}
         path.write_text(json.dumps({name: result}, indent=1) + "\n", encoding="utf-8")

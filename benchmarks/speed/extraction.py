@@ -51,8 +51,8 @@ def extraction(args: argparse.Namespace) -> None:
         profile CLIPS    time by function (cProfile)
         many             --count videos of 0.3 s: rate, memory, manifest
 
-    --weights is a folder with files of the published names; "random" generates weights of the right shapes (their values
-    do not affect the speed).
+    --weights is a folder with files of the published names; "random" generates weights of the right shapes, as their
+    values do not affect the speed.
     """
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     if args.what == "many":

@@ -22,6 +22,7 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.features import load_features, save_features
 from avloc.localize import localize
 from avloc.media.encode import write_video
+from avloc.metrics import rasterise
 from avloc.model import losses
 from avloc.model.batch import SnippetOutput
 from avloc.model.checkpoint import ModelCard, save_model
@@ -210,14 +211,9 @@ def _concatenated(demo: Path, classes: tuple[str, ...], repeats: int) -> tuple[F
         features = load_features(paths[k])
         if features.audio is None or features.visual is None:
             continue
-        label = np.zeros(features.grid.count, dtype=int)
-        middle = (np.arange(len(label)) + 0.5) * float(features.grid.step_s) + float(features.grid.start_s)
-        for instance in truth[features.video_id].instances:
-            inside = (middle >= instance.start_s) & (middle < instance.end_s)
-            label[inside] = 1 + classes.index(instance.label)
         audio.append(features.audio)
         visual.append(features.visual)
-        labels.append(label)
+        labels.append(rasterise(truth[features.video_id], features.grid, classes))
     step_s = float(features.grid.step_s)
     grid = SnippetGrid.cover(sum(map(len, labels)) * step_s, step_s)
     stacked = [np.concatenate(rows) for rows in (visual, audio)]
