@@ -117,7 +117,7 @@ def _timed_steps(home: Path, config: RunConfig, between: Callable[[int], None]) 
     def progress(step: int, steps: int, _: str) -> None:
         nonlocal last
         if 1 < step < steps:  # the first includes setup, the last validation
-            times.append((time.perf_counter() - last[0], time.process_time() - last[1]))
+            times.append((time.perf_counter() - last[0], cpu_s() - last[1]))
         between(step)
         last = time.perf_counter(), cpu_s()
 
