@@ -236,7 +236,7 @@ def ours(folder: Path) -> None:
         "versions": {},
         "commit": "",
         "history": [],
-        "scores": {"x": 1.0},
+        "scores": {"selected_step": 1, "selection_score": 0.5, "train_videos": 2, "validation_videos": 0},
     }
     (folder / "record.json").write_text(json.dumps(record))
     (folder / "videos.csv").write_text(

@@ -346,6 +346,16 @@ def test_a_record_that_is_not_there_or_broken(tmp_path: Path) -> None:
         read_record(tmp_path)
 
 
+def test_a_record_with_counts_as_floats_is_read(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    """As earlier versions wrote them."""
+    record = fit(*data, tmp_path, config(train__steps=2))
+    fields = json.loads((tmp_path / RECORD_FILE).read_text(encoding="utf-8"))
+    fields["scores"] = {name: float(value) for name, value in fields["scores"].items()}
+    (tmp_path / RECORD_FILE).write_text(json.dumps(fields), encoding="utf-8")
+    assert read_record(tmp_path) == record
+    assert isinstance(read_record(tmp_path).train_videos, int)
+
+
 def test_half_trained_features_save(tmp_path: Path) -> None:
     video = make_videos(count=1)[0][0]
     save_features(tmp_path / "video_000.safetensors", video, "float16")
@@ -388,7 +398,7 @@ def test_validation_videos_of_background_only_do_not_stop_a_run(tmp_path: Path) 
     rows += ["video_006,,validation", "video_007,,validation"]
     labels.write_text("video,labels,subset\n" + "\n".join(rows) + "\n", encoding="utf-8")
     record = fit(features, labels, tmp_path / "run", config(train__steps=4, train__eval_every=2))
-    assert record.scores["validation_videos"] == 2
+    assert record.validation_videos == 2
     assert (tmp_path / "run" / MODEL_FILE).exists()
 
 

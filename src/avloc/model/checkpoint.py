@@ -118,7 +118,7 @@ def load_model(run: Path) -> tuple[Model, ModelCard]:
 
 def _card(metadata: Mapping[str, str]) -> ModelCard:
     backbones = json.loads(metadata["backbones"])
-    # files of 2026-11 and before have no such key; at the time only `appearance` asked for anything but l2
+    # files of earlier versions lack this key: `appearance` was the one backbone scaled otherwise than by l2
     normalize = metadata.get("backbone_normalize", "scale" if backbones.get("visual") == "appearance" else "l2")
     if normalize not in get_args(Normalization):
         raise ValueError(f"backbone_normalize {normalize!r}")

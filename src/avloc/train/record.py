@@ -21,6 +21,38 @@ from avloc.version import __version__
 __all__ = ["RECORD_FILE", "RunRecord", "read_record", "write_record"]
 
 
+@dataclass(frozen=True)
+class RunRecord:
+    """What a finished run was and how it went.
+
+    Args:
+        history: rows of metrics.jsonl.
+        selected_step: the step whose weights were kept.
+        selection_score: its validation score; -inf without validation videos or with `train.selection=last`.
+        data: `TrainingData.facts`; empty in records of earlier versions.
+    """
+
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    seed: int
+    versions: Mapping[str, str]
+    commit: str
+    history: tuple[Mapping[str, float], ...]
+    selected_step: int
+    selection_score: float
+    train_videos: int
+    validation_videos: int
+    data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The selection and the counts of videos, as record.json groups them."""
+        return {name: getattr(self, name) for name in _SCORES}
+
+
+_SCORES = ("selected_step", "selection_score", "train_videos", "validation_videos")
+
+
 def write_record(
     out: Path,
     card: ModelCard,
@@ -37,16 +69,15 @@ def write_record(
         versions=_versions(),
         commit=_commit(),
         history=tuple(history),
-        scores={
-            "selected_step": float(best_step),
-            "selection_score": float(best),
-            "train_videos": float(len(data.train)),
-            "validation_videos": float(len(data.validation)),
-        },
+        selected_step=best_step,
+        selection_score=best,
+        train_videos=len(data.train),
+        validation_videos=len(data.validation),
         data=data.facts,
     )
     if history:
-        atomic_write(out / RECORD_FILE, json.dumps(asdict(record), indent=1))
+        fields = {name: value for name, value in asdict(record).items() if name not in _SCORES}
+        atomic_write(out / RECORD_FILE, json.dumps({**fields, "scores": record.scores}, indent=1))
     return record
 
 
@@ -61,8 +92,11 @@ def read_record(run: Path) -> RunRecord:
         raise InputError(f"{run}: expected a finished run with {RECORD_FILE}; go on with `avloc train ... --resume`")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return RunRecord(**{**fields, "classes": tuple(fields["classes"]), "history": tuple(fields["history"])})
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        scores = fields.pop("scores")
+        counts = {name: int(scores.pop(name)) for name in _SCORES if name != "selection_score"}  # once written as 24.0
+        lists = {name: tuple(fields[name]) for name in ("classes", "history")}
+        return RunRecord(**{**fields, **scores, **counts, **lists})
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: expected a run's record: {error}") from error
 
 
@@ -87,17 +121,3 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip()
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """All that a report needs to know of a training run."""
-
-    config: Mapping[str, Any]
-    classes: tuple[str, ...]
-    seed: int
-    versions: Mapping[str, str]
-    commit: str
-    history: tuple[Mapping[str, float], ...]
-    scores: Mapping[str, float]
-    data: Mapping[str, str] = field(default_factory=dict)
