@@ -206,7 +206,7 @@ def test_no_damage_to_a_model_goes_unnoticed_and_resume_mends_it(tmp_path: Path,
             load_model(out)
     (out / MODEL_FILE).write_bytes(content)
     damage(out / MODEL_FILE, "last")
-    with pytest.raises(FormatError, match=r"model\.safetensors: damaged.*--resume.*writes it anew"):
+    with pytest.raises(FormatError, match=r"model\.safetensors: damaged.*--resume.*rewrites it"):
         avloc.load(out)
     train(*data, out)
     assert (out / MODEL_FILE).read_bytes() == content

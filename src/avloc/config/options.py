@@ -93,7 +93,7 @@ class ModelConfig(Options):
     leaky_slope: float = Field(0.01, ge=0)  # ours: paper silent
     correlation_scale: float = Field(8.0, gt=0)  # ours: Eq. 1 has 1, and an attention that stays almost uniform
     audio_normalize: Normalization = "standard"  # ours: paper silent; keeps how loud it is
-    visual_normalize: Literal["auto", Normalization] = "auto"  # ours: auto is the card of the backbone
+    visual_normalize: Literal["auto", Normalization] = "auto"  # ours: auto is the choice of the backbone's card
     modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
     grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
 

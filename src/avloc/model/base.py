@@ -1,4 +1,4 @@
-"""What every model is to training, checkpoints and localization."""
+"""The interface of all models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Model"]
 
 
 class Model(nn.Module, ABC):
-    """Turns a batch of snippet features into a `SnippetOutput`: the paper's network and its rivals.
+    """A network from snippet features to class probabilities: the paper's or a rival's.
 
     Attributes:
-        norms, embeds: by modality ("audio", "visual"), of the modalities that the model takes.
-        fusion: its cross-attention; None where there is none.
+        norms, embeds: input scaling and embedding, by modality ("audio", "visual"), for the modalities it uses.
+        fusion: the cross-attention, if any.
     """
 
     norms: nn.ModuleDict
@@ -27,7 +27,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def usable(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, " b"]:
-        """Which videos have a modality that this model takes."""
+        """Which videos have a modality that this model uses."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> SnippetOutput: ...

@@ -1,7 +1,7 @@
-"""What the network takes and gives: where padding lives, and where it dies.
+"""Input and output of a model: padded batches, snippet outputs, and windows of long videos.
 
-Axes are [batch, snippet, channel]. Column 0 of a class axis of size 1+C is background. `mask` is True where there is a
-real snippet; whatever lies under False must never change a result.
+Axes are [batch, snippet, channel]. Column 0 of a class axis of size 1+C is background. `mask` is True for real
+snippets and False for padding; values under padding must never change a result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AUDIO, VISUAL = 0, 1
 
 @dataclass
 class Batch:
-    """Padded videos. Each row has a real snippet and at least one modality."""
+    """Padded videos. Each has at least one snippet and one modality."""
 
     audio: Float[Tensor, "b l d_u"]
     visual: Float[Tensor, "b l d_v"]
@@ -43,7 +43,7 @@ class Batch:
 
 @dataclass
 class SnippetOutput:
-    """The network's answer for every snippet (Eq. 4 and 5); rows under padding hold finite values without meaning."""
+    """A model's output for every snippet (Eq. 4 and 5); rows under padding are finite but meaningless."""
 
     embedding: Float[Tensor, "b l d"]
     action_logits: Float[Tensor, "b l c"]
@@ -52,8 +52,7 @@ class SnippetOutput:
 
 
 class Window(NamedTuple):
-    """Snippets first..stop of a video, and which of them count: those nearer to this window's middle than to
-    another's."""
+    """Snippets first..stop of a video; keep_first..keep_stop are nearer to its middle than to another window's."""
 
     first: int
     stop: int
@@ -62,9 +61,9 @@ class Window(NamedTuple):
 
 
 def windows(length: int, size: int | None) -> list[Window]:
-    """A long video as evenly spread windows of `size` snippets that share at least a quarter with their neighbours.
+    """Evenly spaced windows of `size` snippets that overlap their neighbours by at least a quarter.
 
-    What the windows keep tiles the video. One window holds all of it when it is no longer than `size`.
+    The kept parts tile the video. A video of at most `size` snippets is one window.
     """
     if size is None or length <= size:
         return [Window(0, length, 0, length)]
@@ -80,7 +79,7 @@ def collate(
     audio_size: int,
     visual_size: int,
 ) -> Batch:
-    """Chosen rows of some videos, zero-padded to the longest, with the masks that say what is real."""
+    """The given rows of each video, zero-padded to the longest, with masks."""
     length = max(len(rows) for _, rows in videos)
     audio = torch.zeros(len(videos), length, audio_size)
     visual = torch.zeros(len(videos), length, visual_size)

@@ -1,4 +1,4 @@
-"""The model that `model.method` names."""
+"""From a configuration to a model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["build"]
 
 
 def build(config: ModelConfig, audio_size: int, visual_size: int, num_classes: int) -> Model:
-    """A freshly initialised model.
+    """A freshly initialised model of `config.method`.
 
     Args:
-        audio_size, visual_size: d_u and d_v of the features; 0 when the data set has none of that kind.
+        audio_size, visual_size: d_u and d_v of the features; 0 if the data set lacks the modality.
         num_classes: C.
 
     Raises:
-        ValueError: the model needs features that are not there.
+        ValueError: a modality that the model needs has no features.
     """
     if config.method == "w-talc":
         return WTALC(visual_size, num_classes, config)

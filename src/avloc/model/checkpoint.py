@@ -1,7 +1,4 @@
-"""A run folder's weights: one safetensors file that holds all a person needs to use the model, and nothing executable.
-
-RUN/model.safetensors   weights; metadata: classes, feature sizes and backbones, the whole configuration, a checksum
-"""
+"""RUN/model.safetensors: a model's weights and, as metadata, its `ModelCard` and a checksum. Nothing is executable."""
 
 from __future__ import annotations
 
@@ -31,15 +28,15 @@ _SCHEMA = "1"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model needs to know of itself.
+    """Everything besides the weights that is needed to rebuild and use a model.
 
     Args:
-        config: the configuration it was trained with.
+        config: the training configuration.
         classes: C names, in column order.
         audio_size, visual_size: d_u and d_v.
-        backbones: {"audio": name, "visual": name} of the features it was trained on; a name may be absent.
-        step: training steps behind these weights.
-        backbone_normalize: scaling that the visual backbone's card asks for; `model.visual_normalize=auto` takes it.
+        backbones: {"audio": name, "visual": name} of the training features; a name may be absent.
+        step: training steps so far.
+        backbone_normalize: the scaling on the visual backbone's card, used for `model.visual_normalize=auto`.
     """
 
     config: RunConfig
@@ -52,18 +49,18 @@ class ModelCard:
 
     @property
     def visual_normalize(self) -> Normalization:
-        """How visual features are scaled."""
+        """Scaling of visual features, with "auto" resolved."""
         asked = self.config.model.visual_normalize
         return self.backbone_normalize if asked == "auto" else asked
 
     def build(self) -> Model:
-        """The model, freshly initialised."""
+        """A freshly initialised model."""
         config = self.config.model.model_copy(update={"visual_normalize": self.visual_normalize})
         return build(config, self.audio_size, self.visual_size, len(self.classes))
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
-    """Write weights and card, whole or not at all."""
+    """Write weights and card atomically."""
     metadata = {
         "schema": _SCHEMA,
         "avloc": __version__,
@@ -81,10 +78,10 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
 
 
 def load_model(run: Path) -> tuple[Model, ModelCard]:
-    """Model and card of a run folder (or of a .safetensors file), on the CPU, in evaluation mode.
+    """Model and card of a run folder or .safetensors file, on the CPU, in evaluation mode.
 
     Raises:
-        InputError: there is no such run. FormatError: the file is damaged or not ours.
+        InputError: there is no model. FormatError: the file is damaged or not written by avloc.
     """
     path = run if run.suffix == ".safetensors" else run / MODEL_FILE
     if not path.is_file():
@@ -101,16 +98,14 @@ def load_model(run: Path) -> tuple[Model, ModelCard]:
         raise FormatError(f"{path}: expected weights saved by avloc (schema {_SCHEMA}), got {metadata.get('schema')!r}")
     if metadata.pop("sha256", None) not in (None, _checksum(weights, metadata)):  # earlier files have none
         raise FormatError(
-            f"{path}: damaged, its checksum does not agree with its content; `avloc train ... --resume` on that run "
-            "writes it anew"
+            f"{path}: damaged, its checksum does not match its content; `avloc train ... --resume` on that run "
+            "rewrites it"
         )
     try:
         card = _card(metadata)
         _check_sizes(card, weights)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError, RecursionError) as error:
-        raise FormatError(
-            f"{path}: what it says of itself cannot be read, or does not fit its weights: {error}"
-        ) from error
+        raise FormatError(f"{path}: its metadata cannot be read or does not match its weights: {error}") from error
     model = card.build()
     model.load_state_dict(dict(weights))
     return model.eval(), card
@@ -134,18 +129,17 @@ def _card(metadata: Mapping[str, str]) -> ModelCard:
 
 
 def _check_sizes(card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
-    """ValueError when the configuration describes another model than the weights are of; takes no memory for it."""
+    """Raises ValueError if names or shapes of the weights differ from the configured model's. Allocates no weights."""
     with torch.device("meta"):
         described = {name: tuple(value.shape) for name, value in card.build().state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in weights.items()}
-    other = sorted({name for name in described | there if described.get(name) != there.get(name)})
-    if other:
-        name = other[0]
-        raise ValueError(f"{name} should be {described.get(name, 'absent')}, is {there.get(name, 'absent')}")
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(described | found):
+        if described.get(name) != found.get(name):
+            raise ValueError(f"{name} should be {described.get(name, 'absent')}, is {found.get(name, 'absent')}")
 
 
 def is_whole(run: Path) -> bool:
-    """Whether a run's model is there and undamaged."""
+    """Whether a run has an undamaged model."""
     try:
         load_model(run)
     except (InputError, FormatError):
@@ -154,7 +148,7 @@ def is_whole(run: Path) -> bool:
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of all that a model's file says: its words, and every tensor's name, type, shape and bytes."""
+    """SHA-256 of the metadata and of every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

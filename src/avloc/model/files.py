@@ -1,4 +1,4 @@
-"""Names of the files in a run folder, RUN/; nothing else spells them."""
+"""File names in a run folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = [
 ]
 
 CONFIG_FILE = "config.yaml"  # the resolved configuration
-MODEL_FILE = "model.safetensors"  # the best weights, with all that is needed to use them
-METRICS_FILE = "metrics.jsonl"  # one row of losses and scores a line
-TENSORBOARD_FOLDER = "tensorboard"  # the same rows
-STATE_FILE = "state.pt"  # what --resume needs
-PREVIOUS_FILE = "state.previous.pt"  # the state before it
-RECORD_FILE = "record.json"  # summary; only a finished run has one
+MODEL_FILE = "model.safetensors"  # the selected weights, see `model.checkpoint`
+METRICS_FILE = "metrics.jsonl"  # losses and validation scores by step
+TENSORBOARD_FOLDER = "tensorboard"  # the same as TensorBoard events
+STATE_FILE = "state.pt"  # training state for --resume
+PREVIOUS_FILE = "state.previous.pt"  # the training state before that
+RECORD_FILE = "record.json"  # summary of a finished run

@@ -1,13 +1,12 @@
-"""Multi-stage cross-attention between sound and picture (Eq. 1-4, Fig. 1).
+"""Multi-stage cross-attention between audio and video (Eq. 1-4, Fig. 1).
 
-The paper writes snippets as columns, we as rows: its X (d, L) is our [l, d], and its column-wise soft-max runs over our
+Snippets are columns in the paper and rows here: its X (d, L) is our [l, d], and its column-wise soft-max runs over our
 first snippet axis.
 
-Where this differs from the paper, or fills its silence
-    * W is one matrix a stage (`share_weight` keeps the other reading); the multiply-adds of Table 4 count so.
-    * Vectors are l2-normalised for Eq. 1 only; the values of Eq. 2 are not. `correlation_scale` multiplies Λ.
-    * In a video that lacks a modality the other attends to itself, snippet by snippet (X̃ = X): there is nothing to be
-      guided by.
+Where this differs from the paper, or the paper does not say
+    * Each stage has its own W, as the multiply-adds of Table 4 imply; `share_weight` is the other reading.
+    * Vectors are l2-normalised for Eq. 1 only, not the values of Eq. 2. `correlation_scale` multiplies Λ.
+    * In a video that lacks a modality, X̃ = X for the other.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 __all__ = ["Attention", "CrossAttentionFusion", "attention", "correlation", "cross_attend"]
 
 _FUSED_FROM = 1024
-"""Snippets above which Λ is never written out; below it is cheap, and two products share it."""
+"""Videos with more snippets never materialise Λ. In shorter ones it is cheap, and both products of Eq. 2 share it."""
 
 
 class Attention(NamedTuple):
@@ -44,7 +43,7 @@ def attention(
     """Cross-correlation Λ = X_uᵀ W X_v of l2-normalised snippets, and its soft-max over either axis (Eq. 1).
 
     A_u = soft-max over the audio axis of each column of Λ; A_v = soft-max over the visual axis of each column of Λᵀ.
-    Padded snippets get weight 0 in both.
+    Padded snippets get weight 0.
     """
     similar = correlation(audio, visual, weight, scale)
     lowest = torch.finfo(similar.dtype).min
@@ -61,15 +60,15 @@ def correlation(
 ) -> Float[Tensor, "b l_u l_v"]:
     """Λ of Eq. 1, times `scale`.
 
-    Lengths are divided out of Λ, not of the snippets: the same number, and less to compute. (In float16, lengths whose
-    product passes 65,504 would overflow.)
+    Dividing Λ by the lengths instead of each snippet gives the same result with less computation. (In float16,
+    products of lengths above 65,504 would overflow.)
     """
     lengths = _length(audio)[:, :, None] * _length(visual)[:, None, :]
     return scale * (audio @ weight @ visual.transpose(1, 2)) / lengths
 
 
 def _length(rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
-    """Lengths to divide by; 1 for a row of zeros (a blank picture, silence): a tiny one would blow up its gradient."""
+    """Lengths to divide by; 1 for rows of zeros (a black frame, silence), whose gradient would otherwise explode."""
     length = rows.norm(dim=-1)
     return torch.where(length > 1e-6, length, torch.ones_like(length))
 
@@ -84,13 +83,13 @@ def cross_attend(
 ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
     """X̃_u = X_u A_u and X̃_v = X_v A_v (Eq. 2).
 
-    X̃_u's row l is the sound that matches *visual* snippet l, and X̃_v's row l the picture that matches *audio* snippet
-    l: both modalities lie on one grid, so both have the same rows. Long videos take memory for l rows, never for l x l.
+    Row l of X̃_u is the audio that matches *visual* snippet l, and row l of X̃_v the video that matches *audio* snippet
+    l; both modalities share one grid. Memory for long videos is linear in l.
 
     Args:
-        both: which videos have sound and picture; for the others X̃ = X.
+        both: which videos have both modalities; for the others X̃ = X.
     """
-    some = both.nonzero().squeeze(1)  # nothing is computed for the rest
+    some = both.nonzero().squeeze(1)
     u, v, inside = (audio, visual, mask) if both.all() else (audio[some], visual[some], mask[some])
     if mask.shape[1] > _FUSED_FROM:
         attended_audio, attended_visual = _attend_fused(u, v, weight, inside, scale)
@@ -110,12 +109,12 @@ def _attend_fused(
     mask: Bool[Tensor, "b l"],
     scale: float,
 ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
-    """Eq. 1-2 as dot-product attention: query W x_v, keys x_u, values X_u; and the reverse.
+    """Eq. 1-2 as dot-product attention: queries W x_v, keys x_u, values X_u; and the reverse.
 
-    Query, key and value of one call must be equally wide, or PyTorch falls back to an l x l matrix.
+    Queries, keys and values of one call must have equal widths, or PyTorch materialises an l x l matrix.
     """
     unit_u, unit_v = audio / _length(audio)[..., None], visual / _length(visual)[..., None]
-    seen = unit_v @ weight.T  # visual snippets as queries for sound
+    seen = unit_v @ weight.T  # visual snippets as queries for audio
     same_width = weight.shape[0] == weight.shape[1]
     queries, keys = (unit_u, seen) if same_width else (unit_u @ weight, unit_v)
     inside = None if mask.all() else mask[:, None, None]
@@ -138,9 +137,9 @@ class CrossAttentionFusion(nn.Module):
 
     Args:
         audio_dim, visual_dim: d_xu and d_xv, the embedding sizes.
-        num_stages: t_e; 0 concatenates the embeddings as they are.
-        skip: "dense" is Eq. 3; "plain" keeps only the previous stage; "none" drops the sum (Table 3).
-        share_weight: one W for all stages instead of one a stage.
+        num_stages: t_e; 0 returns the embeddings unchanged.
+        skip: "dense" is Eq. 3; "plain" adds the previous stage only; "none" adds nothing (Table 3).
+        share_weight: one W for all stages instead of one per stage.
         scale: factor on Λ.
     """
 
@@ -181,7 +180,7 @@ class CrossAttentionFusion(nn.Module):
         mask: Bool[Tensor, "b l"],
         both: Bool[Tensor, " b"],
     ) -> Iterator[tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]]:
-        """The input of each stage in turn, then the output of the last; stages run as they are asked for."""
+        """Yield the input of each stage, then the output of the last. A stage runs when its output is requested."""
         audios, visuals = [audio], [visual]
         yield audio, visual
         for stage in range(1, self.num_stages + 1):
@@ -191,7 +190,7 @@ class CrossAttentionFusion(nn.Module):
             yield audios[-1], visuals[-1]
 
     def _skipped(self, stages: list[Tensor]) -> Tensor:
-        """What Eq. 3 adds to X̃^(t): Σ_{i<t} X_att^(i), the last one, or nothing."""
+        """The skip term of Eq. 3: Σ_{i<t} X_att^(i), the last of them, or 0."""
         if self.skip == "dense":
             return sum(stages[1:], start=stages[0])
         return stages[-1] if self.skip == "plain" else torch.zeros_like(stages[-1])

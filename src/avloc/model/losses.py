@@ -1,14 +1,14 @@
-"""What training minimises (Eq. 6-10, Appendix D): pure functions of a network's output.
+"""Training losses (Eq. 6-10, Appendix D) as pure functions of a model's output.
 
-Every mean is over real snippets of a video first and over videos after, so that padding and length never weigh.
+Means are taken over the real snippets of each video, then over videos, so padding and length have no effect.
 
-Where this differs from the paper, or fills its silence
+Where this differs from the paper, or the paper does not say
     * Eq. 6-7: the Gaussian's weights sum to 1 and are renormalised at the ends of a video. With the printed 1/(B+1)
-      over a window of peak 1 the smooth curve is half the raw one, and the loss drives μ to 0.
+      and a window of peak 1, the smooth curve would be half the raw one, and the loss would drive μ to 0.
     * Eq. 8: with several labels the class term is their mean; a background video has none.
-    * Eq. 9: q is a target and carries no gradient; its window is cut at the ends. It may come from a teacher, may keep
-      to the classes a video is labelled with, and may be taken whole instead of by its argmax (`pseudo_targets`).
-    * Appendix D names the MIL loss without its scores: open-max probabilities or logits (W-TALC).
+    * Eq. 9: q is a target without gradient; its window is cut at the ends. It may come from a teacher, be restricted to
+      the video's labels, and be used as a distribution instead of by its argmax (`pseudo_targets`).
+    * Appendix D does not say on which scores the MIL loss acts: open-max probabilities, or logits as in W-TALC.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ __all__ = [
     "window_mean",
 ]
 
-_TINY = 1e-12  # keeps log finite; far below any score that still has a gradient in float32
+_TINY = 1e-12  # keeps log finite; far below any score with a gradient in float32
 
 
 def topk_mean(scores: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"], divisor: int) -> Float[Tensor, "b c"]:
-    """Mean of each class's top k snippets, k = max(1, ceil(L / divisor)), L the video's real length (App. D)."""
+    """Mean of each class's top k snippets, k = max(1, ceil(L / divisor)), L its length (App. D)."""
     lengths = mask.sum(dim=1)
     k = ((lengths + divisor - 1) // divisor).clamp_min(1)
     most = int(k.max())
@@ -62,10 +62,10 @@ def mil_targets(
     background: Literal["never", "known", "always"],
     background_weight: float,
 ) -> Float[Tensor, "b c1"]:
-    """Video labels as a distribution over background and classes: each row sums to 1, or to 0 to be left out.
+    """Video labels as distributions over background and classes. Rows sum to 1, or to 0 for videos to ignore.
 
-    "known": a video without labels is background, the others are not. "always": every video also holds some
-    background, `background_weight` beside 1 for each label. "never": videos without labels teach nothing here.
+    "known": a video without labels is all background, the others have none. "always": every other video has background
+    too, with `background_weight` where each label has 1. "never": no background; videos without labels are ignored.
     """
     empty = labels.sum(dim=1, keepdim=True) == 0
     weight = {"never": 0.0, "known": 0.0, "always": background_weight}[background]
@@ -85,8 +85,8 @@ def mil_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy -Σ_c y(c) log s(c) between video labels and video scores, mean over videos (App. D).
 
-    s is the top-k mean over time of the probabilities; of logits, the soft-max of their top-k means (W-TALC's MILL).
-    Rows of `target` that sum to 0 count as 0.
+    s is the top-k mean over time of probabilities, or the soft-max of the top-k means of logits (W-TALC's MILL).
+    Videos whose `target` sums to 0 contribute 0.
     """
     video = topk_mean(scores, mask, divisor)
     log_scores = F.log_softmax(video, dim=1) if kind == "logits" else video.clamp_min(_TINY).log()
@@ -109,7 +109,7 @@ def coactivity_descriptors(
     lengths = mask.sum(dim=1)[videos, None]
     low = (1 - high) * mask[videos] / (lengths - 1).clamp_min(1)
     where = torch.stack([videos, classes], dim=1)
-    # one product over the batch as it lies; a copy of the embedding for each label would cost more than the sums
+    # one product per video; a copy of the embedding for each label would cost more than the sums
     slot = (labels != 0).cumsum(dim=1)[videos, classes] - 1
     weights = high.new_zeros(len(labels), int(slot.max()) + 1 if len(slot) else 1, 2, mask.shape[1])
     weights = weights.index_put((videos, slot), torch.stack([high, low], dim=1))
@@ -118,7 +118,7 @@ def coactivity_descriptors(
 
 
 def coactivity_pairs(where: Int[Tensor, "n 2"], videos: Int[Tensor, "p 2"] | None = None) -> Int[Tensor, "m 2"]:
-    """Rows i < j of two different videos that share a class; only of the video pairs given, if any are."""
+    """Rows i < j of two videos that share a class; restricted to the pairs of `videos`, if given."""
     first, second = where[:, None], where[None, :]
     shared = (first[..., 1] == second[..., 1]) & (first[..., 0] < second[..., 0])
     if videos is not None:
@@ -135,10 +135,10 @@ def coactivity_loss(
     margin: float,
     videos: Int[Tensor, "p 2"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Two videos of one class look alike where it happens, and unlike elsewhere (App. D; Paul et al. 2018, CASL).
+    """L_cas: videos that share a class are similar where it happens and dissimilar elsewhere (App. D; W-TALC's CASL).
 
     ½ [relu(d(H1,H2) - d(H1,Lo2) + δ) + relu(d(H1,H2) - d(Lo1,H2) + δ)], d = 1 - cosine, mean over the shared labels of
-    all pairs. 0 when no pair shares a label; a 1-snippet video has Lo = 0, whose cosine with anything counts as 0.
+    all pairs. 0 if no pair shares a label. A 1-snippet video has Lo = 0, whose cosine with any vector is 0.
     """
     pairs = coactivity_pairs(where, videos)
     if not len(pairs):
@@ -157,14 +157,14 @@ def _distance(a: Float[Tensor, "m d"], b: Float[Tensor, "m d"]) -> Float[Tensor,
 def window_mean(
     values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], weights: Float[Tensor, " w"]
 ) -> Float[Tensor, "b l *c"]:
-    """Weighted mean around each snippet over an odd window; weights outside the video go to those inside."""
+    """Weighted mean over an odd window around each snippet; weights are renormalised over the snippets in the video."""
     inside = mask.to(values.dtype).reshape(*mask.shape, *(1,) * (values.dim() - 2))
     total, weight = (_window_sum(rows, weights.tolist()) for rows in (values * inside, inside))
     return total / weight.clamp_min(_TINY)
 
 
 def _window_sum(rows: Float[Tensor, "b l *c"], weights: list[float]) -> Float[Tensor, "b l *c"]:
-    """Σ_i weights[i] · rows[:, l + i - half]: for so few weights, shifted sums beat a general convolution."""
+    """Σ_i weights[i] · rows[:, l + i - half]: for a few weights, shifted sums are faster than a convolution."""
     length, half = rows.shape[1], len(weights) // 2
     padded = F.pad(rows, (0, 0) * (rows.dim() - 2) + (half, half))
     total = weights[0] * padded[:, :length]
@@ -176,7 +176,7 @@ def _window_sum(rows: Float[Tensor, "b l *c"], weights: list[float]) -> Float[Te
 def gaussian_smooth(
     values: Float[Tensor, "b l *c"], mask: Bool[Tensor, "b l"], width: int, sigma: float | None
 ) -> Float[Tensor, "b l *c"]:
-    """μ_ag of Eq. 6 and μ_sp of Eq. 7: a Gaussian window of `width` + 1 snippets, σ = width / 4 unless given."""
+    """μ_ag of Eq. 6 and μ_sp of Eq. 7: a Gaussian window of `width` + 1 snippets; σ is width / 4 if None."""
     offsets = torch.arange(width + 1, dtype=torch.float32) - width / 2
     spread = sigma or max(width / 4, _TINY)
     return window_mean(values, mask, torch.exp(-0.5 * (offsets / spread) ** 2))
@@ -209,9 +209,9 @@ def continuity_loss(
 
 
 def keep_to_labels(probs: Float[Tensor, "b l c1"], labels: Float[Tensor, "b c"]) -> Float[Tensor, "b l c1"]:
-    """p given that a video holds its labels and nothing else: [1 - μ ; μ shared among the labels as in p]. Ours.
+    """p conditioned on the video's labels: [1 - μ ; μ divided among the labels in proportion to p]. Ours.
 
-    A video without labels is background in every snippet.
+    Every snippet of a video without labels is background.
     """
     own = probs[:, :, 1:] * labels[:, None, :]
     share = own / own.sum(dim=2, keepdim=True).clamp_min(_TINY)
@@ -229,7 +229,7 @@ def pseudo_targets(
     """q: the mean of p over a snippet and its N neighbours (Eq. 9), without gradient.
 
     Args:
-        labels: if given, p first keeps to them.
+        labels: if given, p is first conditioned on them (`keep_to_labels`).
     """
     probs = probs.detach()
     kept = probs if labels is None else keep_to_labels(probs, labels)
@@ -245,8 +245,7 @@ def pseudo_localization_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """L_pseu = mean_l 1(max q ≥ τ) (-log p(ĉ)), ĉ = argmax q (Eq. 9). "soft" is ours: mean_l -Σ_c q(c) log p(c).
 
-    Returns the loss, and the share of snippets whose max q reaches τ, on which the hard one is active (App. B.1
-    reports that share).
+    Returns the loss, and the share of snippets with max q ≥ τ, where the hard loss is active (reported in App. B.1).
     """
     confidence, label = q.max(dim=2)
     active = (confidence >= threshold).to(probs.dtype)
@@ -259,10 +258,10 @@ def pseudo_localization_loss(
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """L = Σ weight · term by name (Eq. 10).
+    """L = Σ weight · term, matched by name (Eq. 10).
 
     Raises:
-        KeyError: a weight names no term, or a term has no weight.
+        KeyError: the names of terms and weights differ.
     """
     unmatched = set(terms) ^ set(weights)
     if unmatched:
@@ -273,7 +272,7 @@ def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Ten
 def mil_term(
     output: SnippetOutput, labels: Float[Tensor, "b c"], mask: Bool[Tensor, "b l"], config: LossConfig
 ) -> Float[Tensor, ""]:
-    """L_mil of a network's output by its configuration: on p with background in the target, or on h without."""
+    """L_mil as configured: on p with background in the target, or on h without."""
     if config.mil_scores == "logits":
         target = mil_targets(labels, "never", config.mil_background_weight)[:, 1:]
         return mil_loss(output.action_logits, target, mask, "logits", config.topk_divisor)
@@ -288,10 +287,12 @@ def output_terms(
     config: LossConfig,
     teacher_probs: Float[Tensor, "b l c1"] | None = None,
 ) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
-    """The terms of Eq. 10 that need one video each: mil, continuity, pseudo; and the firing rate of the last.
+    """The terms of Eq. 10 that are computed per video: mil, continuity, pseudo; and the share of active pseudo-labels.
 
-    `teacher_probs` is p of the network that makes the pseudo-labels; None: the trained one itself, as in the paper.
-    (The co-activity term needs pairs, which may lie on different machines; see `coactivity_descriptors`.)
+    The co-activity term needs pairs, which may be on different machines: see `coactivity_descriptors`.
+
+    Args:
+        teacher_probs: p of the network that makes the pseudo-labels; None for the trained one itself, as in the paper.
     """
     mil = mil_term(output, labels, mask, config)
     source = output.probs if teacher_probs is None else teacher_probs

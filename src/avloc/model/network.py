@@ -1,10 +1,10 @@
 """The paper's network: embeddings, cross-attention (`model.fusion`) and the open-max classifier (Eq. 1-5, Fig. 1).
 
-Where this differs from the paper, or fills its silence
-    * Inputs may be standardised with the training set's statistics, which travel with the weights.
-    * The heads may also read each snippet's own embedding (`direct`), one more skip connection: each column of A mixes
-      the whole video into X_att, which says *what* happens there but blurs *when*.
-    * A video may lack a modality: its half of the embedding is zero.
+Where this differs from the paper, or the paper does not say
+    * Inputs may be standardised with the training set's statistics, which are saved with the weights.
+    * The heads may also read each snippet's own embedding (`direct`), a further skip connection: each column of A mixes
+      the whole video into X_att, which tells *what* happens but blurs *when*.
+    * If a video lacks a modality, that half of its embedding is zero.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ def open_max(
     """p = [1 - μ ; μ · soft-max(h)] with μ = sigmoid of its own FC's output (Eq. 5). Returns p and μ."""
     reliability = reliability_logit.sigmoid()
     actions = reliability[..., None] * action_logits.softmax(dim=-1)
-    # sigmoid(-x), not 1 - sigmoid(x): the background keeps its precision where μ is near 1
+    # sigmoid(-x) instead of 1 - sigmoid(x): precise where μ is near 1
     return torch.cat([(-reliability_logit).sigmoid()[..., None], actions], dim=-1), reliability
 
 
 def soft_max(
     action_logits: Float[Tensor, "*n c"], background_logit: Float[Tensor, "*n"]
 ) -> tuple[Float[Tensor, "*n c1"], Float[Tensor, "*n"]]:
-    """The closed-set baseline S of Table 2: soft-max over C+1 outputs; 1 - p_0 plays μ's part."""
+    """The closed-set baseline S of Table 2: soft-max over C+1 outputs, with μ = 1 - p_0."""
     probs = torch.cat([background_logit[..., None], action_logits], dim=-1).softmax(dim=-1)
     return probs, 1 - probs[..., 0]
 
 
 class InputNorm(nn.Module):
-    """Scales raw features before f_u and f_v. Ours: the paper says nothing of it.
+    """Scales features before f_u and f_v. Ours: the paper does not say.
 
-    "standard" subtracts the training set's mean and divides by its deviation, channel by channel (set once by `fit`,
-    saved with the weights); "scale" divides all channels by the same number, so that those of a PCA keep their order;
-    "l2" gives every snippet unit length, as "auto" does until a backbone's own choice replaces it; "none" does nothing.
+    "standard" subtracts the training set's mean and divides by its standard deviation, per channel (set by `fit`, saved
+    with the weights). "scale" divides all channels by one number, so the channels of a PCA keep their relative size.
+    "l2" gives every snippet unit length; so does "auto", which callers replace by the backbone's choice. "none" does
+    nothing.
     """
 
     mean: Tensor
@@ -71,36 +72,36 @@ class InputNorm(nn.Module):
         return self.mode in ("scale", "standard")
 
     def fit(self, mean: Float[Tensor, " d"], deviation: Float[Tensor, " d"]) -> None:
-        """Take the training set's statistics; a channel that never varies is only centred."""
+        """Set the training set's statistics. Constant channels are centred only."""
         if self.mode == "scale":
             deviation = deviation.square().mean().sqrt().expand_as(deviation)
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def forward(self, rows: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        rows = rows.to(self.mean.dtype)  # a network in double precision takes features of single
+        rows = rows.to(self.mean.dtype)  # features are float32 even if the network is float64
         if self.fitted:
             return (rows - self.mean).div_(self.deviation)
         return F.normalize(rows, dim=-1) if self.mode == "l2" else rows
 
 
 def drop(x: Float[Tensor, "*n"], share: float) -> Float[Tensor, "*n"]:
-    """Dropout of training. On CPUs from uniform numbers: PyTorch's Bernoulli ones take three times as long there."""
+    """Dropout. On CPUs it draws uniform numbers: PyTorch's Bernoulli numbers take three times as long there."""
     if x.device.type != "cpu" or not 0 < share < 1:
         return F.dropout(x, share)
     return x * torch.rand(x.shape).ge_(share).mul_(1 / (1 - share)).to(x.dtype)
 
 
 class AudioVisualLocalizer(Model):
-    """Snippet features in, open-max probabilities out: the paper's network (Fig. 1) and its ablations.
+    """The paper's network (Fig. 1) and its ablations.
 
     Args:
-        audio_size, visual_size: d_u and d_v of the features; 0 when the data set has none of that kind.
+        audio_size, visual_size: d_u and d_v of the features; 0 if the data set lacks the modality.
         num_classes: C.
-        config: every other option.
+        config: all other options.
 
     Raises:
-        ValueError: the modality asked for has no features.
+        ValueError: a modality of `config.modality` has no features.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class AudioVisualLocalizer(Model):
             if config.modality == "audio-visual"
             else None
         )
-        # without stages X_att is that embedding
+        # without stages X_att is those embeddings already
         self.direct = config.direct and self.fusion is not None and config.num_stages > 0
         width = sum(dims[name] for name in used) * (1 + self.direct)
         self.action_head = nn.Linear(width, num_classes)
@@ -148,7 +149,6 @@ class AudioVisualLocalizer(Model):
                 nn.init.zeros_(module.bias)
 
     def usable(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, " b"]:
-        """Which videos have a modality that this model takes."""
         if self.config.modality == "audio-visual":
             return present.any(dim=1)
         return present[:, AUDIO if self.config.modality == "audio" else VISUAL]
@@ -163,9 +163,9 @@ class AudioVisualLocalizer(Model):
         return SnippetOutput(embedding, logits, reliability, probs)
 
     def fuse(self, batch: Batch) -> Float[Tensor, "b l d"]:
-        """What the heads read, before dropout: X_att (Eq. 4), and with `direct` [X_att ; x_u ; x_v].
+        """Input of the heads before dropout: X_att (Eq. 4), with `direct` [X_att ; x_u ; x_v].
 
-        In a uni-modal model that modality's embedding.
+        In a uni-modal model, that modality's embedding.
         """
         present = self._hidden(batch.present) if self.training and self.config.modality_dropout else batch.present
         if self.fusion is None:
@@ -179,7 +179,7 @@ class AudioVisualLocalizer(Model):
     def embed_both(
         self, batch: Batch, present: Bool[Tensor, "b 2"]
     ) -> tuple[Float[Tensor, "b l d_u"], Float[Tensor, "b l d_v"]]:
-        """x_u and x_v, what the first stage of an audio-visual model takes."""
+        """x_u and x_v, the input of the first stage."""
         return (
             self._embed("audio", batch.audio, present[:, AUDIO]),
             self._embed("visual", batch.visual, present[:, VISUAL]),
@@ -191,7 +191,7 @@ class AudioVisualLocalizer(Model):
         return embedded.masked_fill_(~present[:, None, None], 0.0)
 
     def _hidden(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, "b 2"]:
-        """Modality dropout: of some videos that have both, one is hidden, sound or picture with equal chance."""
+        """Modality dropout: hide one modality, either with equal probability, of some videos that have both."""
         hide = torch.rand(len(present), device=present.device) < self.config.modality_dropout
         which = torch.randint(2, (len(present),), device=present.device)
         drop = F.one_hot(which, 2).bool() & (hide & present.all(dim=1))[:, None]

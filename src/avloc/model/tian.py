@@ -1,15 +1,15 @@
-"""Tian et al.'s weakly-supervised audio-visual model as a rival of equal standing (ECCV 2018; Tables 5-6 of the paper).
+"""Tian et al.'s weakly-supervised audio-visual model, a rival (ECCV 2018; Tables 5-6 of the paper).
 
-    picture   where features keep the 7 x 7 grid: audio-guided attention over its cells (their §4.2):
-              w = soft-max over cells of w_aᵀ tanh(W_v U_v v_cell + W_a U_a a), v = Σ_cell w v_cell; else v as it comes
-    time      a bidirectional LSTM a modality, 128 each way
+    visual    features with the 7 x 7 grid: audio-guided attention over its cells (their §4.2),
+              w = soft-max over cells of w_aᵀ tanh(W_v U_v v_cell + W_a U_a a), v = Σ_cell w v_cell; pooled features: v
+    time      one bidirectional LSTM per modality, 128 units per direction
     fusion    concatenate, ReLU, FC to 64, FC to C + 1
     video     maximum over time (`loss.topk_divisor` so large that k = 1)
 
-Where this differs from theirs
-    * Soft-max comes before the maximum over time, since every snippet has probabilities here; theirs is after it.
+Where this differs from the original
+    * The soft-max comes before the maximum over time, not after: every snippet needs probabilities.
     * The loss is cross-entropy (`losses.mil_loss`), not a multi-label margin of probabilities.
-    * LSTMs run over a video's real snippets only, from its own end backwards; a missing modality is zeros.
+    * The LSTMs skip padding, so the backward one starts at the video's own end. A missing modality is zeros.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ __all__ = ["GuidedAttention", "TianLocalizer"]
 
 
 class GuidedAttention(nn.Module):
-    """What sound says about where to look.
+    """Audio-guided attention over the cells of a frame.
 
     Args:
-        audio_size: d_u. cell_size: channels of a cell. hidden: theirs is 512; the affinity has one row a cell.
+        audio_size: d_u.
+        cell_size: channels per cell.
+        cells: cells per frame; the affinity has one row for each.
+        hidden: theirs is 512.
     """
 
     def __init__(self, audio_size: int, cell_size: int, cells: int, hidden: int = 512) -> None:
@@ -43,26 +46,27 @@ class GuidedAttention(nn.Module):
     def forward(
         self, audio: Float[Tensor, "b l d_u"], grid: Float[Tensor, "b l k d_c"]
     ) -> tuple[Float[Tensor, "b l d_c"], Float[Tensor, "b l k"]]:
-        """The attended picture of each snippet, and the weights of its cells."""
+        """The attended visual features of each snippet, and the weights of its cells."""
         joint = torch.tanh(self.from_visual(grid) + self.from_audio(audio)[:, :, None, :])
         weights = self.affinity(joint).squeeze(-1).softmax(dim=-1)
         return (weights[..., None] * grid).sum(dim=2), weights
 
 
 class TianLocalizer(Model):
-    """Snippet features of both kinds in, probabilities over background and classes out.
+    """The network of Tian et al.
 
     Args:
-        audio_size, visual_size: d_u and d_v. num_classes: C.
-        config: of it, `grid_cells` (cells of a flattened spatial grid in a visual row, row by row; 49 for 7 x 7, 1
-            when it is pooled), `audio_normalize` and `visual_normalize`.
-        hidden: LSTM units each way; theirs is 128.
+        audio_size, visual_size: d_u and d_v.
+        num_classes: C.
+        config: only `grid_cells` (cells in a visual row, flattened row by row: 49 for 7 x 7, 1 if pooled),
+            `audio_normalize` and `visual_normalize` have an effect.
+        hidden: LSTM units per direction; theirs is 128.
 
     Raises:
-        ValueError: a modality has no features, or visual rows do not split into so many cells.
+        ValueError: a modality has no features, or `grid_cells` does not divide the visual channels.
     """
 
-    fusion = None  # no cross-attention to look at
+    fusion = None
 
     def __init__(
         self,
@@ -101,7 +105,6 @@ class TianLocalizer(Model):
                     nn.init.zeros_(module.bias)
 
     def usable(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, " b"]:
-        """All of them: one modality is enough."""
         return present.any(dim=1)
 
     def forward(self, batch: Batch) -> SnippetOutput:

@@ -1,14 +1,13 @@
-"""W-TALC as a rival of equal standing (Paul, Roy, Roy-Chowdhury, ECCV 2018; Tables 5-6 of the paper).
+"""W-TALC, a rival model (Paul, Roy, Roy-Chowdhury, ECCV 2018; Tables 5-6 of the paper).
 
-One layer of features, one of classes, on what is seen alone: x = dropout(ReLU(FC(v))), h = FC(x). Its losses are
-`losses.mil_loss` on logits and `losses.coactivity_loss`, equal parts; tests/test_wtalc_losses.py holds them against the
-authors' numbers.
+Visual features only: x = dropout(ReLU(FC(v))), h = FC(x). Its losses are `losses.mil_loss` on logits and
+`losses.coactivity_loss`, equally weighted; tests/test_wtalc_losses.py compares them with the authors' code.
 
-Where this differs from theirs
-    * They keep a class when its video logit exceeds 0. Here that 0 is background's logit, so that snippets have
-      probabilities as every model's: p = soft-max([0; h]).
-    * The width is that of the features, as theirs (2,048 for I3D), whatever `model.embed_dim` says.
-    * Inputs are scaled as `model.visual_normalize` says, for all methods alike.
+Where this differs from the original
+    * They keep a class if its video logit exceeds 0. Here 0 is the background's logit, which gives snippets
+      probabilities as in all models: p = soft-max([0; h]).
+    * The hidden layer is as wide as the features, as in theirs (2,048 for I3D); `model.embed_dim` has no effect.
+    * Inputs are scaled by `model.visual_normalize`, as in all models.
 """
 
 from __future__ import annotations
@@ -26,16 +25,18 @@ __all__ = ["WTALC"]
 
 
 class WTALC(Model):
-    """Visual snippet features in, class activations out.
+    """The network of W-TALC.
 
     Args:
-        visual_size: d_v. num_classes: C. config: of it, `dropout` (theirs is 0.7) and `visual_normalize`.
+        visual_size: d_v.
+        num_classes: C.
+        config: only `dropout` (theirs is 0.7) and `visual_normalize` have an effect.
 
     Raises:
         ValueError: the data set has no visual features.
     """
 
-    fusion = None  # no cross-attention to look at
+    fusion = None
 
     def __init__(self, visual_size: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
@@ -51,7 +52,6 @@ class WTALC(Model):
             nn.init.zeros_(module.bias)
 
     def usable(self, present: Bool[Tensor, "b 2"]) -> Bool[Tensor, " b"]:
-        """Which videos have a picture."""
         return present[:, VISUAL]
 
     def forward(self, batch: Batch) -> SnippetOutput:
