@@ -1,4 +1,4 @@
-"""The nouns keep their promises."""
+"""Data types: validation and conversions."""
 
 from __future__ import annotations
 

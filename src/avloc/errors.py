@@ -1,7 +1,7 @@
-"""What can go wrong that is not our bug.
+"""Errors that are not bugs of avloc.
 
-Every message says what was expected, what came, and what to do, and names the file or the video. The command
-line prints it as one line and exits 2 (bad input) or, for one item among many, records it and goes on.
+Every message states what was expected, what was found and what to do, and names the file or the video. The command
+line prints it on one line and exits with 2 (bad input); for one item of many it records the error and continues.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ __all__ = [
     "with_neighbours",
 ]
 
-
 _BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)  # a terminal would obey
+)  # control and direction characters
 _LONGEST = 2000
 
 
 class AvlocError(Exception):
-    """Root of the tree: anything a person can mend without reading our code. Its text is one line."""
+    """Base class: errors that a user can fix without reading the source. The text is one line."""
 
     def __str__(self) -> str:
         text = one_line(super().__str__().strip())
@@ -41,41 +40,41 @@ class AvlocError(Exception):
 
 
 class InputError(AvlocError):
-    """A path, an argument or a combination of inputs that cannot work."""
+    """An invalid path, argument or combination of inputs."""
 
 
 class ConfigError(AvlocError):
-    """An unknown key, a value out of range, or settings that contradict each other."""
+    """An unknown key, a value out of range, or contradictory settings."""
 
 
 class FormatError(AvlocError):
-    """A file that is there but does not say what its format promises."""
+    """A file that does not follow its format."""
 
 
 class MediaError(AvlocError):
-    """A video or a sound that cannot be opened or decoded."""
+    """Video or audio that cannot be opened or decoded."""
 
 
 class StorageError(AvlocError):
-    """A disk that is full, read-only or gone: no other item of the same job could be written either."""
+    """A disk that is full, read-only or gone, which affects every item of a job."""
 
 
 class TrainingError(AvlocError):
-    """Training that cannot go on: its numbers are no longer numbers."""
+    """Training that cannot continue: NaN or infinity."""
 
 
 def one_line(text: str) -> str:
-    """Text for a terminal: line ends become spaces, and what a terminal would obey is spelt out."""
+    """Text for a terminal: line breaks become spaces, control characters are escaped."""
     return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], _BREAKS.sub(" ", text))
 
 
 def first_few(names: Sequence[object], most: int) -> str:
-    """`"a, b, ..."`: so many of them, and whether there are more."""
+    """`"a, b, ..."`: the first `most` names, and dots if there are more."""
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def with_neighbours(names: Sequence[str], known: Iterable[str], most: int = 5) -> str:
-    """`"a (did you mean 'b'?), c, ..."`: names that are not known, the first few, each with the nearest that is."""
+    """`"a (did you mean 'b'?), c, ..."`: the first few unknown names, each with a similar known one."""
     choices = list(known)
 
     def shown(name: str) -> str:
@@ -86,7 +85,7 @@ def with_neighbours(names: Sequence[str], known: Iterable[str], most: int = 5) -
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'x' or 'y'?"` for the nearest known words; if none is near, `" Known: a, b, c."`."""
+    """`" Did you mean 'x' or 'y'?"` for the most similar known words; `" Known: a, b, c."` if none is similar."""
     choices = sorted(known)
     near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
     if near:

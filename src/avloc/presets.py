@@ -1,4 +1,4 @@
-"""Named starting points of a run, as what differs from the fields' own defaults in `avloc.config`."""
+"""Named configurations, as differences from the defaults in `avloc.config`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RIVALS: dict[str, dict[str, Any]] = {
     "tian": {
         "model.method": "tian",
         "loss.topk_divisor": 1_000_000,  # k = 1: Tian et al. 2018 take the maximum over time
-        "loss.mil_background": "known",  # theirs: only videos of nothing but background say so
+        "loss.mil_background": "known",  # theirs: only videos without any class count as background
         "loss.coactivity_weight": 0.0,
         "loss.continuity_weight": 0.0,
         "loss.pseudo_weight": 0.0,
         "train.learning_rate": 1e-3,
     },
 }
-"""What another method needs beside its network: its losses and how it is trained. Tables 5 and 6 train them so."""
+"""Losses and training settings of the baselines in Tables 5 and 6."""
 
 _PAPER: dict[str, Any] = {
     "model.direct": False,
@@ -69,4 +69,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     **{name: {**_PAPER, **changes} for name, changes in RIVALS.items()},
 }
-"""name -> {"section.key": value}; the rivals are decoded as the paper decodes, which is W-TALC's way."""
+"""{name: {"section.key": value}}. The baselines use the paper's decoder, which is W-TALC's."""

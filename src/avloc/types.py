@@ -1,9 +1,9 @@
-"""The nouns that travel between rooms, and their promises. numpy only.
+"""Data types shared by all packages. numpy only.
 
 Conventions
-    Time is in seconds from the start of the presentation (the first picture or sound a player would show).
+    Time is in seconds from the start of the presentation (the first frame or audio sample a player would present).
     Intervals are half-open, [start_s, end_s). Arrays are [snippet, channel]; column 0 of a class axis of size
-    C+1 is background. Every noun is frozen and checks itself when it is made: a wrong one never travels.
+    C+1 is background. All types are frozen and validated on construction.
 """
 
 from __future__ import annotations
@@ -31,25 +31,24 @@ __all__ = [
     "VideoAnnotation",
 ]
 
-
 Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what is being worked on)."""
+"""Called with (done, total, current item)."""
 
 
 @dataclass(frozen=True)
 class Media:
-    """A video file, probed once.
+    """A probed video file.
 
     Args:
-        path: where it lies.
-        video_id: its name in every table; the file name without its extension unless said otherwise.
-        duration_s: length of the presentation: the picture's, from its first frame to the end of its last.
-        frame_rate: average frames per second, exact.
-        has_audio: whether there is a sound stream that can be decoded (it may still be silent).
-        width, height: the picture as shown, after its rotation, in pixels.
-        rotation_deg: clockwise turn that the player is asked to make: 0, 90, 180 or 270.
-        audio_rate_hz, audio_channels: of the first sound stream; 0 when there is none.
-        codec: names, for people: "h264+aac", "hevc".
+        path: of the file.
+        video_id: its name in every table; by default the file name without extension.
+        duration_s: of the video stream, from its first frame to the end of its last.
+        frame_rate: average fps, exact.
+        has_audio: whether there is an audio stream that can be decoded (it may be silent).
+        width, height: of a displayed frame, after rotation, in pixels.
+        rotation_deg: clockwise display rotation: 0, 90, 180 or 270.
+        audio_rate_hz, audio_channels: of the first audio stream; 0 without one.
+        codec: names for display: "h264+aac", "hevc".
     """
 
     path: Path
@@ -71,13 +70,13 @@ class Media:
 
 @dataclass(frozen=True)
 class SnippetGrid:
-    """Where seconds meet indices, and the only place where they do. Exact: all times are Fractions.
+    """The only conversion between seconds and snippet indices. Exact: all times are Fractions.
 
     Snippet i is the window [start_s + i step_s, start_s + i step_s + length_s); its *cell* is the step_s seconds
     around the window's centre. Cells tile time without overlap, so segments are made of cells.
 
-    Rounding: a video of duration D gets max(1, floor(D / step_s + 1/2)) snippets, i.e. a last partial cell counts
-    when at least half of it is there; a shorter tail belongs to the snippet before it.
+    Rounding: a video of duration D has max(1, floor(D / step_s + 1/2)) snippets: a last partial cell counts if at
+    least half of it is inside the video; a shorter tail belongs to the snippet before it.
 
     >>> SnippetGrid.cover(10.01, 1).count
     10
@@ -96,7 +95,7 @@ class SnippetGrid:
         if self.step_s <= 0 or self.length_s <= 0:
             raise ValueError(f"step and length must be positive, got {self.step_s} and {self.length_s} s")
         if isinstance(self.count, bool) or not isinstance(self.count, int | np.integer):
-            raise ValueError(f"a grid has a whole number of snippets, got {self.count!r}")
+            raise ValueError(f"a grid has an integer number of snippets, got {self.count!r}")
         if self.count < 1:
             raise ValueError(f"a grid has at least one snippet, got {self.count}")
 
@@ -104,32 +103,31 @@ class SnippetGrid:
     def cover(
         cls, duration_s: float | Fraction, step_s: float | Fraction, length_s: float | Fraction | None = None
     ) -> SnippetGrid:
-        """The grid of a whole video: the first cell starts at 0. `length_s` defaults to `step_s`."""
+        """The grid of a video: the first cell starts at 0. `length_s` defaults to `step_s`."""
         step = exact(step_s)
         length = step if length_s is None else exact(length_s)
         count = max(1, math.floor(exact(duration_s) / step + Fraction(1, 2)))
         return cls(start_s=(step - length) / 2, step_s=step, length_s=length, count=count)
 
     def window(self, index: int) -> tuple[Fraction, Fraction]:
-        """[start, end) of snippet `index`'s window in seconds; may reach outside the video."""
+        """[start, end) of the window of snippet `index` in seconds; may extend outside the video."""
         start = self.start_s + index * self.step_s
         return start, start + self.length_s
 
     def cell(self, index: int) -> tuple[Fraction, Fraction]:
-        """[start, end) of snippet `index`'s cell in seconds."""
+        """[start, end) of the cell of snippet `index` in seconds."""
         start = self.edge_s(index)
         return start, start + self.step_s
 
     def edge_s(self, position: float | int | Fraction) -> Fraction:
-        """Time of a position on the cell axis: edge_s(i) is where cell i starts, edge_s(i + 1/2) its centre."""
+        """Time of a position on the cell axis: edge_s(i) is the start of cell i, edge_s(i + 1/2) its centre."""
         return self.start_s + (self.length_s - self.step_s) / 2 + exact(position) * self.step_s
 
     def segment(self, first: float, stop: float, duration_s: float) -> Segment:
         """Cells first..stop-1 as a Segment, clipped to [0, duration_s].
 
-        `first` and `stop` may be fractional (boundaries between snippets). The last cell reaches to the end of
-        the video, so that its tail is not lost. Whatever lies outside the video is cut; a run of which nothing
-        is left is an error.
+        `first` and `stop` may be fractional (boundaries between snippets). The last cell extends to the end of the
+        video, so that a tail is not lost. Raises ValueError for a segment entirely outside the video.
         """
         if not 0 <= first < stop <= self.count:
             raise ValueError(f"need 0 <= first < stop <= {self.count}, got {first} and {stop}")
@@ -140,7 +138,7 @@ class SnippetGrid:
     def spans_s(
         self, first: Float[np.ndarray, " n"], stop: Float[np.ndarray, " n"], duration_s: float
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """`segment` of many at once, in float: starts and ends in seconds. One wholly outside ends where it starts."""
+        """Vectorised `segment` in float: starts and ends in seconds, equal for one entirely outside the video."""
         zero, step = float(self.edge_s(0)), float(self.step_s)
         end = np.where(stop == self.count, duration_s, zero + step * stop)
         start = np.clip(zero + step * first, 0, duration_s)
@@ -158,16 +156,17 @@ class SnippetGrid:
 
 
 def exact(value: float | int | str | Fraction) -> Fraction:
-    """A number as the decimal a person meant: 0.64 becomes 16/25, not its binary neighbour.
+    """A number as the decimal it is written as: 0.64 becomes 16/25, not its binary neighbour.
 
-    ValueError for what is none, or too long to be meant: "1e999999999" would take hours and all memory.
+    Raises:
+        ValueError: not a number, or too long: "1e999999999" would take hours and all memory.
     """
     if isinstance(value, Fraction):
         return value
     text = str(value)
     digits = text.lower().partition("e")[2].lstrip("+-")
     if len(text) > 400 or len(digits) > 3:
-        raise ValueError(f"{text[:40]!r} is no number to count with")
+        raise ValueError(f"{text[:40]!r} is not a number of reasonable length")
     return Fraction(text)
 
 
@@ -188,14 +187,14 @@ class Provenance:
 
 @dataclass(frozen=True)
 class FeatureSequence:
-    """A video's snippet features, array and clock in one.
+    """A video's snippet features with their times.
 
     Args:
         video_id: name of the video.
         duration_s: length of the video in seconds.
-        grid: when each row is.
-        visual: (L, d_v) float array, or None when the video has no picture features.
-        audio: (L, d_u) float array, or None when the video has no sound.
+        grid: time of each row.
+        visual: (L, d_v) float array, or None without visual features.
+        audio: (L, d_u) float array, or None without audio features.
         source: how the features were made.
     """
 
@@ -221,7 +220,7 @@ class FeatureSequence:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those that are there, of ("audio", "visual")."""
+        """The available ones of ("audio", "visual")."""
         return tuple(name for name in ("audio", "visual") if getattr(self, name) is not None)
 
 
@@ -243,7 +242,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Instance:
-    """One true occurrence of a class."""
+    """A ground-truth occurrence of a class."""
 
     start_s: float
     end_s: float
@@ -255,7 +254,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Detection:
-    """One claimed occurrence of a class; a higher score is a stronger claim."""
+    """A predicted occurrence of a class; a higher score is more confident."""
 
     start_s: float
     end_s: float
@@ -270,7 +269,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class VideoAnnotation:
-    """A video's ground truth: its instances, and which subset it belongs to ("training", "validation", "testing")."""
+    """A video's ground truth: its instances and its subset ("training", "validation", "testing")."""
 
     video_id: str
     duration_s: float
@@ -280,13 +279,13 @@ class VideoAnnotation:
 
 @dataclass(frozen=True)
 class ActivationSequence:
-    """A model's answer for one video, padding gone.
+    """A model's output for one video, without padding.
 
     Args:
         probs: (L, 1+C); column 0 is background, rows sum to 1 (Eq. 5).
-        video_scores: (C,) the video-level score of each class, in [0, 1].
+        video_scores: (C,) video-level score of each class, in [0, 1].
         classes: C names, in column order.
-        modalities: what the model could use of ("audio", "visual").
+        modalities: the ones of ("audio", "visual") that the model used.
     """
 
     video_id: str
@@ -320,7 +319,7 @@ class DetectionScores:
 
     @property
     def mean_ap(self) -> Float[np.ndarray, " t"]:
-        """mAP at each threshold: the mean over classes; a missed class is 0 and stays in the mean."""
+        """mAP at each threshold: the mean over classes; a class without true positives counts as 0."""
         return self.ap.mean(axis=1)
 
     @property
@@ -332,5 +331,5 @@ class DetectionScores:
         """mAP at one of the thresholds."""
         rows = np.flatnonzero(np.isclose(self.t_iou, t_iou))
         if not len(rows):
-            raise ValueError(f"no t-IoU {t_iou}; there are {', '.join(f'{t:g}' for t in self.t_iou)}")
+            raise ValueError(f"no t-IoU {t_iou}; available: {', '.join(f'{t:g}' for t in self.t_iou)}")
         return float(self.mean_ap[rows[0]])

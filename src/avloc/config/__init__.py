@@ -1,10 +1,10 @@
-"""Every choice of a run: settings, presets and files of them.
+"""All settings of a run, frozen and validated.
 
-options  the settings of every step, with their defaults and sources
+options  the settings of every step; the only place of defaults
 build    a configuration from a preset, a YAML file and single settings
 renamed  names of settings in earlier versions
 
-A misspelled key is an error that names its neighbours. `--set model.num_stages=3` on the command line and
+An unknown key is an error that names similar keys. `--set model.num_stages=3` on the command line and
 `overrides={"model.num_stages": 3}` in Python are the same.
 """
 

@@ -22,10 +22,10 @@ def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) ->
 
     Args:
         name: one of PRESETS.
-        overrides: {"section.key": value}; strings are read as YAML, so "3", "true" and "null" mean what they say.
+        overrides: {"section.key": value}; numbers and booleans may be strings.
 
     Raises:
-        ConfigError: unknown preset, unknown key (its neighbours are named), or a value out of range.
+        ConfigError: unknown preset, unknown key (similar keys are named), or a value out of range.
     """
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, PRESETS)}")
@@ -53,7 +53,7 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunCo
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
-    """What of model, loss and training differs, in words; on which machines and where files lie does not count."""
+    """Differences in model, loss and training, one line each, without those in hardware and paths."""
     a, b = old.model_dump(), new.model_dump()
     return [
         f"{section}.{key} was {value!r}, is {b[section][key]!r}"
@@ -78,14 +78,14 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> Any:
-    """YAML without aliases: a dozen lines of them can stand for more than any memory holds."""
+    """YAML without aliases, a few lines of which can expand to more than fits in memory."""
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
         raise yaml.YAMLError("aliases (*name) are not read")
     return yaml.safe_load(text)
 
 
 def _scalar(text: str) -> Any:
-    """YAML, plus 1e-3, which YAML 1.1 takes for a word."""
+    """YAML, plus 1e-3, which YAML 1.1 reads as a string."""
     value = _yaml(text)
     if isinstance(value, str):
         try:
@@ -148,6 +148,6 @@ def _hint(key: str) -> str:
 
 def _complaint(error: Any) -> str:
     ours = error.get("ctx", {}).get("error")
-    if ours is not None and isinstance(error["input"], Mapping):  # settings that contradict each other
+    if ours is not None and isinstance(error["input"], Mapping):  # contradictory settings
         return str(ours)
     return f"{'.'.join(map(str, error['loc']))}: {ours or error['msg']}, got {error['input']!r}"

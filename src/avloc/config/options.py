@@ -1,4 +1,4 @@
-"""Every choice of a run, frozen and checked; each field ends with its source.
+"""Settings of a run, frozen and validated; each field ends with its source.
 
 docs/decisions.md holds the measurements behind the values marked `# ours`.
 """
@@ -38,16 +38,16 @@ class Options(BaseModel):
 
 
 class ExtractConfig(Options):
-    """Raw video to snippet features. The grid is `step_s`, or `frames_per_snippet` at `fps`, which go before it."""
+    """Raw video to snippet features. `frames_per_snippet` at `fps`, if given, replaces `step_s`."""
 
     visual: str | None = "appearance"  # ours: needs no weights; the paper has I3D and ResNet-152 (§4.2)
     audio: str | None = "logmel"  # ours: needs no weights; the paper has VGGish (§4.2)
     step_s: float = Field(1.0, gt=0)  # AVE's second; ActivityNet's I3D features have 0.64
     frames_per_snippet: int | None = Field(None, ge=1)  # W-TALC: 16, which at fps 25 make a step of 0.64 s
-    fps: float | None = Field(None, gt=0)  # pictures per second a backbone sees; None: its own (I3D 25)
-    dtype: Literal["float32", "float16"] = "float32"  # ours: float16 halves the files
-    weights: dict[str, str] = {}  # ours: {name of a weight file: path}; "*" stands for every name
-    device: str = "auto"  # ours: cuda when there is one
+    fps: float | None = Field(None, gt=0)  # frame rate for the backbone; None: its own (I3D 25)
+    dtype: Literal["float32", "float16"] = "float32"  # ours: float16 halves the file size
+    weights: dict[str, str] = {}  # ours: {name of a weight file: path}; "*" matches every name
+    device: str = "auto"  # ours: cuda if available
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: see features/backbones/protocol.py
     compile: bool = False  # ours: torch.compile costs minutes before the first snippet
 
@@ -77,29 +77,29 @@ Normalization = Literal["none", "l2", "scale", "standard"]
 
 
 class ModelConfig(Options):
-    """Eq. 1-5: what is fused, how often, and how it is classified."""
+    """Eq. 1-5: fusion and classification."""
 
-    method: Literal["avloc", "w-talc", "tian"] = "avloc"  # Tables 5-6: the paper's model, or a rival's
+    method: Literal["avloc", "w-talc", "tian"] = "avloc"  # Tables 5-6: the paper's model or a baseline
     modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"  # Table 1
     num_stages: int = Field(2, ge=0)  # paper §4.3; t_e, 0 is plain concatenation
     embed_dim: int = Field(1024, ge=1)  # paper §4.2; d_x
-    audio_embed_dim: int | None = Field(None, ge=1)  # Table 8; d_xu when W is rectangular, else embed_dim
-    visual_embed_dim: int | None = Field(None, ge=1)  # Table 8; d_xv when W is rectangular, else embed_dim
+    audio_embed_dim: int | None = Field(None, ge=1)  # Table 8; d_xu if W is rectangular, else embed_dim
+    visual_embed_dim: int | None = Field(None, ge=1)  # Table 8; d_xv if W is rectangular, else embed_dim
     skip: Literal["none", "plain", "dense"] = "dense"  # Eq. 3, Table 3
-    share_weight: bool = False  # ours: Table 4 and Appendix A count one W a stage
+    share_weight: bool = False  # ours: Table 4 and Appendix A count one W per stage
     head: Literal["open-max", "soft-max"] = "open-max"  # §3.2, Table 2
-    direct: bool = True  # ours: the heads also read each snippet's own embedding; Eq. 5 has X_att alone
+    direct: bool = True  # ours: the heads also see each snippet's own embedding; Eq. 5 has X_att only
     dropout: float = Field(0.5, ge=0, lt=1)  # ours: paper §4.2 has 0.7
     leaky_slope: float = Field(0.01, ge=0)  # ours: paper silent
-    correlation_scale: float = Field(8.0, gt=0)  # ours: Eq. 1 has 1, and an attention that stays almost uniform
-    audio_normalize: Normalization = "standard"  # ours: paper silent; keeps how loud it is
+    correlation_scale: float = Field(8.0, gt=0)  # ours: with 1 (Eq. 1) attention stays almost uniform
+    audio_normalize: Normalization = "standard"  # ours: paper silent; keeps loudness
     visual_normalize: Literal["auto", Normalization] = "auto"  # ours: auto is the choice of the backbone's card
-    modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: how often training hides one of a video's modalities
-    grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 where visual rows are a flattened 7 x 7 grid, 1 if pooled
+    modality_dropout: float = Field(0.3, ge=0, lt=1)  # ours: probability that training hides one modality of a video
+    grid_cells: int = Field(1, ge=1)  # Tian et al. 2018: 49 if visual rows are a flattened 7 x 7 grid, 1 if pooled
 
     @property
     def open_max(self) -> bool:
-        """Whether the classifier has a reliability of its own; the rivals' have none."""
+        """Whether the classifier has a separate reliability; the baselines do not."""
         return self.method == "avloc" and self.head == "open-max"
 
     @model_validator(mode="after")
@@ -115,52 +115,52 @@ class ModelConfig(Options):
 class LossConfig(Options):
     """Eq. 6-10 and Appendix D."""
 
-    mil_scores: Literal["open-max", "logits"] = "open-max"  # ours: paper silent; on logits alone μ learns nothing
-    mil_background: Literal["never", "known", "always"] = "always"  # ours: which videos have background in the target
-    mil_background_weight: float = Field(0.5, gt=0)  # ours: "always" only: background's weight beside a true class's 1
+    mil_scores: Literal["open-max", "logits"] = "open-max"  # ours: paper silent; from logits alone μ learns nothing
+    mil_background: Literal["never", "known", "always"] = "always"  # ours: videos with background in the target
+    mil_background_weight: float = Field(0.5, gt=0)  # ours: "always" only: weight of background; a true class has 1
     topk_divisor: int = Field(8, ge=1)  # W-TALC: k = max(1, ceil(L / 8))
     coactivity_weight: float = Field(0.8, ge=0)  # paper §4.2; α
     coactivity_margin: float = Field(0.5, ge=0)  # W-TALC; δ
     continuity_weight: float = Field(0.8, ge=0)  # paper §4.2; β
     smooth_width: int = Field(4, ge=0, multiple_of=2)  # paper §4.2; B, the window has B + 1 snippets
     smooth_sigma: float | None = Field(None, gt=0)  # ours: paper silent; None is B / 4
-    detach_smooth: bool = False  # ours: paper silent; True keeps the gradient out of the smoothed curves
+    detach_smooth: bool = False  # ours: paper silent; True stops the gradient of the smoothed curves
     pseudo_weight: float = Field(1.0, ge=0)  # paper §4.2; γ
-    pseudo_labels: Literal["hard", "soft"] = "soft"  # ours: Eq. 9 has hard ones, above τ only
-    pseudo_from_labels: bool = True  # ours: pseudo-labels keep to the classes that the video is labelled with
+    pseudo_labels: Literal["hard", "soft"] = "soft"  # ours: Eq. 9 has hard labels, above τ only
+    pseudo_from_labels: bool = True  # ours: pseudo-labels only of the classes in the video's labels
     neighbors: int = Field(4, ge=0, multiple_of=2)  # ours: paper silent; N, half on each side
     threshold: float = Field(0.9, ge=0, le=1)  # ours: paper silent; τ of hard pseudo-labels
     warmup: float = Field(0.0, ge=0, le=1)  # ours: share of the steps over which β and γ ramp in from 0
 
 
 class TrainConfig(Options):
-    """The optimiser, the batches and what is kept."""
+    """Optimiser, batches and model selection."""
 
     steps: int = Field(2000, ge=1)  # ours: paper silent
     batch_size: int = Field(30, ge=1)  # paper §4.2
     learning_rate: float = Field(1e-4, gt=0)  # paper §4.2; Adam
     weight_decay: float = Field(0.0, ge=0)  # ours: paper silent; W-TALC has 5e-4
-    grad_clip: float = Field(0.0, ge=0)  # ours: largest gradient norm; 0 never clips
+    grad_clip: float = Field(0.0, ge=0)  # ours: maximum gradient norm; 0 does not clip
     snippets: int | None = Field(200, ge=1)  # ours: L of a training video; None takes all
     pair_fraction: float = Field(0.6, ge=0, le=1)  # W-TALC: 3 pairs in a batch of 10
-    holdout: float = Field(0.1, ge=0, lt=1)  # ours: share of train held out when no validation subset is named
-    holdout_most: int = Field(500, ge=1)  # ours: and never more videos than this; one process validates them
+    holdout: float = Field(0.1, ge=0, lt=1)  # ours: share of train held out if no validation subset is named
+    holdout_most: int = Field(500, ge=1)  # ours: at most this many videos; one process validates them
     eval_every: int = Field(100, ge=1)  # ours: steps between validations
-    teacher_decay: float = Field(0.98, ge=0, lt=1)  # ours: mean of the weights over time, makes pseudo-labels; 0: none
+    teacher_decay: float = Field(0.98, ge=0, lt=1)  # ours: moving average of the weights for pseudo-labels; 0: none
     selection: Literal["last", "video_ap", "mil"] = "video_ap"  # ours: on validation, by video-level labels only
-    select_after: float = Field(0.5, ge=0, le=1)  # ours: share of the steps before which nothing is selected
-    init_from: str | None = None  # Table 7: a run whose first stages are taken
-    frozen_stages: int = Field(0, ge=0)  # Table 7: how many of them, with their embeddings; they no longer learn
+    select_after: float = Field(0.5, ge=0, le=1)  # ours: share of the steps before selection starts
+    init_from: str | None = None  # Table 7: a run whose first stages are copied
+    frozen_stages: int = Field(0, ge=0)  # Table 7: number of copied stages; frozen with their embeddings
     seed: int = Field(0, ge=0)
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    devices: int | None = Field(None, ge=1)  # processes on this machine; None asks the launcher, else takes one
+    devices: int | None = Field(None, ge=1)  # processes on this machine; None: as the launcher says, else one
     num_nodes: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _frozen_come_from_somewhere(self) -> TrainConfig:
+    def _frozen_stages_have_a_source(self) -> TrainConfig:
         if (self.init_from is None) != (self.frozen_stages == 0):
-            raise ValueError("train.init_from (a run) and train.frozen_stages (how many of its stages) go together")
+            raise ValueError("train.init_from (a run) and train.frozen_stages (the number of its stages) go together")
         return self
 
 
@@ -197,7 +197,7 @@ class ContrastOptions(Options):
 
 
 class LocalizeConfig(Options):
-    """§4.2, localization at test time; options of one decoder are in the group of its name."""
+    """§4.2, localization at test time. Settings of one decoder are in the group of its name."""
 
     decode: Literal["actions", "events", "contrast"] = "contrast"  # ours; §4.2: "actions" thresholds, "events" argmax
     min_snippets: int = Field(2, ge=1)  # actions and contrast, W-TALC; shorter is dropped, unless the video is
@@ -246,11 +246,11 @@ def likely_from(decode: str) -> float:
 
 
 MACHINE = frozenset({"accelerator", "devices", "num_nodes"})
-"""Fields of TrainConfig that say where a run works, and nothing of what it is."""
+"""Fields of TrainConfig that describe the hardware and do not change the result of a run."""
 
 
 class RunConfig(Options):
-    """A whole run. `avloc train --preset NAME --set section.key=value ...`"""
+    """All settings of a run. `avloc train --preset NAME --set section.key=value ...`"""
 
     extract: ExtractConfig = ExtractConfig()
     model: ModelConfig = ModelConfig()
