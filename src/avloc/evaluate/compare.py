@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from avloc.errors import InputError
 from avloc.evaluate.protocols import Protocol, find_protocol, prepare
 from avloc.evaluate.reference import Reference, read_reference
 from avloc.evaluate.snippets import snippet_hits
@@ -84,10 +83,7 @@ def compare_files(
     results = {path: find_results(path) for path in (first, second)}
     sides = {path: found.columns(reference.ids) for path, found in results.items()}
     for path, (_, named) in sides.items():
-        if named and not set(named) & set(reference.ids):
-            raise InputError(
-                f"{path} and {ground_truth} have no video in common: the detections name e.g. {named[0]!r}"
-            )
+        reference.check_overlap(ground_truth, path, named)
     notes = list(reference.notes)
     if subset is None:
         reference, more = reference.about([video for _, named in sides.values() for video in named])

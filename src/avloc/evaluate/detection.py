@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from avloc.datasets.wtalc import read_ambiguous
-from avloc.errors import InputError
 from avloc.evaluate.protocols import find_protocol, prepare
 from avloc.evaluate.reference import Reference, read_blocked, read_reference
 from avloc.evaluate.snippets import SnippetEvaluation, evaluate_snippets
@@ -57,12 +56,10 @@ class Evaluation:
         result: dict[str, Any] = {
             "protocol": self.protocol,
             "average_map": self.scores.average_mean_ap,
-            "map": {f"{t:.2f}": float(m) for t, m in zip(self.scores.t_iou, self.scores.mean_ap, strict=True)},
+            "map": _by_threshold(self.scores),
             "ap": {c: self.scores.ap[:, i].tolist() for i, c in enumerate(self.scores.classes)},
             "trivial_average_map": self.trivial.average_mean_ap,
-            "trivial_map": {
-                f"{t:.2f}": float(m) for t, m in zip(self.trivial.t_iou, self.trivial.mean_ap, strict=True)
-            },
+            "trivial_map": _by_threshold(self.trivial),
             "notes": list(self.notes),
             "never_found": list(self.never_found),
         }
@@ -80,6 +77,10 @@ class Evaluation:
     def save(self, path: Path) -> None:
         """Write `to_dict` as JSON."""
         atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+
+
+def _by_threshold(scores: DetectionScores) -> dict[str, float]:
+    return {f"{t:.2f}": float(m) for t, m in zip(scores.t_iou, scores.mean_ap, strict=True)}
 
 
 def evaluate_files(
@@ -165,13 +166,5 @@ def _both_sides(
             f"all {len(reference.ids)} videos are scored: a .csv does not tell which were localized; choose with "
             "--subset"
         )
-    _check_overlap(results.table, ground_truth, named, reference.ids)
+    reference.check_overlap(ground_truth, results.table, named)
     return columns, reference, notes
-
-
-def _check_overlap(detections: Path, ground_truth: Path, named: Sequence[str], ids: Sequence[str]) -> None:
-    if named and ids and not set(named) & set(ids):
-        raise InputError(
-            f"{detections} and {ground_truth} have no video in common: detections name e.g. {named[0]!r}, the ground "
-            f"truth e.g. {ids[0]!r}; check that they are of the same data set and subset"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,6 +49,14 @@ class Reference:
         wanted = set(videos)
         kept = tuple(a for a in self.annotations if a.video_id in wanted)
         return replace(self, annotations=kept, table=self.table.take(self.table.in_videos(wanted)))
+
+    def check_overlap(self, path: Path, detections: Path, named: Sequence[str]) -> None:
+        """Raise InputError if detections name videos, and none of them is in this ground truth, read from `path`."""
+        if named and self.ids and not set(named) & set(self.ids):
+            raise InputError(
+                f"{detections} and {path} have no video in common: detections name e.g. {named[0]!r}, the ground truth "
+                f"e.g. {self.ids[0]!r}; check that they are of the same data set and subset"
+            )
 
     def about(self, videos: Iterable[str]) -> tuple[Reference, list[str]]:
         """Restrict to the videos named by detections if it has any of them; and a note on how many are left out."""
