@@ -9,28 +9,19 @@ from typing import Any
 
 __all__ = ["RENAMED", "old_names", "present_names"]
 
-_ACTIONS = ("class_gate", "threshold_factor", "score_weight", "smooth_snippets")
-_CONTRAST = {
-    "class_share": "class_share",
-    "min_classes": "min_classes",
-    "levels": "levels",
-    "smooth_passes": "smooth_passes",
-    "outer_margin": "outer_margin",
-    "beyond": "outside_margin",
-    "whole": "full_video_margin",
-    "brief": "short_video_bonus",
-    "video_weight": "video_weight",
-    "contrast_slope": "contrast_slope",
-    "contrast_middle": "contrast_middle",
-    "nms_sigma": "nms_sigma",
-    "max_per_class": "max_per_class",
-    "calibration_slope": "calibration_slope",
-    "calibration_offset": "calibration_offset",
-    "weakest": "min_probability",
+_GROUPS = {
+    "actions": "class_gate threshold_factor score_weight smooth_snippets",
+    "contrast": (
+        "class_share min_classes levels smooth_passes outer_margin video_weight contrast_slope contrast_middle "
+        "nms_sigma max_per_class calibration_slope calibration_offset"
+    ),
 }
 RENAMED = {
-    **{f"localize.{name}": f"localize.actions.{name}" for name in _ACTIONS},
-    **{f"localize.{old}": f"localize.contrast.{new}" for old, new in _CONTRAST.items()},
+    **{f"localize.{name}": f"localize.{group}.{name}" for group, names in _GROUPS.items() for name in names.split()},
+    "localize.beyond": "localize.contrast.outside_margin",
+    "localize.whole": "localize.contrast.full_video_margin",
+    "localize.brief": "localize.contrast.short_video_bonus",
+    "localize.weakest": "localize.contrast.min_probability",
 }
 """{old key: new key}. The value `multi` of localize.decode is `contrast` now."""
 
@@ -49,11 +40,10 @@ def present_names(settings: Mapping[str, Any], level: int = logging.WARNING) -> 
 
 def old_names(localize: dict[str, Any]) -> dict[str, Any]:
     """Settings of `localize` under their old names: fingerprints of results are made from these and stay the same."""
-    tails = {old.split(".")[1]: new.split(".")[1:] for old, new in RENAMED.items()}
-    groups = {group for group, _ in tails.values()}
     decode = "multi" if localize["decode"] == "contrast" else localize["decode"]
-    shared = {name: value for name, value in localize.items() if name not in groups} | {"decode": decode}
-    return shared | {old: localize[group][new] for old, (group, new) in tails.items()}
+    shared = {name: value for name, value in localize.items() if name not in _GROUPS} | {"decode": decode}
+    paths = {old: new.split(".") for old, new in RENAMED.items()}
+    return shared | {old.split(".")[1]: localize[group][name] for old, (_, group, name) in paths.items()}
 
 
 @cache
