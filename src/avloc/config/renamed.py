@@ -40,10 +40,11 @@ def present_names(settings: Mapping[str, Any], level: int = logging.WARNING) -> 
 
 def old_names(localize: dict[str, Any]) -> dict[str, Any]:
     """Settings of `localize` under their old names: fingerprints of results are made from these and stay the same."""
-    decode = "multi" if localize["decode"] == "contrast" else localize["decode"]
-    shared = {name: value for name, value in localize.items() if name not in _GROUPS} | {"decode": decode}
-    paths = {old: new.split(".") for old, new in RENAMED.items()}
-    return shared | {old.split(".")[1]: localize[group][name] for old, (_, group, name) in paths.items()}
+    old = {new.removeprefix("localize."): old.removeprefix("localize.") for old, new in RENAMED.items()}
+    flat = {name: value for name, value in localize.items() if name not in _GROUPS}
+    for group in _GROUPS:
+        flat |= {old.get(f"{group}.{name}", f"{group}.{name}"): value for name, value in localize[group].items()}
+    return flat | {"decode": "multi" if flat["decode"] == "contrast" else flat["decode"]}
 
 
 @cache
