@@ -94,6 +94,7 @@ FORMATS: dict[str, Format] = {
 }
 """Formats that can be written, by name; `avloc localize -f NAME`."""
 
+_TABLES = {"csv", "json", "parquet"}  # do not refer to the video file
 _ALIASES = {"eaf": "elan", "activitynet": "json", "label-studio": "labelstudio", "webvtt": "vtt"}
 
 
@@ -139,15 +140,14 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
 
 
 def write_detections(
-    out: Path, names: Iterable[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None]]
+    out: Path, names: Sequence[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None]]
 ) -> list[Path]:
     """`write_formats` for {video_id: (detections, duration in seconds, video file if known)}.
 
     Files are probed only for formats that refer to them or count their frames.
     """
-    chosen = [FORMATS[name] for name in names]
-    frames = any(form.frames for form in chosen)
-    probed = any(form not in (FORMATS["csv"], FORMATS["json"], FORMATS["parquet"]) for form in chosen)
+    frames = any(FORMATS[name].frames for name in names)
+    probed = not _TABLES.issuperset(names)
     videos = [
         with_media(VideoSegments(video, tuple(detections), duration_s), path if probed else None, frames)
         for video, (detections, duration_s, path) in found.items()
@@ -164,18 +164,16 @@ def save_detections(
         InputError: an unknown suffix, or a format that counts frames and no `media`.
     """
     video = VideoSegments(video_id, tuple(detections), duration_s)
-    if path.suffix == ".json" and not path.name.endswith(".labelstudio.json"):
+    try:
+        name = target_format(path, None, [video])
+    except ConfigError:
+        known = ", ".join(form.suffix for form in FORMATS.values())
+        raise InputError(
+            f"{path}: cannot write {path.suffix or 'a file without suffix'}; choose one of {known}"
+        ) from None
+    if name == "truth":  # .json without detections
         name = "json"
-    else:
-        try:
-            name = target_format(path, None, [video])
-        except ConfigError:
-            known = ", ".join(form.suffix for form in FORMATS.values())
-            raise InputError(
-                f"{path}: cannot write {path.suffix or 'a file without suffix'}; choose one of {known}"
-            ) from None
-    source = media if name not in ("csv", "json") else None
-    write_as(name, path, [with_media(video, source, FORMATS[name].frames)])
+    write_as(name, path, [with_media(video, None if name in _TABLES else media, FORMATS[name].frames)])
 
 
 def with_media(video: VideoSegments, path: Path | None, frames: bool = False) -> VideoSegments:
