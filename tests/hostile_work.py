@@ -53,7 +53,7 @@ def act(path: Path) -> str:
 
 
 def measured(path: Path, job: Job) -> tuple[str, str, float, float]:
-    """(status, reason or note, seconds, peak memory of the process in MB) of one file, its previews included."""
+    """(status, reason or note, seconds, peak memory of the process in MB) of one file, including its previews."""
     from avloc.features.task import extract_to_file
     from avloc.media.previews import make_preview
     from avloc.media.probe import probe

@@ -82,7 +82,7 @@ def _flip(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
 
 
 def _flip_end(rng: random.Random, clip: Clip, known: Sequence[Clip]) -> Clip:
-    """Bits near the end, where mp4 has its index."""
+    """Flip bits near the end, where mp4 has its index."""
     data = bytearray(clip[1])
     reach = min(len(data), 2500)
     for _ in range(rng.choice((1, 5, 20))):

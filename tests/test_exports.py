@@ -83,7 +83,7 @@ def test_frame_times_are_those_of_presentation(uneven):
 
 def test_frames_of_a_segment_at_variable_rate():
     times_s = np.array(UNEVEN_MS) / 1000
-    assert frame_span(times_s, 0.08, 0.24) == (2, 3)  # those at 80 and 200 ms; at 25 per second it would be 2-5
+    assert frame_span(times_s, 0.08, 0.24) == (2, 3)  # those at 80 and 200 ms; at 25 fps it would be 2-5
     assert frame_span(times_s, 0.1, 0.15) == (2, 2)  # no frame begins in it: the one shown
     assert frame_at(times_s, 0.2) == 3
     assert frame_at(times_s, 0.1999) == 3  # within half a millisecond

@@ -82,9 +82,9 @@ class Dangerous:
     name, modality, size, licence, weights = "dangerous", "visual", 1, "none", None
     frame_rate, frames_per_snippet, frame_size = Fraction(2), None, (8, 8)
     def __call__(self, batch):
-        if batch.mean() > 200:  # white: as a bug in a C library would
+        if batch.mean() > 200:  # white: crash, like a bug in a C library
             ctypes.string_at(1)
-        if batch.mean() < 20:  # black: as an endless loop in one would
+        if batch.mean() < 20:  # black: hang, like an endless loop
             time.sleep(600)
         return np.zeros((len(batch), 1), np.float32)
 """

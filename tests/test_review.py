@@ -1,4 +1,4 @@
-"""Clips for a person to check: the chosen ones, cut where they should be."""
+"""Clips of detections for review: selection, start and end, errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_which_are_chosen():
 
 
 def test_encoded_clips_begin_and_end_at_the_frame(world, tmp_path):
-    """Brightness tells the second: 20 + 18 s."""
+    """The brightness of a frame at second s is 20 + 18 s."""
     media = probe(world / "videos" / "dog.mp4")
     encode_clip(media, 5.3, 7.25, tmp_path / "c.mp4")
     clip = probe(tmp_path / "c.mp4")

@@ -39,7 +39,7 @@ _AUDIO_CODECS = {"aac", "mp3", "mp3float", "opus", "vorbis", "flac", "pcm_s16le"
 
 @dataclass(frozen=True)
 class ThumbnailSheet:
-    """A JPEG of `count` thumbnails of width x height pixels, COLUMNS in a row, `step_s` apart."""
+    """A JPEG of `count` thumbnails of width x height pixels, COLUMNS per row, `step_s` seconds apart."""
 
     jpeg: bytes
     count: int
@@ -69,17 +69,17 @@ def make_preview(media: Media) -> Preview:
     width = max(16, min(160, round(_HEIGHT * media.width / max(1, media.height) / 2) * 2))
     step_s = media.duration_s / count
     wave = _Wave(media.duration_s)
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     sheet, problem = None, ""
     try:
         if media.duration_s > _SEEK_ABOVE_S:
-            pictures = _key_frames(media, count, (_HEIGHT, width))
+            images = _key_frames(media, count, (_HEIGHT, width))
             wave.take_all(media)
         else:
-            pictures = _pass(media, step_s, (_HEIGHT, width), wave)
-        if pictures:
-            pictures += [pictures[-1]] * (count - len(pictures))
-            sheet = ThumbnailSheet(_sheet(pictures[:count]), count, width, _HEIGHT, step_s)
+            images = _pass(media, step_s, (_HEIGHT, width), wave)
+        if images:
+            images += [images[-1]] * (count - len(images))
+            sheet = ThumbnailSheet(_sheet(images[:count]), count, width, _HEIGHT, step_s)
     except AvlocError as error:
         problem = str(error)
     return Preview(wave.bytes() if media.has_audio else None, sheet, problem)
@@ -109,20 +109,20 @@ class _Wave:
 
 def _pass(media: Media, step_s: float, size: tuple[int, int], wave: _Wave) -> list[np.ndarray]:
     """The frame in the middle of each step, and the waveform, in one decoding pass."""
-    pictures = []
+    images = []
     rate = 2 / Fraction(step_s).limit_denominator(10_000)
     for item in decode(media, frame_rate=rate, frame_size=size, audio_rate_hz=_WAVE_HZ):
         if isinstance(item, Picture):
             if round(item.time_s * rate) % 2:
-                pictures.append(item.rgb)
+                images.append(item.rgb)
         else:
             wave.take(round(item.time_s * _WAVE_HZ), item.samples)
-    return pictures
+    return images
 
 
 def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndarray]:
     """The key frame before the middle of each step, found by seeking."""
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     with open_container(media.path) as container:
         stream, _ = choose_streams(container, media.path)
         origin_s = (stream.start_time or 0) * Fraction(stream.time_base or 1)
@@ -131,23 +131,23 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
             time_s = origin_s + Fraction(media.duration_s) * (2 * k + 1) / (2 * count)
             frame = first_frame(container, stream) if seek(container, stream, time_s) else None
             if frame is not None:
-                pictures.append(upright_rgb(media.path, frame, size))
-            elif pictures:
-                pictures.append(pictures[-1])
-    return pictures
+                images.append(upright_rgb(media.path, frame, size))
+            elif images:
+                images.append(images[-1])
+    return images
 
 
-def _sheet(pictures: list[np.ndarray]) -> bytes:
+def _sheet(images: list[np.ndarray]) -> bytes:
     try:
         from PIL import Image
     except ImportError as error:
         raise InputError("thumbnails need pillow: pip install 'avloc[report]'") from error
-    height, width = pictures[0].shape[:2]
-    rows = -(-len(pictures) // COLUMNS)
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // COLUMNS)
     sheet = np.zeros((rows * height, COLUMNS * width, 3), np.uint8)
-    for k, picture in enumerate(pictures):
+    for k, image in enumerate(images):
         top, left = k // COLUMNS * height, k % COLUMNS * width
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = image
     target = io.BytesIO()
     Image.fromarray(sheet).save(target, "JPEG", quality=72, optimize=True)
     return target.getvalue()
@@ -186,8 +186,8 @@ def make_proxy(media: Media, path: Path) -> bool:
     rate, size = small_video(media)
     blocks = list(sound_blocks(media, SMALL_AUDIO_HZ)) if media.has_audio else []
     sound = np.concatenate(blocks) if blocks else None
-    pictures = (rgb for _, rgb in frames(media, rate, size))
-    write_video(path, pictures, rate, sound, SMALL_AUDIO_HZ, crf=26, metadata={"comment": origin})
+    images = (rgb for _, rgb in frames(media, rate, size))
+    write_video(path, images, rate, sound, SMALL_AUDIO_HZ, crf=26, metadata={"comment": origin})
     return True
 
 
