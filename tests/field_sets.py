@@ -1,4 +1,4 @@
-"""Data sets of the field in small: files of the right layout, made in the test."""
+"""Small generated data sets in the layouts of public ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def python2(value: object) -> bytes:
-    """As Python 2's numpy pickled it: protocol 2, its old module names."""
+    """Pickled as by numpy on Python 2: protocol 2 and the old module names."""
     return pickle.dumps(value, 2, fix_imports=True).replace(b"numpy._core.", b"numpy.core.")
 
 
@@ -25,7 +25,7 @@ def save_objects(path: Path, items: list) -> None:
 
 
 def make_wtalc(folder: Path, urls: bool = True) -> Path:
-    """Four videos in W-TALC's layout, features beside the annotations; returns the annotations' folder."""
+    """Four videos in W-TALC's layout, features next to the annotations; returns the annotations' folder."""
     root = folder / "Toy-Annotations"
     root.mkdir(parents=True)
     np.save(root / "classlist.npy", np.array([b"dive", b"jump"]))
@@ -70,7 +70,7 @@ def make_llp(folder: Path) -> Path:
 
 
 def make_ave(folder: Path) -> Path:
-    """Five videos in AVE's layout: an id in train and test, an event without length, two noisy ones; label files."""
+    """Five videos in AVE's layout, with an id in train and test and a zero-length event, two noisy ones; labels."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["Bell&aaa&good&0&10", "Dog&bbb&good&2&5", "Dog&aaa&good&5&10", "Bell&ccc&good&0&0", "Cat&ddd&good&1&3"]
     (folder / "Annotations.txt").write_text("\n".join(lines) + "\n")
@@ -97,7 +97,7 @@ def make_ave(folder: Path) -> Path:
 
 
 def make_unav(folder: Path) -> Path:
-    """Three videos with rgb, flow and vggish side by side, of slightly different lengths; returns the JSON."""
+    """Three videos with rgb, flow and vggish files of slightly different lengths; returns the JSON."""
     import json
 
     (folder / "av_features").mkdir(parents=True)

@@ -40,7 +40,7 @@ def packed_npz(path: Path) -> None:
 
 
 def sparse_h5(path: Path) -> None:
-    with h5py.File(path, "w") as file:  # not one chunk is written: all is fill value
+    with h5py.File(path, "w") as file:  # no chunk is written: every element is the fill value
         file.create_dataset("feats", shape=(10**6, 10**6), dtype="f4", chunks=(1000, 1000), compression="gzip")
 
 
@@ -140,7 +140,9 @@ def test_bombs_are_refused_before_memory_is_taken(name: str, tmp_path: Path) -> 
 
 def test_what_is_packed_well_is_still_read(tmp_path: Path) -> None:
     text = json.dumps({"a": ["the same again"] * 10**6}).encode()
-    (tmp_path / "a.gz").write_bytes(gzip.compress(text) + gzip.compress(b" "))  # two members, as `cat a.gz b.gz` makes
+    (tmp_path / "a.gz").write_bytes(
+        gzip.compress(text) + gzip.compress(b" ")
+    )  # two members, as made by `cat a.gz b.gz`
     assert gunzip(tmp_path / "a.gz") == text + b" "
     (tmp_path / "b.gz").write_bytes(gzip.compress(text)[:-20])
     with pytest.raises(EOFError):

@@ -211,7 +211,7 @@ def test_labels_that_look_alike_are_said(capsys: pytest.CaptureFixture[str], tmp
     code, out, err = run(capsys, "train", *arguments)
     assert code == 0, err
     said = " ".join(err.split())
-    assert "'Dog' and 'dog' differ in case or spaces only and count as 2 classes" in said
+    assert "'Dog' and 'dog' differ only in case or spaces and count as 2 classes" in said
     assert "'dog|bark' counts as one class" in said
     assert "dog;bark" in said
     assert f"1 video labelled but without features, left out: {ghost}" in said

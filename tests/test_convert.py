@@ -1,4 +1,4 @@
-"""avloc convert: each kind of data set becomes a store that training reads."""
+"""avloc convert: every kind of data set becomes a feature store for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""avloc doctor says what a data set holds and finds what is wrong with it."""
+"""avloc doctor summarizes a data set and finds its problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written reads back the same; what is wrong is refused in words that help."""
+"""avloc's files round-trip; invalid ones are refused with a helpful message."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_features_read_back_the_same(tmp_path: Path, audio: int | None) -> None:
     ],
 )
 def test_source_is_stored_as_before(facts: dict[str, str]) -> None:
-    """Key order included: the description of the .npy layout is not sorted."""
+    """Including key order: the JSON of the .npy layout is not sorted."""
     assert list(write_source(read_source(facts)).items()) == list(facts.items())
 
 
@@ -447,7 +447,7 @@ def test_detections_read_back(tmp_path: Path, kind: str) -> None:
     {"csv": write_segments_csv, "json": write_segments_json}[kind](path, DETECTIONS)
     copy = read_detections(path)
     assert copy["v"][0] == Detection(0.123, 5.0, 'say "hi", dog', 0.1 + 0.2)
-    assert copy["v"][1] == DETECTIONS["v"][1]  # would vanish with three decimals
+    assert copy["v"][1] == DETECTIONS["v"][1]  # would be empty with three decimals
     assert copy["w"] == DETECTIONS["w"]
     columns = read_detection_columns(path)
     assert columns["video"] == ["v", "v", "w"]
@@ -535,7 +535,7 @@ def test_results_are_found_as_a_file_a_folder_and_next_to_a_run(tmp_path: Path) 
 
 @pytest.fixture
 def ave(tmp_path: Path) -> Path:
-    """Five videos in AVE's layout: an id that repeats, an event without length, two noisy ones."""
+    """Five videos in AVE's layout, with a repeated id and a zero-length event, and two noisy ones."""
     lines = ["Bell&aaa&good&0&10", "Dog&bbb&good&2&5", "Dog&aaa&good&5&10", "Bell&ccc&good&0&0", "Cat&ddd&good&1&3"]
     write(tmp_path / "Annotations.txt", "\n".join(lines) + "\n")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Readers of the field's data sets: the real annotation files, and features of the right layout."""
+"""Readers of public data sets: the real annotation files, and generated features in the same layout."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_resampling_by_hand() -> None:
     assert resample(rows, half, grid(2, "1")).ravel().tolist() == [5, 25]
     assert resample(rows, half, grid(3, "3/4")).ravel().tolist() == pytest.approx([10 / 3, 50 / 3, 30])
     assert resample(rows, half, grid(8, "1/4")).ravel().tolist() == [0, 0, 10, 10, 20, 20, 30, 30]
-    assert resample(rows, half, grid(2, "1"), "nearest").ravel().tolist() == [0, 20]  # as near: the earlier
+    assert resample(rows, half, grid(2, "1"), "nearest").ravel().tolist() == [0, 20]  # a tie: the earlier
     assert resample(rows, half, grid(2, "1"), "linear").ravel().tolist() == [5, 25]
     assert resample(rows, half, grid(8, "1/4"), "linear").ravel().tolist() == [0, 2.5, 7.5, 12.5, 17.5, 22.5, 27.5, 30]
-    late = resample(rows, half, grid(4, "1"))  # the video goes on after its features
+    late = resample(rows, half, grid(4, "1"))  # the features end before the video
     assert late.ravel().tolist() == [5, 25, 30, 30]
     early = resample(rows, grid(4, "1", start="2"), grid(4, "1"))
     assert early.ravel().tolist() == [0, 0, 0, 10]
@@ -75,9 +75,7 @@ def test_resampling_keeps_constants_bounds_and_means(n: int, m: int, steps: tupl
         assert (got <= rows.max(axis=0) + 1e-5).all()
         assert (got >= rows.min(axis=0) - 1e-5).all()
         np.testing.assert_allclose(resample(np.ones((n, 1)), source, target, rule), 1, rtol=1e-6)
-    fine = grid(
-        n * steps[1], f"{steps[0]}/{25 * steps[1]}"
-    )  # splitting every cell and joining it again is the identity
+    fine = grid(n * steps[1], f"{steps[0]}/{25 * steps[1]}")  # splitting and merging cells is the identity
     back = resample(resample(rows, source, fine), fine, source)
     np.testing.assert_allclose(back, rows, atol=1e-5)
 
@@ -160,7 +158,7 @@ def test_bad_wtalc_files_are_named(tmp_path: Path) -> None:
     save_objects(tmp_path / "b" / "Toy-I3D-JOINTFeatures.npy", [np.eye(16)] * 3)
     refused("expected 4 arrays, one per video of .*, got 3")
     np.save(root / "url.npy", np.array([b"https://youtu.be/aaaaaaaaaaa"] * 4))
-    refused("video 'aaaaaaaaaaa' is there twice")
+    refused("duplicate video 'aaaaaaaaaaa'")
     root = tmp_path
     refused("expected W-TALC's annotations")
 
@@ -299,10 +297,10 @@ def test_ave_as_a_collection(tmp_path: Path) -> None:
 def test_a_large_visual_file_is_read_by_row_and_never_as_float64(tmp_path: Path) -> None:
     make_ave(tmp_path)
     with h5py.File(tmp_path / "visual_feature.h5", "w") as file:
-        file["avadataset"] = np.ones((5, 10, 7, 7, 512), dtype=np.float32)  # 1 MB a video
+        file["avadataset"] = np.ones((5, 10, 7, 7, 512), dtype=np.float32)  # 1 MB per video
     data = open_collection(tmp_path)
     assert data.features is not None
-    data.features.load("bbb", 10.0)  # imports and caches
+    data.features.load("bbb", 10.0)  # warm imports and caches
     tracemalloc.start()
     for video in ("bbb", "ccc", "ddd"):
         data.features.load(video, 10.0)
@@ -444,7 +442,9 @@ def test_unav_side_by_side_on_one_grid(tmp_path: Path) -> None:
     assert loaded.visual is not None
     np.testing.assert_allclose(loaded.visual[:, :6], rgb, rtol=1e-6)
     np.testing.assert_allclose(loaded.visual[:29, 6:], flow, rtol=1e-6)
-    np.testing.assert_allclose(loaded.visual[29, 6:], flow[28], rtol=1e-6)  # the missing last row is the one before
+    np.testing.assert_allclose(
+        loaded.visual[29, 6:], flow[28], rtol=1e-6
+    )  # the missing last row repeats the one before
     np.testing.assert_allclose(loaded.audio, vggish[:30], rtol=1e-6)
     assert loaded.grid == SnippetGrid(Fraction(0), Fraction(8, 25), Fraction(24, 25), 30)
     assert isinstance(data.features, Tracks)

@@ -1,7 +1,7 @@
-"""Hostile data: whatever is in a file, a reader returns or raises an AvlocError in one line; nothing else comes out.
+"""Fuzzed files: whatever a file contains, a reader returns or raises an AvlocError of one line.
 
-Each reader gets a good file, damaged by hypothesis: bytes exchanged, words of trouble put in, pieces lost or doubled;
-and for JSON any part replaced by something else. AVLOC_FUZZ=1000 looks longer than the default suite does.
+Each reader gets a good file damaged by hypothesis: bytes changed, problematic words inserted, pieces removed or
+repeated, and in JSON any part replaced. AVLOC_FUZZ=1000 runs more examples than the default suite.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ ODD = st.one_of(
 
 @st.composite
 def replaced(draw: st.DrawFn, value: Any) -> Any:
-    """JSON with one to three of its parts exchanged, lost or doubled."""
+    """JSON with one to three of its parts replaced, removed or repeated."""
     value = json.loads(json.dumps(value))
     for _ in range(draw(st.integers(1, 3))):
         here: Any = value
@@ -254,7 +254,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def as_folder(name: str, read: Callable[[Path], Any], *beside: str) -> Callable[[Path], Any]:
-    """A reader of folders, of which one file is damaged."""
+    """A reader of folders that contain one damaged file."""
 
     def inner(path: Path) -> Any:
         for other in beside:
@@ -308,7 +308,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 
 
 def fresh(good: Path, tmp_path: Path) -> Path:
-    """An empty folder for the next example, with the good files at hand for readers that want neighbours."""
+    """An empty folder for the next example; GOOD has the good files for readers of several files."""
     GOOD.update({path.name: path for path in good.iterdir()})
     home = tmp_path / "in"
     shutil.rmtree(home, ignore_errors=True)
@@ -344,7 +344,7 @@ def test_json_of_other_shape(name: str, data: st.DataObject, good: Path, tmp_pat
 @fuzz
 @given(data=st.data())
 def test_safetensors_headers_of_other_content(name: str, data: st.DataObject, good: Path, tmp_path: Path) -> None:
-    """The header of a file that is sound otherwise."""
+    """Only the header is damaged."""
     file, read = READERS[name]
     raw = (good / file).read_bytes()
     size = int.from_bytes(raw[:8], "little")

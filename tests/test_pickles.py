@@ -1,4 +1,4 @@
-"""Files of strangers: pickles, tensors and HDF5 that hold data are read as numpy reads them; the others do nothing."""
+"""Untrusted pickles, tensors and HDF5: data is read as numpy reads it, and code is never executed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ needs_shared = pytest.mark.skipif(not REAL, reason="needs ../shared")
 
 
 def npy(path: Path, pickled: bytes, shape: tuple[int, ...]) -> Path:
-    """A .npy file that promises objects and holds `pickled`."""
+    """A .npy file of objects with the content `pickled`."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": shape})
     path.write_bytes(header.getvalue() + pickled)
@@ -49,7 +49,7 @@ def objects(*items: object) -> np.ndarray:
 def same(a: object, b: object) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if a.dtype != object:
-            # numpy reads some foreign byte orders into its own, bytes swapped along; the numbers are what counts
+            # numpy converts some byte orders to the native one; compare the numbers
             native_a, native_b = (x.astype(x.dtype.newbyteorder("=")) for x in (a, b))
             return native_a.dtype == native_b.dtype and a.shape == b.shape and native_a.tobytes() == native_b.tobytes()
         return b.dtype == object and a.shape == b.shape and all(map(same, a.flat, b.flat))
@@ -76,7 +76,7 @@ data = st.recursive(
 )
 
 
-@example(value=np.bytes_(b""), protocol=0)  # a number of no bytes
+@example(value=np.bytes_(b""), protocol=0)  # a number of zero bytes
 @example(value=np.array(0.0, dtype=">f8"), protocol=0)
 @settings(max_examples=150, deadline=None)
 @given(value=data, protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
@@ -84,7 +84,7 @@ def test_all_that_is_data_comes_back(tmp_path_factory: pytest.TempPathFactory, v
     path = tmp_path_factory.mktemp("p") / "x.pkl"
     try:
         pickled = pickle.dumps(value, protocol)
-    except ValueError:  # a 0-d unicode array of protocol 0 and the like: numpy itself cannot
+    except ValueError:  # numpy cannot pickle some values, such as a 0-d unicode array with protocol 0
         return
     path.write_bytes(pickled)
     assert same(load_pickle(path), pickle.loads(pickled))
@@ -99,7 +99,7 @@ def test_arrays_in_either_order_and_shared_ones(tmp_path: Path, protocol: int) -
     assert same(read, value)
     assert read[0] is read[1]
     assert read[0] is read[3][0]
-    read[0][0, 0] = 7  # ours to write to
+    read[0][0, 0] = 7  # writable
     assert value[0][0, 0] == 0
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_list_of_arrays_is_refused(tmp_path: Path) -> None:
 
 
 class Calls:
-    """An object whose pickle calls a function when a normal unpickler reads it."""
+    """An object whose pickle calls a function in a normal unpickler."""
 
     def __init__(self, function: Callable, *arguments: object) -> None:
         self.call = function, arguments
@@ -149,7 +149,7 @@ class Calls:
 
 
 class Plain:
-    """An object of a class, without any call."""
+    """An instance of a class, without a call."""
 
 
 def canary(folder: Path) -> Path:
@@ -198,7 +198,7 @@ def test_malice_does_nothing_and_is_named(tmp_path: Path, name: str, protocol: i
 
 
 def test_the_malice_of_these_tests_is_real(tmp_path: Path) -> None:
-    """What the tests above refuse does run in Python's own unpickler."""
+    """Python's own unpickler executes what the tests above refuse."""
     for name in ("eval", "exec", "nested in an array"):
         pickle.loads(pickle.dumps(EVIL[name][0](tmp_path)))
         assert canary(tmp_path).exists()
@@ -209,7 +209,7 @@ DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
 
 CRAFTED: dict[str, tuple[bytes, str]] = {
-    # an object array whose pointers come from the file: numpy's __setstate__ believes the flags (63 -> 0)
+    # an object array whose pointers come from the file: numpy's __setstate__ trusts the flags (63 -> 0)
     "addresses": (
         ARRAY + b"(I1\n(I1\nt" + DTYPE % b"O8" + b"(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'AAAAAAAA'\ntb.",
         "an array of 1 objects, but does not list them",
@@ -281,12 +281,12 @@ def test_flipped_bytes_never_surprise(tmp_path_factory: pytest.TempPathFactory, 
         raw[place % len(raw)] = byte
     path = npy(tmp_path_factory.mktemp("n") / "x.npy", bytes(raw), (4,))
     for read in (load_array, index_arrays):
-        with contextlib.suppress(AvlocError):  # anything else would be a traceback
+        with contextlib.suppress(AvlocError):  # other exceptions fail the test
             read(path)
 
 
 def test_shared_tuples_do_not_explode(tmp_path: Path) -> None:
-    """Thirty tuples, each twice the one before: 2^30 entries if they were copied."""
+    """Thirty tuples, each of the previous one twice: 2^30 entries if copied."""
     pickled = b"\x80\x02)" + b"q\x000" + b"h\x00" + b"".join(b"q\x01h\x01\x86" for _ in range(30)) + b"."
     assert sum(1 for _ in pickletools.genops(pickled)) > 90
     (tmp_path / "x.pkl").write_bytes(pickled)

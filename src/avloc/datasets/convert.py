@@ -119,7 +119,7 @@ def _write_tables(collection: Collection, out: Path) -> None:
 def _target(folder: Path, video: str) -> Path:
     """The feature file of a video, inside `folder` whatever its name."""
     parts = PurePosixPath(video).parts
-    odd = any(c in video for c in "\\\0:") or printable(video) != video
-    if not video or PurePosixPath(video).is_absolute() or {"..", "."} & set(parts) or odd:
+    unwritable = any(c in video for c in "\\\0:") or printable(video) != video
+    if not video or PurePosixPath(video).is_absolute() or {"..", "."} & set(parts) or unwritable:
         raise InputError(f"the video name {video!r} cannot be a file name; rename it")
     return inside(folder, f"{video}.safetensors")

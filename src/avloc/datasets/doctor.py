@@ -103,7 +103,7 @@ def examine(
     subsets += sorted(used - set(subsets))
     durations = [v.duration_s for v in annotations]
     findings = [*_annotation_findings(collection), *_instance_findings(collection.report)]
-    watch = _Watch()
+    statistics = _Statistics()
     if collection.features is not None:
         ids = collection.features.ids
         chosen = (
@@ -111,9 +111,9 @@ def examine(
         )
         lengths_s = collection.durations_s
         for k, video in enumerate(chosen):
-            watch.look(video, collection.features, lengths_s.get(video))
+            statistics.look(video, collection.features, lengths_s.get(video))
             progress(k + 1, len(chosen), video)
-        findings += [*_matching_findings(collection, ids), *watch.findings()]
+        findings += [*_matching_findings(collection, ids), *statistics.findings()]
     return DataReport(
         name=collection.name,
         classes=len(collection.classes),
@@ -122,8 +122,8 @@ def examine(
         labelled=dict(Counter(row.subset for row in collection.labels.rows)),
         duration_s=(min(durations), float(np.median(durations)), max(durations)) if durations else None,
         foreground=_foreground(annotations),
-        features=watch.report(),
-        read=watch.count,
+        features=statistics.report(),
+        read=statistics.count,
         findings=tuple(findings),
     )
 
@@ -183,7 +183,7 @@ def _foreground(annotations: Iterable[VideoAnnotation]) -> float | None:
 
 
 @dataclass
-class _Watch:
+class _Statistics:
     """Statistics of the features read so far."""
 
     count: int = 0
@@ -192,7 +192,7 @@ class _Watch:
     steps_s: Counter[float] = field(default_factory=Counter)
     broken: list[tuple[str, str]] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
-    still: list[str] = field(default_factory=list)
+    constant: list[str] = field(default_factory=list)
     lacking: dict[str, list[str]] = field(default_factory=lambda: {"visual": [], "audio": []})
     digests: dict[bytes, list[str]] = field(default_factory=dict)
 
@@ -217,7 +217,7 @@ class _Watch:
             self.rows[name].append(len(values))
             digest.update(np.ascontiguousarray(values).data)
             if len(values) > 1 and (values == values[0]).all():
-                self.still.append(f"{video} ({name})")
+                self.constant.append(f"{video} ({name})")
         self.digests.setdefault(digest.digest(), []).append(video)
         step_s = float(features.grid.step_s)
         self.steps_s[round(step_s, 4)] += 1
@@ -235,14 +235,14 @@ class _Watch:
         for name, sizes in self.sizes.items():
             if len(sizes) > 1:
                 usual = max(sizes, key=lambda size: len(sizes[size]))
-                odd = [video for size, videos in sizes.items() if size != usual for video in videos]
+                others = [video for size, videos in sizes.items() if size != usual for video in videos]
                 words = f"with {name} features of another size than {usual} (rows and columns swapped?)"
-                found += _finding("error", odd, "video", words)
+                found += _finding("error", others, "video", words)
             if sizes:
                 found += _finding("warning", self.lacking[name], "video", f"without {name} features")
         twins = [" = ".join(videos) for videos in self.digests.values() if len(videos) > 1]
         found += _finding("warning", twins, "set", "of videos with identical features")
-        found += _finding("warning", self.still, "video", "with constant features")
+        found += _finding("warning", self.constant, "video", "with constant features")
         found += _finding(
             "warning", self.short, "video", "differing in duration from the features by over 5 % and 2 rows"
         )

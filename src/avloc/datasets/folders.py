@@ -29,7 +29,7 @@ SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5")
 AUDIO = ("vggish", "audio", "panns", "openl3", "logmel", "wav2clip")
 VISUAL = ("rgb", "flow", "i3d", "r21d", "r2plus1d_18", "s3d", "resnet", "res152", "clip", "timm", "slowfast", "tsp")
 ORDER = (*VISUAL, *AUDIO)
-BESIDE = ("fps", "timestamps_ms")
+NOT_FEATURES = ("fps", "timestamps_ms")
 """What video_features writes next to its features."""
 
 
@@ -103,7 +103,7 @@ def _by_name(folder: Path) -> tuple[dict[str, dict[str, Place]], dict[str, Path]
         video, track = _video_and_track(file, folder)
         if track == "timestamps_ms":
             stamps[video] = file
-        if track in BESIDE:
+        if track in NOT_FEATURES:
             continue
         before = found[track].setdefault(video, ArrayFile(file))
         if isinstance(before, ArrayFile) and before.path != file:
@@ -112,7 +112,7 @@ def _by_name(folder: Path) -> tuple[dict[str, dict[str, Place]], dict[str, Path]
 
 
 def _video_and_track(file: Path, folder: Path) -> tuple[str, str]:
-    for track in (*ORDER, *BESIDE):
+    for track in (*ORDER, *NOT_FEATURES):
         for mark in (f"_{track}", f"-{track}"):
             if file.stem.endswith(mark) and file.stem != mark:
                 return file.stem.removesuffix(mark), track

@@ -20,7 +20,7 @@ from avloc.datasets.collection import Collection
 from avloc.datasets.folders import named_as, read_feature_folder
 from avloc.datasets.tracks import EVEN, Track, Tracks
 from avloc.errors import FormatError, InputError
-from avloc.formats.annotations import AnnotationIssue, AnnotationReport, sound_instances
+from avloc.formats.annotations import AnnotationIssue, AnnotationReport, valid_instances
 from avloc.formats.labels import LabelRow, LabelTable, read_text
 from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
@@ -122,7 +122,7 @@ def _events(
             unknown += 1
     if unknown:
         notes.append(f"{path.name}: {pluralize(unknown, 'event')} of videos in no table left out")
-    return {video: list(sound_instances(video, DURATION_S, found, issues)) for video, found in rows.items()}
+    return {video: list(valid_instances(video, DURATION_S, found, issues)) for video, found in rows.items()}
 
 
 def _check_classes(path: Path, line: int, labels: Iterable[str]) -> None:

@@ -47,10 +47,10 @@ def open_collection(
     if source.is_dir() and (source / "Annotations.txt").is_file():
         _only_beside(source, features, audio)
         return ave_collection(source)
-    sound = () if audio is None else read_feature_folder(audio, audio_clock, modality="audio")
+    audio_tracks = () if audio is None else read_feature_folder(audio, audio_clock, modality="audio")
     if source.is_dir() and is_wtalc(source):
-        return _wtalc(source, features, sound, clock)
-    given = tuple(track for folder in features for track in read_feature_folder(folder, clock, tracks)) + sound
+        return _wtalc(source, features, audio_tracks, clock)
+    given = tuple(track for folder in features for track in read_feature_folder(folder, clock, tracks)) + audio_tracks
     if source.is_dir() and is_llp(source):
         return read_llp(source, given)
     if source.is_dir() and _is_ours(source):
@@ -69,7 +69,7 @@ def open_collection(
         raise InputError(f"{source}: expected a data set; give the .json file: {', '.join(map(str, tables))}")
     if source.is_dir() or source.suffix.lower() in (".h5", ".hdf5"):
         _only_beside(source, features, None)
-        given = read_feature_folder(source, clock, tracks) + sound
+        given = read_feature_folder(source, clock, tracks) + audio_tracks
         return Collection(f"features ({source.name})", (), (), LabelTable(()), features=Tracks(given))
     raise InputError(f"{source}: expected a data set: a folder, ActivityNet's .json, or features in .h5")
 
@@ -109,16 +109,18 @@ def _only_beside(source: Path, features: Sequence[Path | str], audio: Path | str
         )
 
 
-def _wtalc(source: Path, features: Sequence[Path | str], sound: Sequence[Track], clock: Clock | None) -> Collection:
+def _wtalc(
+    source: Path, features: Sequence[Path | str], audio_tracks: Sequence[Track], clock: Clock | None
+) -> Collection:
     if len(features) > 1:
         raise InputError(f"{source}: expected one JOINTFeatures file, got {len(features)}")
     if features and Path(features[0]).is_dir():
         data = read_wtalc(source, None, (), clock)
-        tracks = (*read_feature_folder(features[0], clock), *sound)
+        tracks = (*read_feature_folder(features[0], clock), *audio_tracks)
     else:
         data = read_wtalc(source, features[0] if features else None, (), clock)
         own = data.features.tracks if isinstance(data.features, Tracks) else ()
-        tracks = (*own, *sound)
+        tracks = (*own, *audio_tracks)
     named = named_as(tracks, data.durations_s)
     return Collection(**{**vars(data), "features": Tracks(named) if named else None})
 
@@ -126,15 +128,15 @@ def _wtalc(source: Path, features: Sequence[Path | str], sound: Sequence[Track],
 def _activitynet(source: Path, tracks: Sequence[Track]) -> Collection:
     annotations, report = read_annotations(source)
     columns = read_annotation_columns(source)
-    said: dict[str, list[str]] = {}
+    given: dict[str, list[str]] = {}
     for video, label in zip(columns["video"], columns["label"], strict=True):
-        said.setdefault(video, []).append(label)
+        given.setdefault(video, []).append(label)
     named = named_as(tracks, (video.video_id for video in annotations))
     return Collection(
         name=f"ActivityNet schema ({source.name})",
         classes=tuple(sorted(set(columns["label"]))),
         annotations=annotations,
-        labels=weak_labels(annotations, said),  # an instance without length still names its video's class
+        labels=weak_labels(annotations, given),  # a zero-length instance still gives its video's class
         report=report,
         features=Tracks(named) if named else None,
     )

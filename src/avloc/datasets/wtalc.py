@@ -25,7 +25,7 @@ import numpy as np
 from avloc.datasets.collection import Collection, Interval, weak_labels
 from avloc.datasets.tracks import Clock, Track, Tracks
 from avloc.errors import FormatError, InputError, first_few
-from avloc.formats.annotations import AnnotationIssue, AnnotationReport, sound_instances, subset_name
+from avloc.formats.annotations import AnnotationIssue, AnnotationReport, subset_name, valid_instances
 from avloc.formats.labels import read_text
 from avloc.formats.untrusted.arrays import index_arrays, load_array
 from avloc.system.text import pluralize
@@ -70,16 +70,16 @@ def read_wtalc(
     annotations = []
     for k, video in enumerate(ids):
         rows = _instances(root, names[k], labels[k], segments[k], classes)
-        sound = tuple(sound_instances(video, durations[k], rows, issues))
-        annotations.append(VideoAnnotation(video, durations[k], subsets[k], sound))
-    said = _lists(root, "labels_all", len(names)) if (root / "labels_all.npy").is_file() else labels
-    differ = [v for v, own, all_ in zip(ids, labels, said, strict=True) if set(own) != set(all_)]
+        instances = tuple(valid_instances(video, durations[k], rows, issues))
+        annotations.append(VideoAnnotation(video, durations[k], subsets[k], instances))
+    given = _lists(root, "labels_all", len(names)) if (root / "labels_all.npy").is_file() else labels
+    differ = [v for v, own, all_ in zip(ids, labels, given, strict=True) if set(own) != set(all_)]
     if differ:
         notes.append(
             f"{pluralize(len(differ), 'video')} with weak labels (labels_all.npy) other than the instances' labels: "
             f"{first_few(differ, 3)}"
         )
-    weak = weak_labels(annotations, dict(zip(ids, said, strict=True)))
+    weak = weak_labels(annotations, dict(zip(ids, given, strict=True)))
     tracks = _features(root, features, ids, clock) + tuple(audio)
     return Collection(
         name=f"W-TALC annotations ({root.name})",
@@ -186,14 +186,14 @@ def _features(root: Path, path: Path | str | None, ids: list[str], clock: Clock 
     arrays = index_arrays(path)
     if len(arrays) != len(ids):
         raise FormatError(f"{path}: expected {len(ids)} arrays, one per video of {root}, got {len(arrays)}")
-    return (Track("I3D rgb+flow", "visual", dict(zip(ids, map(_Held, arrays), strict=True)), clock or I3D_CLOCK),)
+    return (Track("I3D rgb+flow", "visual", dict(zip(ids, map(_Entry, arrays), strict=True)), clock or I3D_CLOCK),)
 
 
 def _beside(root: Path) -> str:
     return f"{root.name.removesuffix('-Annotations')}*JOINTFeatures.npy"
 
 
-class _Held:
+class _Entry:
     """An array in memory or in a file."""
 
     def __init__(self, entry: Any) -> None:

@@ -135,7 +135,7 @@ def parse_annotations(
     for video_id, entry in _database(path, content, subset).items():
         duration_s = _duration_s(path, video_id, entry)
         rows = [_instance(path, video_id, row) for row in _rows(path, video_id, entry)]
-        instances = tuple(sound_instances(video_id, duration_s, rows, issues))
+        instances = tuple(valid_instances(video_id, duration_s, rows, issues))
         annotations.append(VideoAnnotation(video_id, duration_s, _subset(entry), instances))
     return tuple(annotations), AnnotationReport(tuple(issues))
 
@@ -283,7 +283,7 @@ def _instance(path: Path | str, video_id: str, row: Any) -> tuple[str, float, fl
     return row["label"], start_s, end_s
 
 
-def sound_instances(
+def valid_instances(
     video_id: str, duration_s: float, rows: list[tuple[str, float, float]], issues: list[AnnotationIssue]
 ) -> Iterator[Instance]:
     """Valid instances of (label, start, end) rows; what was dropped, cut or suspicious is appended to `issues`."""

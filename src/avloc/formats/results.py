@@ -204,8 +204,8 @@ class Results:
         Raises:
             FormatError: a table without the column `video`.
         """
-        beside = ResultsFolder(self.table.parent)
-        tables = (beside.videos, beside.failures) if beside.videos.is_file() else ()
+        home = ResultsFolder(self.table.parent)
+        tables = (home.videos, home.failures) if home.videos.is_file() else ()
         names = [name for table in tables if table.is_file() for name in _video_column(table)]
         if names or self.folder is None:
             return tuple(dict.fromkeys(rename_videos(self.table, names, video_ids).values()))
