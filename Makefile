@@ -1,4 +1,4 @@
-# Everything a developer or CI needs; the README names the same targets. Only Python 3.11 and make are assumed.
+# Targets for developers and CI, also named in the README. Requires Python 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ AUDIT := .venv-audit
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "avloc needs Python 3.11 or newer; say which with make PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "avloc needs Python 3.11 or newer; choose it with make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -34,7 +34,7 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks.speed all bench.json
 
-# What is known against the installed packages; STRICT=--strict fails also where the database cannot be asked.
+# Audit the installed packages; STRICT=--strict also fails when the advisory database cannot be reached.
 audit: install $(AUDIT)/.installed
 	$(BIN)/python .ci/audit.py $(AUDIT)/bin/pip-audit $(STRICT)
 

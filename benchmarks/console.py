@@ -14,8 +14,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["add_command", "add_options", "markdown_table", "mean_sd", "run_command"]
-
 
 def run_command(package: str, modules: Mapping[str, str], arguments: Sequence[str] | None = None) -> None:
     """Run a command of `python -m PACKAGE`. Only its module is imported: imports cost time and memory.

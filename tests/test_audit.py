@@ -1,4 +1,4 @@
-"""`make audit`: what the database says beside what was accepted, and that silence is not taken for a good answer."""
+"""`make audit`: reports compared with accepted advisories; an empty answer does not count as a clean audit."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def accepted(id: str = "PYSEC-1", package: str = "bad-one", until: date = date(2
 def test_what_nobody_accepted_is_new() -> None:
     verdict = audit.compare(REPORT, (), TODAY)
     assert verdict.new == (
-        "bad_one 1.0: PYSEC-1 = CVE-1, mended in 2.0",
-        "worse 3: GHSA-9, mended in no release",
+        "bad_one 1.0: PYSEC-1 = CVE-1, fixed in 2.0",
+        "worse 3: GHSA-9, fixed in no release",
     )
     assert (verdict.unknown, verdict.audited) == (("ours",), 3)
 
@@ -56,7 +56,7 @@ def test_an_acceptance_is_of_one_package_ends_and_is_removed_when_it_is_over() -
     assert len(audit.compare(REPORT, (accepted(package="good"),), TODAY).new) == 2
     ended = audit.compare(REPORT, (accepted(until=date(2026, 12, 31)),), TODAY)
     assert ended.new[0].endswith("was accepted until 2026-12-31")
-    assert audit.compare(REPORT, (accepted("PYSEC-7"),), TODAY).gone == ("bad-one: PYSEC-7 is not reported any more",)
+    assert audit.compare(REPORT, (accepted("PYSEC-7"),), TODAY).gone == ("bad-one: PYSEC-7 is no longer reported",)
 
 
 def test_the_baseline_can_be_read_and_its_example_is_an_entry(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_baseline_can_be_read_and_its_example_is_an_entry(tmp_path: Path) ->
     assert (entry.id, entry.until) == ("PYSEC-2026-1", date(2027, 5, 24))
     for bad in (example.replace("2027-05-24", "2028-05-24"), example.replace("reason", "x"), example + "\nmore = 1"):
         (tmp_path / "b.toml").write_text(bad, encoding="utf-8")
-        with pytest.raises(ValueError, match=r"expected a reason, and an end|an entry has id"):
+        with pytest.raises(ValueError, match=r"expected a reason, and an end|an entry needs id"):
             audit.read_baseline(tmp_path / "b.toml")
 
 
@@ -80,7 +80,7 @@ def test_what_is_installed_is_asked_about_but_not_ourselves() -> None:
 
 
 def pretended(tmp_path: Path, canary: object, report: object) -> str:
-    """A pip-audit that answers so."""
+    """A fake pip-audit with these reports."""
     (tmp_path / "answers.json").write_text(json.dumps({"canary": canary, "report": report}))
     program = tmp_path / "pip-audit"
     program.write_text(
@@ -104,10 +104,10 @@ CLEAN = {"dependencies": [{"name": "good", "version": "1.0", "vulns": []}], "fix
 @pytest.mark.parametrize(
     ("canary", "report", "codes", "said"),
     [
-        (CANARY, CLEAN, (0, 0), "1 packages audited, 0 advisories are new"),
+        (CANARY, CLEAN, (0, 0), "packages audited: 1, new advisories: 0"),
         (CANARY, REPORT, (1, 1), "new: bad_one 1.0: PYSEC-1"),
-        (CANARY, SILENT, (0, 3), "NOT AUDITED: the database does not have requests"),
-        (CANARY, None, (0, 3), "NOT AUDITED: pip-audit made no report"),
+        (CANARY, SILENT, (0, 3), "NOT AUDITED: not in the database: requests"),
+        (CANARY, None, (0, 3), "NOT AUDITED: pip-audit failed"),
         (SILENT, CLEAN, (0, 3), "NOT AUDITED: the advisory database cannot be reached"),
         (None, CLEAN, (0, 3), "NOT AUDITED: the advisory database cannot be reached"),
     ],

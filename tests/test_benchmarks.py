@@ -33,7 +33,7 @@ def compared(folder: Path, old: dict[str, float], new: dict[str, float]) -> tupl
     ],
 )
 def test_a_ratio_that_fell_is_named(tmp_path: Path, new: dict[str, float], flagged: list[str]) -> None:
-    code, said = compared(tmp_path, {"a": 1.0, "b": 4.0}, new)
+    code, output = compared(tmp_path, {"a": 1.0, "b": 4.0}, new)
     assert code == bool(flagged)
-    assert said.splitlines()[:-1] == [f"step: {line}" for line in flagged]
-    assert f"{len(flagged)} of 2 ratios" in said
+    assert output.splitlines()[:-1] == [f"step: {line}" for line in flagged]
+    assert f"{len(flagged)} of 2 ratios" in output

@@ -52,9 +52,8 @@ def table(args: argparse.Namespace) -> None:
         whole video, predicted classes   every class from start to end, with the video score of the `default` model
         audio only, visual only          the `default` recipe with one modality
         naive fusion, + CL               soft-max over concatenated embeddings, without and with L_pseu (Table 6)
-        naive fusion + CL, known         the same with background in the target of videos without a label only:
-                                         weaker in accuracy and stronger in mAP (ave10, seed 0: 29.6 and 2.6 %; 34.5
-                                         and 0.9 % of naive fusion)
+        naive fusion + CL, known         with background in the target of videos without a label only: lower accuracy,
+                                         higher mAP (ave10, seed 0: 29.6 and 2.6 %; naive fusion: 34.5 and 0.9 %)
         W-TALC, Tian et al.              their models, losses, batches, decay and background label, otherwise as below
         paper, 0-3 stages                the `paper` preset
         default                          the `default` preset

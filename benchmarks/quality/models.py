@@ -47,8 +47,6 @@ from avloc.train.loop import fit
 from avloc.train.state import drop_states, has_state
 from avloc.types import ActivationSequence, Detection, FeatureSequence, VideoAnnotation
 
-__all__ = ["DRAWS", "METHODS", "Answer", "Model", "code", "config_of", "decoder", "work"]
-
 DRAWS = 2000
 T_IOU = (0.1, 0.2, 0.3, 0.4, *T_IOU_THRESHOLDS)
 AVERAGES = {

@@ -17,8 +17,6 @@ from avloc.system.text import csv_text
 from benchmarks.console import markdown_table, mean_sd
 from benchmarks.quality.models import Answer
 
-__all__ = ["COLUMNS", "REFERENCE", "Row", "differences", "markdown", "missing_modalities", "scores_of", "write_all"]
-
 COLUMNS = {
     "average mAP": ".5:.95",
     "average mAP 0.1:0.7": ".1:.7",

@@ -21,8 +21,6 @@ from avloc.system.text import pluralize
 from benchmarks.console import add_options
 from benchmarks.quality.models import Answer, Model, work
 
-__all__ = ["comparison_options", "compute_missing", "overrides_of"]
-
 Task = tuple[Model | None, list[Answer], str]
 
 

@@ -16,8 +16,6 @@ from avloc.formats.labels import read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
 from avloc.types import FeatureSequence, SnippetGrid
 
-__all__ = ["GAPS", "open_set", "with_gaps"]
-
 GAPS = 0.3
 """Share of the training videos without one modality in `with_gaps`: half without audio, half without visual."""
 

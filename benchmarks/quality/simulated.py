@@ -44,15 +44,13 @@ def simulated(args: argparse.Namespace) -> None:
         python -m benchmarks.quality simulated ave AVE_Dataset/data -o sim-ave
         avloc tables table1 table2 --data ave=sim-ave --seeds 3 --set model.embed_dim=128 -o sim-ave/tables
 
-    Videos, durations, segments, labels and subsets are real and come from the annotation files. The features are
-    random: scores on them say nothing about scores on real features. Options control what makes the real task hard:
+    Videos, durations, segments, labels and subsets come from the annotation files. The features are random: scores on
+    them say nothing about scores on real features. Options control what makes the real task hard:
 
         --modes          number of visual appearances per class; an instance shows one of them
-        --context        strength of a scene shared by a class's videos, in action and background alike (what MIL tends
-                         to learn)
+        --context        strength of a scene shared by a class's videos, in action and background (what MIL may learn)
         --background     strength of the visual background: an open set, half of it in test videos is new to training
-        --heard          share of videos whose audio indicates the class while it happens; the others have one unrelated
-                         sound from start to end (music, narration)
+        --heard          share of videos whose audio indicates the class while it happens; others have unrelated audio
         --audio          strength of the audio that indicates the class
         --noise          noise on every snippet, in both modalities, correlated in time
 

@@ -72,18 +72,9 @@ def _report(answers: dict[Path, tuple[str, str, float, float] | AvlocError], goo
     for kind, statuses in outcomes.items():
         print(f"{kind:10s}", dict(statuses))
     total = sum(outcomes.values(), Counter())
-    facts = {
-        "files": len(answers),
-        "done": total["done"],
-        "refused": total["failed"],
-        "lost": total["lost"],
-        "seconds": round(seconds, 1),
-        "slowest_s": round(slow[1][2], 2),
-        "slowest": slow[0].name,
-        "largest_mb": round(large[1][3]),
-        "largest": large[0].name,
-    }
-    print(json.dumps(facts))
+    facts = {"files": len(answers), "done": total["done"], "refused": total["failed"], "lost": total["lost"]}
+    facts |= {"seconds": round(seconds, 1), "slowest_s": round(slow[1][2], 2), "slowest": slow[0].name}
+    print(json.dumps({**facts, "largest_mb": round(large[1][3]), "largest": large[0].name}))
     for line in unexpected:
         print("unexpected:", line)
     sys.exit(1 if unexpected else 0)

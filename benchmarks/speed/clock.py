@@ -17,8 +17,6 @@ from typing import Any
 from avloc.system.pool import pool
 from benchmarks.console import add_options, markdown_table
 
-__all__ = ["CORES", "Clock", "common_options", "cpu_s", "in_process", "memory_bytes", "write"]
-
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -78,21 +76,6 @@ def memory_bytes(key: str = "VmHWM") -> int:
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
 
 
-def machine() -> dict[str, str]:
-    """Date, versions and state of the machine."""
-    import torch
-
-    return {
-        "date": date.today().isoformat(),
-        "cores": str(CORES),
-        "threads": str(torch.get_num_threads()),
-        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
 def common_options() -> argparse.ArgumentParser:
     """A parent parser with the options of the benchmarks that write JSON; --quick uses small sizes, to test them."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -108,7 +91,17 @@ def write(path: Path | None, name: str, ratios: Mapping[str, float], figures: Ma
         ratios: higher is better, both sides measured in the same run; `compare` checks these.
         figures: the rest.
     """
-    facts = machine()
+    import torch
+
+    facts = {
+        "date": date.today().isoformat(),
+        "cores": str(CORES),
+        "threads": str(torch.get_num_threads()),
+        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
     print(f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
     for title, numbers in {"ratio (higher is better)": ratios, "figure": figures}.items():
         if numbers:

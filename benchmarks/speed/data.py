@@ -10,8 +10,6 @@ import numpy as np
 from avloc.formats.features import save_features
 from avloc.types import FeatureSequence, SnippetGrid
 
-__all__ = ["SOURCE", "feature_sequence", "make_activitynet", "make_ave"]
-
 SOURCE = {"visual": "simulated", "audio": "simulated"}
 
 

@@ -172,15 +172,15 @@ def _plot(found: Growth, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    for (kind, rows), marker in zip(found.items(), "os^", strict=True):
-        left.loglog(rows.keys(), [facts["wall"] for facts in rows.values()], marker=marker, label=kind)
-        right.loglog(rows.keys(), [facts["peak"] for facts in rows.values()], marker=marker, label=kind)
-    for axes, label, target in ((left, "seconds", 60), (right, "peak resident memory, GB", 2)):
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    shown = (("wall", "seconds", 60), ("peak", "peak resident memory, GB", 2))
+    for axes, (key, label, target) in zip(panels, shown, strict=True):
+        for (kind, rows), marker in zip(found.items(), "os^", strict=True):
+            axes.loglog(list(rows), [facts[key] for facts in rows.values()], marker=marker, label=kind)
         axes.axhline(target, color="grey", linewidth=0.8, linestyle="--")
         axes.set(xlabel="snippets", ylabel=label)
         axes.grid(alpha=0.3)
-    left.legend()
+    panels[0].legend()
     figure.savefig(path, dpi=110)
 
 

@@ -10,8 +10,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avloc.formats.features import FeatureStore
 
-__all__ = ["WTALCLoop"]
-
 
 class WTALC(nn.Module):
     """x = dropout(ReLU(FC(v))), h = FC(x)."""
