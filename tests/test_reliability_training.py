@@ -181,8 +181,8 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_it_used(
     with caplog.at_level(logging.WARNING, logger="avloc.train"):
         train(*data, tmp_path)
     assert "state.pt" in caplog.text
-    assert "checksum does not agree" in caplog.text
-    assert "going on from the checkpoint before it, step 5" in caplog.text
+    assert "checksum does not match" in caplog.text
+    assert "resuming from the previous checkpoint, step 5" in caplog.text
     assert_same_run(tmp_path, whole)
 
 
@@ -191,7 +191,7 @@ def test_when_both_checkpoints_are_damaged_it_says_so_and_touches_nothing(tmp_pa
     for name in (STATE_FILE, PREVIOUS_FILE):
         damage(tmp_path / name, "middle")
     before = {p.name: p.read_bytes() for p in tmp_path.glob("[!.]*") if p.is_file()}
-    with pytest.raises(FormatError, match=r"state\.pt.*state\.previous\.pt.*start anew with --overwrite"):
+    with pytest.raises(FormatError, match=r"state\.pt.*state\.previous\.pt.*start again with --overwrite"):
         train(*data, tmp_path)
     assert before == {p.name: p.read_bytes() for p in tmp_path.glob("[!.]*") if p.is_file()}
 

@@ -209,9 +209,9 @@ def test_collapse_is_said_in_plain_words() -> None:
     everything = np.tile([0.01, 0.9, 0.09], (50, 1))
     nothing = np.tile([0.9, 0.05, 0.05], (50, 1))
     both = np.array([True, True])
-    assert any("called foreground" in s for s in warnings_of(health(everything, both)))
-    assert any("goes to one class" in s for s in warnings_of(health(everything, both)))
-    assert any("called background" in s for s in warnings_of(health(nothing, both)))
+    assert any("predicted as foreground" in s for s in warnings_of(health(everything, both)))
+    assert any("predicted as one class" in s for s in warnings_of(health(everything, both)))
+    assert any("predicted as background" in s for s in warnings_of(health(nothing, both)))
     healthy = np.eye(3)[np.arange(60) % 3]
     assert warnings_of(health(healthy, both)) == []
 
@@ -221,7 +221,7 @@ def test_a_collapsing_run_warns_while_it_trains(
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="avloc.train"):
         fit(*data, tmp_path, config(loss__mil_background="never", loss__pseudo_weight=0, train__steps=60))
-    assert "called foreground" in caplog.text
+    assert "predicted as foreground" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_a_run_knows_the_step_of_its_features(tmp_path: Path) -> None:
     extract = avloc.load(tmp_path / "run").card.config.extract
     assert (extract.step, extract.visual, extract.audio) == (Fraction(1, 2), "made", "made")
     save_features(features / "odd.safetensors", type(video)(**{**vars(make_videos(count=1)[0][0]), "video_id": "odd"}))
-    with pytest.raises(InputError, match=r"one step expected, got features of 0.5, 1 s"):
+    with pytest.raises(InputError, match=r"expected one step, got features of 0.5, 1 s"):
         prepare(features, labels, ALL)
 
 

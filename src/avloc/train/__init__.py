@@ -1,18 +1,18 @@
-"""Training on video-level labels: one loop, resumable, on one or several processes.
+"""Training on video-level labels, resumable, on one or more processes.
 
-prepare      match features with labels; training and validation videos
-dataset      weakly labelled videos, the sampler that plants pairs of a shared class
+prepare      match features with labels, split off validation videos
+dataset      weakly labelled videos; a sampler of batches with pairs that share a class
 learner      the network, its optimizer, its teacher
 teacher      the mean teacher
-frozen       stages taken from another run and frozen
+frozen       copy stages of another run and freeze them
 step         the loss of one batch
 loop         `fit`
-validate     what is measured on validation videos, by video-level labels
-checks       NaN/Inf checks, the lock of a run folder
-checkpointer the best weights so far, and the state to resume from
+validate     validation by video-level labels
+checks       NaN/Inf checks, run folder lock
+checkpointer when weights and state are saved and restored
 state        state.pt, for --resume
-distributed  start processes, split batches, gather tensors with gradients
-metrics_log  metrics.jsonl and TensorBoard; warnings about collapsed runs
+distributed  start processes, split batches, gather and average tensors
+metrics_log  metrics.jsonl and TensorBoard, warnings about collapsed runs
 record       record.json, the summary of a finished run
 resume       `train`: start fresh, resume, or leave a finished run unchanged
 """

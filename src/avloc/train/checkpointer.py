@@ -1,4 +1,4 @@
-"""When weights are kept and what a run resumes from: RUN/model.safetensors and RUN/state.pt."""
+"""Save and restore a run: RUN/model.safetensors and RUN/state.pt."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ __all__ = ["Checkpointer"]
 
 
 class Checkpointer:
-    """Saves the best weights and the training state of one run; only the first process calls `save`.
+    """Saves the best weights and the training state. Only the first process calls `save`.
 
     Args:
-        facts: `TrainingData.facts`, which must be the same when the run goes on.
+        facts: `TrainingData.facts`, which must not change before a run is resumed.
 
-    `step` is the last one saved; `best` and `best_step` are of the weights kept.
+    Attributes:
+        step: the last saved step. best, best_step: score and step of the best weights.
     """
 
     def __init__(self, out: Path, card: ModelCard, learner: Learner, facts: Mapping[str, str]) -> None:
         self.out, self.card, self.learner, self.facts = out, card, learner, dict(facts)
         self.step, self.best, self.best_step = 0, -math.inf, 0
-        self._kept: dict[str, Tensor] = {}  # in the state too: a damaged model file is rewritten from them
+        self._kept: dict[str, Tensor] = {}  # also in the state, to rewrite a damaged model file
 
     def save(self, step: int, score: float | None) -> None:
-        """Keep the weights if validation likes them best so far (without a score: always), and save the state."""
+        """Save the state, and the weights if their score is the best so far or None."""
         self.step, train = step, self.card.config.train
         if step >= train.select_after * train.steps and (score is None or score >= self.best):
             self.best, self.best_step = (-math.inf if score is None else score), step
@@ -55,14 +56,14 @@ class Checkpointer:
         save_state(self.out, state)
 
     def restore(self, rewrite: bool) -> None:
-        """Take up the run where its last checkpoint left it.
+        """Load the last checkpoint.
 
         Args:
-            rewrite: write the kept weights anew, in case their file was lost or damaged.
+            rewrite: also rewrite the file of the best weights, which may be missing or damaged.
 
         Raises:
-            InputError, FormatError: there is no readable state, or it is of other data or other stages.
-            ConfigError: it is of other settings.
+            InputError: there is no state, or the data or the frozen stages have changed.
+            ConfigError: options have changed. FormatError: the state is damaged.
         """
         state = latest_state(self.out)
         differing = differences(RunConfig.model_validate_json(state["config"]), self.card.config)

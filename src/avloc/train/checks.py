@@ -1,9 +1,9 @@
-"""What keeps a run whole: one process in its folder, numbers that are numbers, and a message that says where it is."""
+"""The lock of a run folder, and NaN/Inf checks before a checkpoint is replaced."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.system.locks import folder_lock
 from avloc.train.state import drop_states, has_state
 
-__all__ = ["clear", "require_finite", "require_finite_weights", "run_lock", "silent_rows"]
+__all__ = ["clear", "require_finite", "require_finite_weights", "run_lock"]
 
 
 @contextmanager
 def run_lock(fabric: Fabric, out: Path) -> Iterator[None]:
-    """The run folder, made, and locked by the first process for all of them.
+    """Create the run folder and lock it; the first process does so for all.
 
     Raises:
-        InputError: another run is at work there, or it cannot be written to.
+        InputError: another process uses the folder, or it is not writable.
     """
     if not fabric.is_global_zero:
         fabric.barrier()
@@ -36,16 +36,10 @@ def run_lock(fabric: Fabric, out: Path) -> Iterator[None]:
 
 
 def clear(out: Path) -> None:
-    """Remove an earlier run, so that a run that is killed before its first checkpoint is not mistaken for that one."""
+    """Remove an earlier run: a run killed before its first checkpoint must not be mistaken for it."""
     (out / RECORD_FILE).unlink(missing_ok=True)
     (out / MODEL_FILE).unlink(missing_ok=True)
     drop_states(out)
-
-
-def silent_rows(output: SnippetOutput, names: Sequence[str]) -> list[str]:
-    """Videos of a batch whose own output holds NaN or infinity."""
-    values = torch.cat([output.embedding, output.action_logits, output.probs], dim=2).flatten(1)
-    return [name for name, whole in zip(names, torch.isfinite(values).all(dim=1).tolist(), strict=True) if not whole]
 
 
 def require_finite(
@@ -54,23 +48,25 @@ def require_finite(
     scaled: bool,
     out: Path,
     videos: Sequence[str],
-    culprits: Callable[[], Sequence[str]],
+    output: SnippetOutput,
+    own_videos: Sequence[str],
 ) -> None:
-    """Stop before the optimizer takes a step that cannot be taken back.
+    """Check a step's losses and gradient norm before the optimizer uses them.
 
     Args:
-        row: what the step measured, the same on every process. step: from 1.
-        scaled: the gradient is scaled for half precision; where that overflows, the engine skips the step by itself.
-        videos: ids of the whole batch. culprits: finds those of them whose own output is not finite.
+        row: values of the step, the same on every process. step: from 1.
+        scaled: gradients are scaled for half precision; the engine itself skips steps where they overflow.
+        videos: ids of the whole batch.
+        output, own_videos: the model's output on this process, and the ids of its videos.
 
     Raises:
-        TrainingError: one of them is NaN or infinite; says which, and which videos were in the batch.
+        TrainingError: a value is NaN or infinite; names the value, the batch's videos and those with such an output.
     """
     skipped = {"train/gradient_norm"} if scaled else set()
     bad = [f"{name} {value}" for name, value in row.items() if not math.isfinite(value) and name not in skipped]
     if not bad:
         return
-    guilty = culprits()
+    guilty = _nonfinite(output, own_videos)
     blame = f"; the model's output is not finite for {', '.join(guilty)}" if guilty else ""
     raise TrainingError(
         f"step {step}: not finite: {', '.join(bad)}. Videos of the batch: {', '.join(videos)}{blame}. {_where(out)} "
@@ -78,8 +74,13 @@ def require_finite(
     )
 
 
+def _nonfinite(output: SnippetOutput, names: Sequence[str]) -> list[str]:
+    values = torch.cat([output.embedding, output.action_logits, output.probs], dim=2).flatten(1)
+    return [name for name, finite in zip(names, values.isfinite().all(dim=1).tolist(), strict=True) if not finite]
+
+
 def require_finite_weights(module: torch.nn.Module, out: Path) -> None:
-    """Never let a checkpoint be replaced by one that no longer works.
+    """Check the weights before they replace a checkpoint.
 
     Raises:
         TrainingError: a weight is NaN or infinite.

@@ -1,7 +1,6 @@
-"""Weakly labelled videos as batches: the pair-planting sampler, the snippets taken, and the padding.
+"""Weakly labelled videos as batches: which videos, and which of their snippets.
 
-Everything random is a function of (seed, step), so a run that resumes at step n sees what it would have seen, on
-however many processes.
+All sampling is a function of (seed, step), so it does not depend on resuming or on the number of processes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "bin_sample"]
 
 
 def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """One random snippet from each of `count` bins, equal up to a snippet; all when there are no more than `count`."""
+    """One random snippet from each of `count` bins of almost equal size; all snippets if there are at most `count`."""
     if count is None or length <= count:
         return np.arange(length)
     edges = np.linspace(0, length, count + 1).astype(np.int64)
@@ -28,23 +27,23 @@ def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean and deviation of each channel over the snippets of a set, for `InputNorm`; None where there are none."""
+    """Mean and standard deviation of each channel over a set's snippets; None if it lacks the modality."""
 
     audio: tuple[np.ndarray, np.ndarray] | None
     visual: tuple[np.ndarray, np.ndarray] | None
 
 
 class WeakDataset:
-    """Videos with labels, features loaded when needed and kept while they fit.
+    """Videos with labels; features are loaded on demand and cached.
 
     Args:
-        ids: names of the videos, fixed order.
+        ids: n video ids.
         labels: (n, C) 0/1.
         classes: C names.
-        load: name -> features; called for a video each time it is not in the cache.
-        audio_size, visual_size: d_u and d_v; 0 when the set has none.
-        cache_bytes: how much to keep in memory. Beyond it videos are read again each time they are drawn, which the
-            page cache makes cheap: half a GiB holds all of AVE and keeps training at ActivityNet size well under 3 GB.
+        load: video id -> features; called for videos that are not in the cache.
+        audio_size, visual_size: d_u and d_v; 0 if the set lacks the modality.
+        cache_bytes: size of the cache. Other videos are read each time they are drawn, which the page cache makes
+            cheap. Half a GiB holds all of AVE, and training on ActivityNet stays well under 3 GB.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class WeakDataset:
         return features
 
     def batch(self, indices: Int[np.ndarray, " b"], snippets: int | None = None, seed: Sequence[int] = (0,)) -> Batch:
-        """Videos `indices` as a Batch; of a longer one `snippets` are drawn, by `seed` and the video's index alone."""
+        """A batch of videos, with at most `snippets` of each, sampled by `seed` and the video's index."""
         chosen = []
         for index in indices.tolist():
             features = self.features(index)
@@ -87,7 +86,7 @@ class WeakDataset:
         return collate(chosen, self.labels[indices], self.audio_size, self.visual_size)
 
     def statistics(self, limit: int = 1000) -> FeatureStatistics:
-        """Channel means and deviations over (at most `limit`, evenly chosen) videos, every video weighing the same."""
+        """Statistics over at most `limit` evenly spaced videos, each with the same weight."""
         take = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).round().astype(int)).tolist()
         sums: dict[str, list[np.ndarray]] = {"audio": [], "visual": []}
         for index in take:
@@ -106,15 +105,15 @@ def _moments(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 class PairSampler:
-    """Batches in which some videos come in pairs that share a class, as L_cas needs (W-TALC's recipe).
+    """Samples batches that contain pairs of videos with a shared class, for L_cas (as W-TALC does).
 
-    The pairs come first, rows (0, 1), (2, 3), ...: a class is drawn uniformly, then two different videos of it. The
-    rest walks through shuffled epochs, so every video is seen. No video stands twice in a batch unless the set is
-    smaller than the batch, which is then as large as the set.
+    The pairs come first, in rows (0, 1), (2, 3), ...: a class is drawn uniformly, then two of its videos. The other
+    rows walk through shuffled epochs, so every video is seen. A batch never repeats a video and is at most as large as
+    the set.
 
     Args:
         labels: (n, C) 0/1.
-        pair_fraction: share of a batch that is planted; 0 when no class has two videos.
+        pair_fraction: share of the batch drawn as pairs; none are drawn if no class has two videos.
     """
 
     def __init__(self, labels: Float[np.ndarray, "n c"], batch_size: int, pair_fraction: float, seed: int) -> None:
@@ -135,7 +134,7 @@ class PairSampler:
         walk = [self._walk(step * self.rest + i) for i in range(self.rest)]
         chosen += [v for i, v in enumerate(walk) if v not in chosen and v not in walk[:i]]
         missing = self.size - len(chosen)
-        if missing:  # seldom in a large set, where this costs more than all else
+        if missing:  # rare in large sets, where this is the slowest part
             chosen += rng.permutation(np.setdiff1d(np.arange(self._videos), chosen))[:missing].tolist()
         return np.array(chosen)
 

@@ -1,4 +1,4 @@
-"""What learns in a run: the network, its optimizer and its teacher."""
+"""The network in training, its optimizer and its teacher."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Learner:
     """A network in training.
 
     Args:
-        model: the network as the engine wraps it.
-        optimizer: of all weights that are not frozen.
-        teacher: makes the pseudo-labels, and is what a run keeps; None without `train.teacher_decay`.
+        model: the network, wrapped by the engine.
+        optimizer: Adam over the weights that are not frozen.
+        teacher: the averaged network, which makes the pseudo-labels and is saved; None if `train.teacher_decay` is 0.
     """
 
     model: Any
@@ -39,12 +39,12 @@ class Learner:
 
     @property
     def module(self) -> Model:
-        """The network without the engine's wrapping."""
+        """The network, unwrapped."""
         return cast(Model, self.model.module)
 
     @property
     def eval_model(self) -> Model:
-        """The network that is validated and kept: the teacher, where there is one."""
+        """The network that is validated and saved: the teacher, if any."""
         return self.module if self.teacher is None else cast(Model, self.teacher.module)
 
     def gradient_norm(self) -> Float[Tensor, ""]:
@@ -52,7 +52,7 @@ class Learner:
         return torch.stack(gradients).norm()
 
     def update(self) -> None:
-        """Follow the gradient, and let the teacher follow."""
+        """Step the optimizer and update the teacher."""
         self.optimizer.step()
         if self.teacher is not None:
             self.teacher.update_parameters(self.module)
@@ -72,10 +72,10 @@ class Learner:
 
 
 def learner_of(fabric: Fabric, card: ModelCard, train: WeakDataset) -> Learner:
-    """A fresh network with the training set's statistics and, if asked for, another run's stages.
+    """A freshly initialised network with the training set's statistics and the stages of `train.init_from`.
 
     Raises:
-        ConfigError: the features lack a modality, or `train.init_from` does not fit.
+        ConfigError: the features lack a modality, or the stages do not fit.
     """
     config = card.config.train
     torch.manual_seed(config.seed)

@@ -1,11 +1,10 @@
-"""One training loop: resumable at any validation, the same on one process or many (lightning-fabric)."""
+"""The training loop; resumes from any validation, and gives the same result on one process or many."""
 
 from __future__ import annotations
 
 import logging
 import time
 from contextlib import closing, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from avloc.model.checkpoint import ModelCard
 from avloc.model.files import CONFIG_FILE
 from avloc.system.atomic import atomic_write
 from avloc.train.checkpointer import Checkpointer
-from avloc.train.checks import clear, require_finite, require_finite_weights, run_lock, silent_rows
+from avloc.train.checks import clear, require_finite, require_finite_weights, run_lock
 from avloc.train.dataset import PairSampler
 from avloc.train.distributed import launch, mean_over_processes, share_of
 from avloc.train.learner import Learner, learner_of
@@ -42,20 +41,21 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> RunRecord:
-    """Train a model on video-level labels and leave a run folder.
+    """Train a model on video-level labels and write a run folder.
 
     Args:
-        features: folder of feature files. labels: labels.csv. out: the run folder, made if need be.
-        config: every choice.
-        resume: go on from `out`'s last validation; the result is the same as if it had never stopped.
-        progress: called with (step, steps, a few words) now and then.
+        features: folder of feature files. labels: labels.csv. out: the run folder, created if missing.
+        config: all options.
+        resume: continue from the last validation in `out`; the result is the same as without the interruption.
+        progress: called with (step, steps, loss) after each step.
 
     Returns:
-        The record of the run, as also written to out/record.json.
+        The record of the run, as written to out/record.json.
 
     Raises:
-        InputError, FormatError, ConfigError: in words for a person.
-        TrainingError: the loss is no longer a number. StorageError: the disk is full or gone. What was saved stays.
+        InputError, FormatError, ConfigError: features, labels, run folder or options are invalid.
+        TrainingError: a loss or weight is not finite. StorageError: the disk is full or unavailable. Earlier
+            checkpoints remain.
     """
     data = prepare(features, labels, config.train, config.model.modality)
     fabric = launch(config.train, len(data.train))
@@ -89,7 +89,7 @@ def _train(
     log: MetricsLog | None,
     progress: Progress | None,
 ) -> None:
-    """Train from the checkpointer's step on. Only the first process has a log: it validates and saves, others wait."""
+    """Train from the last saved step. Only the first process has a log; it validates and saves while others wait."""
     options, train, out = config.train, data.train, checkpointer.out
     sampler = PairSampler(train.labels, options.batch_size, options.pair_fraction, options.seed)
     first, began = checkpointer.step, time.monotonic()
@@ -104,16 +104,15 @@ def _train(
         fabric.backward(result.total)
         row = mean_over_processes(fabric, {**result.values, "train/gradient_norm": learner.gradient_norm()})
         names, own = ([train.ids[i] for i in of] for of in (drawn, mine))
-        scaled = options.precision == "16-mixed"
-        require_finite(row, step + 1, scaled, out, names, partial(silent_rows, result.output, own))
+        require_finite(row, step + 1, options.precision == "16-mixed", out, names, result.output, own)
         if options.grad_clip:
             fabric.clip_gradients(learner.model, learner.optimizer, max_norm=options.grad_clip)
         learner.update()
-        del batch, result  # their memory is free for validation and for the next step
+        del batch, result  # frees memory for validation and the next step
 
         done = step + 1
         if done % options.eval_every == 0 or done == options.steps:
-            for network in dict.fromkeys((learner.module, learner.eval_model)):  # without a teacher they are one
+            for network in dict.fromkeys((learner.module, learner.eval_model)):  # one network without a teacher
                 require_finite_weights(network, out)
             if log is not None:
                 step_s = (time.monotonic() - began) / (done - first)
@@ -132,15 +131,15 @@ def _train(
 
 
 def _as_extracted(config: RunConfig, data: TrainingData) -> RunConfig:
-    """The configuration with the features' own backbones, step and frame rate: later videos are extracted like them."""
+    """The configuration with the features' backbones, step and fps, so that later videos are extracted alike."""
     made: dict[str, Any] = {name: data.backbones.get(name) for name in ("visual", "audio")}
     made["fps"] = config.extract.fps if data.fps is None else data.fps
-    if config.extract.step != data.step_s or config.extract.fps != made["fps"]:  # else in the same words
+    if config.extract.step != data.step_s or config.extract.fps != made["fps"]:  # else as configured
         made |= {"step_s": float(data.step_s), "frames_per_snippet": None}
     return config.model_copy(update={"extract": config.extract.model_copy(update=made)})
 
 
 def _seed(*words: int) -> None:
-    """Dropout is a function of (seed, step, process): nothing random needs saving, and a resumed run is exact."""
+    """Make dropout a function of (seed, step, process): resuming is exact without saving random states."""
     high, low = np.random.SeedSequence(words).generate_state(2)
     torch.manual_seed(int(high) << 31 ^ int(low))

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: metrics.jsonl, TensorBoard, and plain words when it collapses."""
+"""Metrics of a run: metrics.jsonl, TensorBoard, and warnings when training collapses."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _log = logging.getLogger("avloc.train")
 
 
 class MetricsLog:
-    """Rows of numbers by step, appended to `RUN/metrics.jsonl` and, where it is installed, to TensorBoard.
+    """Values by step, appended to `RUN/metrics.jsonl` and, if installed, to TensorBoard.
 
     Args:
-        folder: the run.
-        after_step: rows beyond it are dropped first, so that a resumed run has each step once.
+        folder: the run folder.
+        after_step: later rows are removed first, so that a resumed run has each step once.
     """
 
     def __init__(self, folder: Path, after_step: int = 0) -> None:
@@ -37,10 +37,10 @@ class MetricsLog:
         self._board = _tensorboard(folder / TENSORBOARD_FOLDER, after_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Record one row.
+        """Append one row.
 
         Raises:
-            StorageError: the disk is full, read-only or gone.
+            StorageError: the disk is full, read-only or unavailable.
         """
         row = {"step": step, **{name: float(value) for name, value in values.items()}}
         self.rows.append(row)
@@ -52,25 +52,25 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """See that all rows are on the disk, before a checkpoint that counts on them."""
+        """Flush rows to disk; call before a checkpoint."""
         with storing(self.path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk has been reported by `write`
+        with suppress(OSError):  # `write` has reported a full disk
             self._file.close()
         if self._board is not None:
             self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.jsonl; a last line cut off by a crash is left out."""
+    """Rows of a metrics.jsonl; a last line cut off by a crash is skipped."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            _log.warning("%s: dropped an unfinished line", path)
+            _log.warning("%s: skipped an incomplete line", path)
     return rows
 
 
@@ -78,17 +78,17 @@ def _tensorboard(folder: Path, after_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        _log.info("tensorboard is not installed; metrics.jsonl has everything (pip install 'avloc[tb]' for both)")
+        _log.info("tensorboard is not installed; metrics are in metrics.jsonl only (pip install 'avloc[tb]')")
         return None
     return SummaryWriter(str(folder), purge_step=after_step + 1)
 
 
 def health(probs: Float[np.ndarray, "n c1"], labelled: Bool[np.ndarray, " c"]) -> dict[str, float]:
-    """How a set of snippets is divided: the share called background, the mean reliability, the busiest class's share.
+    """Share of snippets predicted as background, mean reliability, and the most frequent class's share of foreground.
 
     Args:
         probs: snippets of many videos, column 0 background.
-        labelled: which classes those videos carry at all.
+        labelled: classes that occur in the labels of those videos.
     """
     winners = probs.argmax(axis=1)
     foreground = winners[winners > 0]
@@ -101,22 +101,22 @@ def health(probs: Float[np.ndarray, "n c1"], labelled: Bool[np.ndarray, " c"]) -
 
 
 def warnings_of(state: Mapping[str, float]) -> list[str]:
-    """Plain words for a run that has collapsed, or is about to; empty for a healthy one."""
+    """Warnings about a run that has collapsed or is about to."""
     said = []
     if state["health/background"] > 0.98:
         said.append(
-            f"{state['health/background']:.0%} of all snippets are called background: every video comes out empty. "
+            f"{state['health/background']:.0%} of all snippets are predicted as background: no video has detections. "
             "Try a smaller loss.mil_background_weight, loss.mil_background=known, or a longer loss.warmup."
         )
     if state["health/background"] < 0.02:
         said.append(
-            f"{1 - state['health/background']:.0%} of all snippets are called foreground: nothing tells action from "
-            "background. Try loss.mil_background=always, or add videos with an empty label that hold background only. "
-            "(All is well if your training videos are action from start to end.)"
+            f"{1 - state['health/background']:.0%} of all snippets are predicted as foreground: actions are not "
+            "separated from background. Try loss.mil_background=always, or add background videos, with an empty label. "
+            "(Ignore this if your training videos show actions from start to end.)"
         )
     if state["health/busiest_class"] > 0.95:
         said.append(
-            f"{state['health/busiest_class']:.0%} of the foreground goes to one class: the others have vanished. "
+            f"{state['health/busiest_class']:.0%} of the foreground is predicted as one class. "
             "Check that the labels match the videos, or try a smaller train.learning_rate."
         )
     return said

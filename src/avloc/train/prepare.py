@@ -1,4 +1,4 @@
-"""From a folder of features and a table of labels to the sets that training and validation see."""
+"""Match features with labels, and split them into training and validation videos."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["TrainingData", "hold_out", "prepare", "require_same"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Sets of one data set that share classes and feature sizes.
+    """Training and validation videos with the same classes and feature sizes.
 
     Args:
-        train, validation: the sets; validation may be empty.
-        backbones: {"audio": name, "visual": name} as the features say.
-        step_s: seconds per snippet, the same in all of them.
-        fps: pictures per second that the visual backbone saw, where the features say so.
-        notes: sentences on what was left out, merged or held out, for a person.
+        validation: may be empty.
+        backbones: {"audio": name, "visual": name}, from the feature files.
+        step_s: seconds per snippet.
+        fps: frame rate of the visual backbone's input; None if the feature files do not state it.
+        notes: warnings about videos and labels that were left out, merged or held out.
     """
 
     train: WeakDataset
@@ -45,7 +45,7 @@ class TrainingData:
 
     @property
     def normalize(self) -> Normalization:
-        """Scaling that the visual backbone's card asks for; l2 where there is no card of that name."""
+        """Scaling on the visual backbone's card; l2 if there is no such card."""
         try:
             return card(self.backbones["visual"]).normalize
         except (KeyError, InputError):
@@ -53,7 +53,7 @@ class TrainingData:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What a run that goes on must find as it was: {what it is, in words: a digest}."""
+        """Digests, by description, of what must not change before a run is resumed."""
         train, validation = self.train, self.validation
         parts = {
             "training videos": train.ids,
@@ -68,7 +68,7 @@ class TrainingData:
 
 
 def require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raises InputError when `TrainingData.facts` are not what they were when a run began."""
+    """Raises InputError if `TrainingData.facts` have changed since the run began."""
     other = [name for name, value in now.items() if before.get(name) != value]
     if other:
         raise InputError(
@@ -78,14 +78,13 @@ def require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -
 
 
 def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "audio-visual") -> TrainingData:
-    """Join features and labels by video, and hold out part of train when no validation subset is named.
+    """Match features and labels by video; hold out part of train if the labels name no validation subset.
 
-    A video labelled but without features is left out and named in the notes; so is one that lacks the only modality
-    the model takes.
+    Labelled videos without features, or without the one modality of a uni-modal model, are left out and noted.
 
     Raises:
-        InputError: no labelled training video has features, or there is no class at all.
-        FormatError: a file is not what its format promises.
+        InputError: no training video has both features and labels, no class is named, or the features differ in step.
+        FormatError: a file is damaged or not in the expected format.
     """
     store = FeatureStore(features)
     facts = store.describe()
@@ -106,13 +105,13 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
     )
     classes = sorted({label for _, labels_of in train for label in labels_of})
     if not classes:
-        raise InputError(f"{labels}: no training video with a label and features; a class needs at least one")
+        raise InputError(f"{labels}: no training video with a label and features; each class needs at least one")
     notes += _unseen(validation, classes)
 
     if len({tuple(sorted(labels_of)) for _, labels_of in train}) == 1:
         notes.append(
-            f"all {len(train)} training videos have the same labels ({', '.join(classes)}): nothing tells action from "
-            "background. Add videos with an empty label that hold background only, or videos of other classes"
+            f"all {len(train)} training videos have the same labels ({', '.join(classes)}): actions cannot be "
+            "separated from background. Add background videos, with an empty label, or videos of other classes"
         )
 
     def dataset(videos: Sequence[tuple[str, Sequence[str]]]) -> WeakDataset:
@@ -132,7 +131,9 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
     backbones = {name: source for name, source in sources.items() if source}
     if len(facts.steps_s) > 1:
         steps = ", ".join(f"{float(step):g}" for step in facts.steps_s)
-        raise InputError(f"{features}: one step expected, got features of {steps} s per snippet; extract them alike")
+        raise InputError(
+            f"{features}: expected one step, got features of {steps} s per snippet; extract all with the same step"
+        )
     step_s, fps = facts.steps_s[0], float(exact(facts.visual_rate_hz)) if facts.visual_rate_hz else None
     return TrainingData(dataset(train), dataset(validation), backbones, step_s, fps, tuple(notes))
 
@@ -143,14 +144,14 @@ def _absent(names: Sequence[str], why: str, known: Sequence[str] = ()) -> list[s
 
 def _unseen(videos: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]) -> list[str]:
     unknown = sorted({label for _, labels in videos for label in labels} - set(classes))
-    return [f"validation has classes that training never sees, ignored: {', '.join(unknown)}"] if unknown else []
+    return [f"classes of validation that do not occur in training, ignored: {', '.join(unknown)}"] if unknown else []
 
 
 def hold_out(labels: Float[np.ndarray, "n c"], share: float, seed: int) -> Int[np.ndarray, " k"]:
-    """Videos to hold out: about `share` of them, never leaving a class with fewer than two for training.
+    """Sorted indices of about `share` of the videos, such that at least two of each class remain for training.
 
-    Videos are taken in a random order; one is passed over when its class has already given its share, or has no more
-    to give. Returns sorted indices, possibly none.
+    Videos are drawn in random order; one is skipped if holding it out would take more than `share` of a class, or
+    leave fewer than two.
     """
     rng = np.random.default_rng([seed, 3])
     left = labels.sum(axis=0)

@@ -1,4 +1,4 @@
-"""RUN/record.json: all that a report, a table or a person needs to know of a run."""
+"""RUN/record.json: summary of a finished run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["RECORD_FILE", "RunRecord", "read_record", "write_record"]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a finished run was and how it went.
+    """Configuration, data, environment and course of a finished run.
 
     Args:
         history: rows of metrics.jsonl.
-        selected_step: the step whose weights were kept.
-        selection_score: its validation score; -inf without validation videos or with `train.selection=last`.
-        data: `TrainingData.facts`; empty in records of earlier versions.
+        selected_step: the step of the saved weights.
+        selection_score: their validation score; -inf without validation videos, or if `train.selection` is last.
+        data: `TrainingData.facts`; empty in old records.
     """
 
     config: Mapping[str, Any]
@@ -46,7 +46,7 @@ class RunRecord:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The selection and the counts of videos, as record.json groups them."""
+        """The last four fields but `data`, as grouped in record.json."""
         return {name: getattr(self, name) for name in _SCORES}
 
 
@@ -61,7 +61,7 @@ def write_record(
     best_step: int,
     data: TrainingData,
 ) -> RunRecord:
-    """Make the record of a finished run; the process that kept the history writes it."""
+    """The record of a finished run, written to RUN/record.json by the process that has the history."""
     record = RunRecord(
         config=card.config.model_dump(),
         classes=card.classes,
@@ -85,15 +85,17 @@ def read_record(run: Path) -> RunRecord:
     """The record of a finished run.
 
     Raises:
-        InputError: the run is not there or not finished. FormatError: the file is damaged.
+        InputError: the run is missing or unfinished. FormatError: the file is damaged.
     """
     path = run / RECORD_FILE
     if not path.exists():
-        raise InputError(f"{run}: expected a finished run with {RECORD_FILE}; go on with `avloc train ... --resume`")
+        raise InputError(
+            f"{run}: expected a finished run with {RECORD_FILE}; continue it with `avloc train ... --resume`"
+        )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         scores = fields.pop("scores")
-        counts = {name: int(scores.pop(name)) for name in _SCORES if name != "selection_score"}  # once written as 24.0
+        counts = {name: int(scores.pop(name)) for name in _SCORES if name != "selection_score"}  # floats in old records
         lists = {name: tuple(fields[name]) for name in ("classes", "history")}
         return RunRecord(**{**fields, **scores, **counts, **lists})
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -108,7 +110,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit of a source checkout; empty for an installed package."""
+    """The git commit of a source checkout; empty for an installed package."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -1,4 +1,4 @@
-"""RUN/state.pt: everything `--resume` needs, with a checksum; RUN/state.previous.pt: the state before it."""
+"""RUN/state.pt: training state for `--resume`, with a checksum; RUN/state.previous.pt: the state before it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("avloc.train")
 
 
 def save_state(run: Path, state: Mapping[str, Any]) -> None:
-    """Write a training state of tensors, numbers, strings, lists and dicts, with its checksum; keep the one before."""
+    """Write a state of tensors, numbers, strings, lists and dicts with a checksum, and keep the previous one."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     content = buffer.getbuffer()
@@ -32,40 +32,40 @@ def save_state(run: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote; nothing in the file is executed.
+    """Read a state; nothing in the file is executed.
 
     Raises:
-        FormatError: it is damaged, or something else.
+        FormatError: it is damaged or not a training state.
     """
     try:
         line, _, content = path.read_bytes().partition(b"\n")
     except OSError as error:
         raise FormatError(f"{path}: expected the training state of a run, cannot read it: {error.strerror}") from error
     if line != _STATE_LINE + hashlib.sha256(content).hexdigest().encode():
-        raise FormatError(f"{path}: expected the training state of a run, its checksum does not agree with its content")
+        raise FormatError(f"{path}: expected the training state of a run, its checksum does not match its content")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle.UnpicklingError for anything that is not plain data
-        raise FormatError(f"{path}: refused, it holds more than plain training state: {error}") from error
+        raise FormatError(f"{path}: refused, it contains more than a training state: {error}") from error
     return state
 
 
 def has_state(run: Path) -> bool:
-    """Whether there is something to resume: a state, or the one before it."""
+    """Whether there is a state or previous state to resume from."""
     return (run / STATE_FILE).exists() or (run / PREVIOUS_FILE).exists()
 
 
 def latest_state(run: Path) -> dict[str, Any]:
-    """The newest state of a run that is whole; says so when that is not the last one written.
+    """The newest undamaged state of a run; warns if it is not the last one written.
 
     Raises:
-        InputError: there is none. FormatError: all that are there are damaged.
+        InputError: there is no state. FormatError: all are damaged.
     """
     if not has_state(run):
-        raise InputError(f"{run}: nothing to resume, no {STATE_FILE} in it; leave --resume out to start")
+        raise InputError(f"{run}: nothing to resume, it has no {STATE_FILE}; start without --resume")
     damage = []
     if not (run / STATE_FILE).exists():
-        damage.append(f"{run / STATE_FILE}: not there, perhaps the run was killed while it was being replaced")
+        damage.append(f"{run / STATE_FILE}: missing, perhaps the run was killed while replacing it")
     for name in (STATE_FILE, PREVIOUS_FILE)[len(damage) :]:
         try:
             state = load_state(run / name)
@@ -73,12 +73,12 @@ def latest_state(run: Path) -> dict[str, Any]:
             damage.append(str(error))
             continue
         if damage:
-            _log.warning("%s; going on from the checkpoint before it, step %d", damage[0], state["step"])
+            _log.warning("%s; resuming from the previous checkpoint, step %d", damage[0], state["step"])
         return state
-    raise FormatError(f"{'; '.join(damage)}; there is nothing to go on from: start anew with --overwrite")
+    raise FormatError(f"{'; '.join(damage)}; there is nothing to resume from: start again with --overwrite")
 
 
 def drop_states(run: Path) -> None:
-    """Remove what only --resume needs."""
+    """Remove the states."""
     for name in (PREVIOUS_FILE, STATE_FILE):
         (run / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The loss of one batch (Eq. 10). Nothing is changed: the gradient and the update are the loop's."""
+"""The loss of one batch (Eq. 10), without side effects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["StepResult", "term_weights", "training_step"]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step computed on this process: the loss to minimise, the network's output, and values to log by name."""
+    """Results on this process: the loss to minimise, the model's output, and values to log by name."""
 
     total: Float[Tensor, ""]
     output: SnippetOutput
@@ -28,7 +28,7 @@ class StepResult:
 
 
 def training_step(fabric: Fabric, learner: Learner, batch: Batch, config: RunConfig, step: int) -> StepResult:
-    """Forward pass and losses of step 0, 1, ..."""
+    """Forward pass and losses; `step` counts from 0."""
     output = learner.model(batch)
     teacher_probs = guidance(learner.teacher, batch)
     terms, rate = losses.output_terms(output, batch.labels, batch.mask, config.loss, teacher_probs)
@@ -44,7 +44,7 @@ def training_step(fabric: Fabric, learner: Learner, batch: Batch, config: RunCon
 
 
 def term_weights(config: RunConfig, step: int) -> dict[str, float]:
-    """Weights of Eq. 10 at a step: β and γ ramp in over the warm-up; the soft-max head has no L_cont (§4.3)."""
+    """Weights of Eq. 10: β and γ ramp up over the warm-up; the soft-max head has no L_cont (§4.3)."""
     loss = config.loss
     warm = loss.warmup * config.train.steps
     ramp = min(1.0, step / warm) if warm else 1.0
@@ -57,7 +57,7 @@ def term_weights(config: RunConfig, step: int) -> dict[str, float]:
 
 
 def _coactivity(fabric: Fabric, output: SnippetOutput, batch: Batch, margin: float) -> Float[Tensor, ""]:
-    """L_cas over the pairs of the whole batch, wherever its videos are."""
+    """L_cas over the pairs of the whole batch, across processes."""
     high, low, where = losses.coactivity_descriptors(output.embedding, output.action_logits, batch.labels, batch.mask)
     if fabric.world_size > 1:
         where = where + where.new_tensor([fabric.global_rank * len(batch), 0])

@@ -1,7 +1,7 @@
-"""The mean teacher: the trained network's weights averaged over time. Ours; the idea is Tarvainen and Valpola's (2017).
+"""The mean teacher, an average of the network's weights over time. Ours, after Tarvainen and Valpola (2017).
 
-It sees the same snippets as the student, but without dropout and with both modalities, and makes the pseudo-labels of
-Eq. 9; it is also what a run keeps.
+It makes the pseudo-labels of Eq. 9 from the student's snippets, without dropout and with both modalities. Its weights
+are the ones that a run saves.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["guidance", "teacher_of"]
 
 
 def teacher_of(module: Model, decay: float) -> AveragedModel | None:
-    """A copy whose weights follow `module`'s; None without a decay.
+    """A copy whose weights w' follow those of `module`; None if `decay` is 0.
 
-    w' <- d w' + (1 - d) w at each update, d = min(decay, (1 + n) / (10 + n)) after n of them, so that a short run does
-    not end with a teacher that has not yet followed.
+    Update n = 0, 1, ...: w' <- d w' + (1 - d) w, d = min(decay, (1 + n) / (10 + n)), which is smaller at the start, for
+    short runs.
     """
     if not decay:
         return None
@@ -35,5 +35,5 @@ def teacher_of(module: Model, decay: float) -> AveragedModel | None:
 
 @torch.no_grad()
 def guidance(teacher: AveragedModel | None, batch: Batch) -> Float[Tensor, "b l c1"] | None:
-    """The teacher's probabilities for a batch; None where there is no teacher."""
+    """The teacher's probabilities, if there is a teacher."""
     return None if teacher is None else teacher(batch).probs

@@ -1,4 +1,4 @@
-"""What validation measures, by video-level labels alone."""
+"""Validation by video-level labels."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from avloc.train.prepare import TrainingData
 
 __all__ = ["Validation", "validate"]
 
-_PROBED = 64  # training videos looked at for the run's health
-_CHUNK = 8  # videos at a time; whole videos, so a chunk of long ones must still fit
+_PROBED = 64  # training videos for the health of the run
+_CHUNK = 8  # videos per batch; they are not cut, so long ones must fit
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Numbers by name; `validation/*` is absent when there are no validation videos."""
+    """Values by name; without validation videos there is no `validation/*`."""
 
     values: dict[str, float]
 
     def score(self, selection: str) -> float | None:
-        """Higher is better; None when there is nothing to choose by."""
+        """The value to select by, higher is better; None to select the last."""
         if selection == "last" or "validation/mil" not in self.values:
             return None
         return self.values["validation/video_ap"] if selection == "video_ap" else -self.values["validation/mil"]
@@ -37,12 +37,12 @@ class Validation:
 
 @torch.no_grad()
 def validate(model: Model, data: TrainingData, loss: LossConfig, device: torch.device | str) -> Validation:
-    """Health of the model on some training videos; MIL loss and video-level AP on the validation videos."""
+    """Health on some training videos; MIL loss and video-level AP on the validation videos."""
     model.eval()
     probed = np.unique(np.linspace(0, len(data.train) - 1, min(_PROBED, len(data.train))).astype(int))
     snippets = [p for p, _, _ in _predicted(model, data.train, probed, loss, device)]
     values = health(np.concatenate(snippets), data.train.labels[probed].any(axis=0))
-    if len(data.validation) and data.validation.labels.any():  # background alone ranks nothing
+    if len(data.validation) and data.validation.labels.any():  # AP needs a label
         scores, mil = [], []
         for _, some, cost in _predicted(model, data.validation, np.arange(len(data.validation)), loss, device):
             scores.append(some)
@@ -55,7 +55,7 @@ def validate(model: Model, data: TrainingData, loss: LossConfig, device: torch.d
 def _predicted(
     model: Model, videos: WeakDataset, indices: np.ndarray, loss: LossConfig, device: torch.device | str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-    """Some videos at a time: their snippets' probabilities, their scores, and their mean MIL loss."""
+    """Yield by batch: snippet probabilities, video scores, mean MIL loss."""
     for start in range(0, len(indices), _CHUNK):
         batch = videos.batch(indices[start : start + _CHUNK]).to(device)
         output = model(batch)
