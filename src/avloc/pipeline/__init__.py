@@ -1,4 +1,4 @@
-"""A trained run, applied to videos.
+"""Apply a trained run to videos.
 
 localizer  one video: `load(run).localize(path)`
 folder     many videos, to a results folder

@@ -20,10 +20,10 @@ __all__ = ["correlations"]
 def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[np.ndarray, "l_u l_v"]]:
     """Λ = X_uᵀ W X_v of every stage (Eq. 1), rows audio snippets, columns visual snippets.
 
-    The whole video is one window, however long it is.
+    A long video is not cut into windows.
 
     Raises:
-        InputError: the video has one modality only, or the model has no cross-attention.
+        InputError: the video lacks a modality, or the model has no cross-attention.
     """
     import torch
 
@@ -32,7 +32,7 @@ def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[
 
     model, fusion = localizer.model, localizer.model.fusion
     if not isinstance(model, AudioVisualLocalizer) or fusion is None or len(features.modalities) < 2:
-        raise InputError(f"{features.video_id}: cross-attention needs sound and picture, and a model that takes both")
+        raise InputError(f"{features.video_id}: cross-attention needs audio and video, and a model that uses both")
     found = []
     with torch.no_grad():
         batch = localizer.batch(features, 0, features.grid.count)

@@ -1,4 +1,4 @@
-"""A folder full of videos through a trained run: segments, scores and tables out; one that fails costs itself."""
+"""Localize many videos and write a results folder. Failures are recorded per video."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ __all__ = [
 
 
 def counted(found: Mapping[str, Localized], decode: str) -> str:
-    """How many detections there are, and how many of them count as found (`avloc.localize.likely_from`)."""
+    """A sentence on the number of detections, and of those above the reporting threshold (`config.likely_from`)."""
     least = likely_from(decode)
     total = sum(len(result.detections) for result in found.values())
     likely = sum(len(result.likely(least)) for result in found.values())
-    said = f"{pluralize(total, 'detection')} in {pluralize(len(found), 'video')}"
-    return f"{said}, {likely} scoring at least {least:g}" if least else said
+    text = f"{pluralize(total, 'detection')} in {pluralize(len(found), 'video')}"
+    return f"{text}, {likely} scoring at least {least:g}" if least else text
 
 
 def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
-    """Videos and feature files that `paths` name: files, folders and globs. A folder of features gives those."""
+    """Videos and feature files in files, folders and globs. In a folder with feature files, only those."""
     features: list[Path] = []
     rest: list[str | Path] = []
     for path in map(Path, paths):
@@ -64,21 +64,21 @@ def localize_all(
     progress: Progress | None = None,
     media: Mapping[str, Path] | None = None,
 ) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
-    """Localize every input and write a folder of results; an unreadable one costs itself only.
+    """Localize the inputs and write a results folder. Failures are recorded per video; the rest continues.
 
-    Writes segments.<suffix> or per-video/<video>.<suffix> for the formats asked for (`interchange.registry.FORMATS`),
-    videos.csv (its labels: of detections that count as found, `avloc.localize.likely_from`),
-    scores/<video>.safetensors, run.yaml, and failures.csv when there are any.
+    Writes segments.<suffix> or per-video/<video>.<suffix> for each format (`interchange.registry.FORMATS`), videos.csv
+    (with the labels of detections above `config.likely_from`), scores/<video>.safetensors, run.yaml, and failures.csv
+    if any input failed.
 
-    An earlier result in that folder is taken away first: one that is interrupted leaves no old segments beside new
+    An earlier result in `out` is removed first, so that an interrupted call does not leave old segments beside new
     scores.
 
     Args:
-        media: {video_id: its file}, where the inputs are features: formats that count frames need it.
+        media: {video_id: video file} for inputs that are features; formats that count frames need it.
 
     Raises:
-        InputError: another process is at work in that folder, or it cannot be written to.
-        StorageError: the disk is full, read-only or gone.
+        InputError: another process uses the folder, or it is not writable.
+        StorageError: the disk is full, read-only or unavailable.
     """
     with folder_lock(out, "the detections"):
         clear_formats(out)
@@ -105,12 +105,12 @@ def _localize_all(
             result = localizer.localize(given)
             if result.video_id in found:
                 raise InputError(
-                    f"calls itself {result.video_id}, as an earlier one does; give each video its own name"
+                    f"has video id {result.video_id}, as an earlier one does; give each video its own name"
                 )
             source = path if isinstance(given, FeatureSequence) else result.path
             folder.save_activations(result.activations)
             found[result.video_id] = Localized(result.detections, result.duration_s, result.modalities, source)
-        except StorageError:  # the next one could not be written either
+        except StorageError:  # the next video would fail too
             raise
         except AvlocError as error:
             failures.append(Failure(readable(names(path)), readable(path), str(error)))
@@ -125,7 +125,7 @@ def _localize_all(
 def _extracted(
     localizer: Localizer, inputs: Sequence[Path], names: VideoNames
 ) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
-    """Inputs in their order. Several videos are decoded in a process that may die, one ahead of the model."""
+    """Yield the inputs in order. Two or more videos are decoded in a process of their own, one ahead of the model."""
     videos = [path for path in inputs if path.suffix != ".safetensors"]
     if len(videos) < 2:
         yield from ((path, path) for path in inputs)

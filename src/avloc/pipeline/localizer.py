@@ -1,4 +1,4 @@
-"""Use a trained run: `avloc.load("RUN").localize("video.mp4")`."""
+"""Apply a trained run to one video: `avloc.load("RUN").localize("video.mp4")`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = ["Localization", "Localizer", "load", "with_options"]
 
 @dataclass(frozen=True)
 class Localization:
-    """What was found in one video."""
+    """Detections and activations of one video."""
 
     detections: tuple[Detection, ...]
     activations: ActivationSequence
-    path: Path | None = None  # the video's file, when it was one that was localized
-    likely_from: float = 0.0  # score from which a detection counts as found; the timeline leaves out weaker ones
+    path: Path | None = None  # the video file, if the input was one
+    likely_from: float = 0.0  # score threshold for showing a detection on the timeline
 
     @property
     def video_id(self) -> str:
@@ -46,7 +46,7 @@ class Localization:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model could use: "audio", "visual" or both."""
+        """The modalities that the model used: "audio", "visual" or both."""
         return self.activations.modalities
 
     def to_dataframe(self) -> Any:
@@ -59,31 +59,31 @@ class Localization:
         return pandas.DataFrame(rows, columns=["video", "start_s", "end_s", "label", "score"])
 
     def save(self, path: str | Path) -> None:
-        """Write the detections; the suffix says how: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf, .boris,
-        .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need a result of a video file."""
+        """Write the detections in the format of the suffix: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf,
+        .boris, .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need `path`."""
         from avloc.interchange.registry import save_detections
 
         save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """A timeline of detections and activations, as a matplotlib figure; written to `path` if one is given."""
+        """A timeline of detections and activations, as a matplotlib figure; saved to `path` if given."""
         from avloc.figures import timeline
 
         return timeline(self.activations, self.detections, path=path, lowest=self.likely_from)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a timeline and a table."""
+        """Timeline and table for notebooks."""
         from avloc.figures import result_html
 
         return result_html(self.activations, self.detections)
 
 
 class Localizer:
-    """A trained model, ready for videos.
+    """A trained model with its decoding options.
 
     Args:
-        model, card: as `checkpoint.load_model` gives them.
-        options: how activations become detections; the run's own unless replaced.
+        model, card: as `checkpoint.load_model` returns them.
+        options: how activations become detections; None for those of the run.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Localizer:
         return self.card.classes
 
     def localize(self, video: str | Path | FeatureSequence) -> Localization:
-        """Find the actions in one video file, feature file or FeatureSequence.
+        """Find the actions in a video file, feature file or FeatureSequence.
 
         Raises:
-            MediaError, FormatError: it cannot be read. InputError: it has nothing that this model can use.
+            MediaError, FormatError: it cannot be read. InputError: it lacks the modalities or features of the model.
         """
         activations = self.activations(video if isinstance(video, FeatureSequence) else self.features(Path(video)))
         is_media = not isinstance(video, FeatureSequence) and Path(video).suffix != ".safetensors"
@@ -109,11 +109,11 @@ class Localizer:
         return Localization(found, activations, path, likely_from(self.options.decode))
 
     def can_use(self, features: FeatureSequence) -> bool:
-        """Whether a video has a modality that this model takes."""
+        """Whether a video has a modality that the model uses."""
         return self.card.config.model.modality in ("audio-visual", *features.modalities)
 
     def features(self, path: Path) -> FeatureSequence:
-        """Features of a file: as they are for .safetensors, extracted as in training for a video."""
+        """Features of a .safetensors file, or of a video, extracted as in training."""
         if path.suffix == ".safetensors":
             return load_features(path)
         if not path.exists():
@@ -122,13 +122,13 @@ class Localizer:
 
     @property
     def extraction(self) -> ExtractConfig:
-        """How features are made of a video: as those of training, as far as the model reads them."""
+        """Options to extract features as in training, only of the modalities that the model uses."""
         used = self.model.embeds
         wanted = {name: self.card.backbones.get(name) if name in used else None for name in ("visual", "audio")}
         return self.card.config.extract.model_copy(update=wanted)
 
     def nothing(self, features: FeatureSequence) -> ActivationSequence:
-        """What counts for a video that the model cannot use: background from start to end."""
+        """Activations of a video that the model cannot use: background from start to end."""
         probs = np.zeros((features.grid.count, 1 + len(self.classes)))
         probs[:, 0] = 1.0
         absent = np.zeros(len(self.classes))
@@ -138,7 +138,7 @@ class Localizer:
 
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
-        """Class activation sequence of one video (Eq. 5); a long one in windows (`localize.window_snippets`)."""
+        """Class activations of a video (Eq. 5), in windows if it is long (`localize.window_snippets`)."""
         cuts = windows(features.grid.count, self.options.window_snippets)
         probs = torch.cat([self._probs(features, cut) for cut in cuts])
         everywhere = torch.ones(1, len(probs), dtype=torch.bool, device=probs.device)
@@ -154,7 +154,7 @@ class Localizer:
         )
 
     def _probs(self, features: FeatureSequence, cut: Window) -> Float[Tensor, "l c1"]:
-        """p of the snippets that a window keeps."""
+        """p of the kept snippets of a window."""
         batch = self.batch(features, cut.first, cut.stop)
         return self.model(batch).probs[0, cut.keep_first - cut.first : cut.keep_stop - cut.first]
 
@@ -162,20 +162,20 @@ class Localizer:
         """Snippets first..stop of a video as a batch of one, on the model's device.
 
         Raises:
-            InputError: the features are not those of the run, or lack the modality that the model takes.
+            InputError: the features differ from the run's in backbone, size or step, or lack the model's modality.
         """
         self._check(features)
         rows, unlabelled = np.arange(first, stop), np.zeros((1, len(self.classes)))
         batch = collate([(features, rows)], unlabelled, self.card.audio_size, self.card.visual_size).to(self.device)
         if not self.model.usable(batch.present).all():
             raise InputError(
-                f"{features.video_id}: has {' and '.join(features.modalities)} only, and this is a model of "
+                f"{features.video_id}: has only {' and '.join(features.modalities)}; the model needs "
                 f"{self.card.config.model.modality}"
             )
         return batch
 
     def _check(self, features: FeatureSequence) -> None:
-        """Features of another backbone, size or step give confident nonsense; refuse them."""
+        """Refuse features of another backbone, size or step: the model would give confident nonsense."""
         for name, size in (("audio", self.card.audio_size), ("visual", self.card.visual_size)):
             rows, expected = getattr(features, name), self.card.backbones.get(name)
             if rows is None or name not in self.model.embeds:
@@ -200,19 +200,19 @@ class Localizer:
 
 
 def load(run: str | Path, device: str = "cpu") -> Localizer:
-    """A trained run, ready to localize. Raises InputError when it is not there."""
+    """A trained run, ready to localize. Raises InputError if there is none."""
     model, card = load_model(Path(run))
     return Localizer(model, card, device=device)
 
 
 def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localizer:
-    """The same model, decoding with some `localize.*` settings changed.
+    """The same model with some `localize.*` settings changed.
 
     Raises:
-        ConfigError: a key outside `localize`, unknown, or a value out of range.
+        ConfigError: a key is unknown or outside `localize`, or a value is out of range.
     """
     for key in overrides:
         if not key.startswith("localize."):
-            raise ConfigError(f"{key} was fixed when the run was trained; here only localize.* can be set")
+            raise ConfigError(f"{key} is fixed by training; only localize.* can be set here")
     options = with_overrides(RunConfig(localize=localizer.options), overrides).localize
     return Localizer(localizer.model, localizer.card, options, localizer.device)
