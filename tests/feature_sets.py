@@ -1,5 +1,4 @@
-"""Small feature sets for tests, written with the real formats: classes have directions in feature space, background
-has others, and each video brings its own noise."""
+"""Small synthetic feature sets in avloc's formats: one mean vector per class and for background, plus noise."""
 
 from __future__ import annotations
 
@@ -21,10 +20,10 @@ def make_videos(
     seed: int = 0,
     background_videos: int = 0,
 ) -> list[tuple[FeatureSequence, VideoAnnotation]]:
-    """Videos with one instance each, as features and ground truth; the last ones hold background only."""
+    """Features and ground truth of videos with one instance each; the last ones are background only."""
     rng = np.random.default_rng(seed)
     world = np.random.default_rng(99)
-    means = {name: [world.normal(size=(1 + len(classes), size)) * 1.5 for size in sizes] for name in ("av",)}["av"]
+    means = [world.normal(size=(1 + len(classes), size)) * 1.5 for size in sizes]
     videos = []
     for i in range(count):
         length = int(rng.integers(snippets[0], snippets[1] + 1))
@@ -47,7 +46,7 @@ def make_videos(
 
 
 def write_set(folder: Path, videos: list[tuple[FeatureSequence, VideoAnnotation]]) -> tuple[Path, Path]:
-    """Write features and labels.csv; returns their paths."""
+    """Write features and labels.csv and return their paths."""
     features = folder / "features"
     for video, _ in videos:
         save_features(features / f"{video.video_id}.safetensors", video)
@@ -58,7 +57,7 @@ def write_set(folder: Path, videos: list[tuple[FeatureSequence, VideoAnnotation]
 
 
 def write_split_set(folder: Path, count: int, tests: int, column: str = "subset") -> None:
-    """A set as `avloc convert` and `avloc demo` leave it, with ground truth; the last `tests` are for testing."""
+    """Write a set as `avloc convert` and `avloc demo` do, with ground truth; the last `tests` videos are for testing."""
     videos = make_videos(count=count)
     _, labels = write_set(folder, videos)
     subsets = [column, *["train"] * (count - tests), *["test"] * tests]

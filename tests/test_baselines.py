@@ -1,4 +1,4 @@
-"""The rivals: W-TALC and Tian et al., their networks in plain loops, and trained by the same loop."""
+"""The rivals W-TALC and Tian et al.: their networks against plain loops, and their training."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_probabilities_sum_to_one_and_padding_is_invisible(kind: int) -> None:
 
 
 def test_what_is_missing_does_not_count() -> None:
-    """Of the second video there is no sound: whatever lies there changes nothing."""
+    """The second video has no audio: values in its place have no effect."""
     for model in rivals()[1:]:
         first, second = batch(), batch()
         second.audio[1] = 7.0
@@ -80,7 +80,7 @@ def test_wtalc_is_two_layers() -> None:
         x = np.maximum(W @ data.visual[0, l].numpy() + b, 0)
         h = W2 @ x + b2
         np.testing.assert_allclose(output.action_logits[0, l].detach(), h, rtol=1e-10)
-        e = np.exp([0.0, *h])  # a class is likelier than background when its logit exceeds 0, which is their gate
+        e = np.exp([0.0, *h])  # a class is likelier than background if its logit exceeds 0, as in theirs
         np.testing.assert_allclose(output.probs[0, l].detach(), e / e.sum(), rtol=1e-10)
 
 
@@ -110,7 +110,7 @@ def test_rivals_learn_by_the_same_loop_and_localize(row: str, tmp_path: Path) ->
     features, labels = write_set(tmp_path, make_videos(count=30, sizes=(6, 24), background_videos=6))
     more: dict[str, object] = {"train.steps": 100, "train.eval_every": 100, "train.learning_rate": 2e-3}
     if row.startswith("Tian"):
-        more["model.visual_normalize"] = "standard"  # an LSTM learns slowly from rows of unit length
+        more["model.visual_normalize"] = "standard"  # an LSTM learns slowly from l2-normalised rows
     config = preset("default", {**ROWS["table6"][row].changes, **more})
     fit(features, labels, tmp_path / "run", config)
     localizer = avloc.load(tmp_path / "run")

@@ -1,7 +1,7 @@
-"""What bad training data costs: the recipe of the `default` preset on small sets that lack or get wrong what it needs.
+"""Effects of bad training data on the recipe of the `default` preset, with small sets.
 
-Each case is held against the same recipe on a clean set: no NaN, foreground and background both still there where both
-exist, and at least the stated share of the clean run's quality.
+Each case is compared with the same recipe on a clean set: no NaN, foreground and background are both still predicted
+where both exist, and at least the stated share of the clean run's quality remains.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLLAPSED = 0.05
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run is worth on its test videos.
+    """Scores of a run on its test videos.
 
     Args:
         quality: mAP over T_IOU. ap: the same for each class. background, foreground: recalls.
@@ -53,14 +53,14 @@ class Outcome:
 
 
 def videos_of(classes: tuple[str, ...] = CLASSES, background: int = 4) -> Videos:
-    """Test videos first, so that background videos are for training; enough noise that mistakes are possible."""
+    """Test videos first, so that background videos are in training; noisy enough for mistakes."""
     return make_videos(TRAIN + TEST, classes, noise=0.8, seed=1, background_videos=background)
 
 
 def outcome(
     folder: Path, videos: Videos, labels: Mapping[str, str] | None = None, left_out: Collection[str] = ()
 ) -> Outcome:
-    """Train on all but the first TEST videos, score on those.
+    """Train on all but the first TEST videos, evaluate on those.
 
     Args:
         labels: {video: what labels.csv says instead of the truth}. left_out: not trained on.
@@ -89,19 +89,19 @@ def outcome(
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     found = outcome(tmp_path_factory.mktemp("clean"), videos_of())
-    assert found.quality > 0.5  # else no share of it says anything
+    assert found.quality > 0.5  # else shares of it mean nothing
     return found
 
 
 def check_sound(found: Outcome, clean: Outcome, share: float) -> None:
-    """Neither recall is gone, and so much of the clean run's quality is left."""
+    """Neither recall has collapsed, and this share of the clean run's quality remains."""
     assert found.background > COLLAPSED
     assert found.foreground > COLLAPSED
     assert found.quality >= share * clean.quality
 
 
 def test_a_tenth_of_the_labels_is_wrong_or_missing(clean: Outcome, tmp_path: Path) -> None:
-    """A missing label says that nothing happens in the video, which is wrong, too."""
+    """A missing label is also wrong: it means that nothing happens in the video."""
     videos = videos_of()
     train = [truth for _, truth in videos[TEST:] if truth.instances]
     labels = {}
@@ -130,7 +130,7 @@ def test_no_video_of_background_alone(clean: Outcome, tmp_path: Path) -> None:
 def test_one_class_and_no_video_of_background_says_that_it_cannot_know(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All videos carry the same label: nothing says what of them is action. No NaN, and it is said before training."""
+    """With one label on all videos, actions cannot be told from background. No NaN, and a warning before training."""
     with caplog.at_level(logging.WARNING, logger="avloc.train"):
         outcome(tmp_path, videos_of(("bark",), background=0))
     assert "actions cannot be separated from background" in caplog.text
@@ -138,12 +138,12 @@ def test_one_class_and_no_video_of_background_says_that_it_cannot_know(
 
 def test_videos_that_are_action_from_start_to_end_stay_foreground(tmp_path: Path) -> None:
     found = outcome(tmp_path, [_cropped(*video) for video in videos_of(background=0)])
-    assert np.isnan(found.background)  # there is none
+    assert np.isnan(found.background)  # there is no background
     assert found.foreground > 0.8
 
 
 def _cropped(features: FeatureSequence, truth: VideoAnnotation) -> tuple[FeatureSequence, VideoAnnotation]:
-    """The seconds of the instance alone."""
+    """Only the seconds of the instance."""
     instance = truth.instances[0]
     first, stop = round(instance.start_s), round(instance.end_s)
     length = float(stop - first)

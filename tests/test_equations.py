@@ -115,7 +115,7 @@ def test_eq2_of_long_videos_is_the_same_values_and_gradients(
     for want, exact, single in zip(plain, fused, short, strict=True):
         np.testing.assert_allclose(exact, want, atol=1e-12)
         np.testing.assert_allclose(single, want, atol=1e-5)
-    for b, n in enumerate(lengths[:2]):  # the third has one modality only
+    for b, n in enumerate(lengths[:2]):  # the third lacks a modality
         Xu, Xv = attended(audio[b, :n].T, visual[b, :n].T, 2 * W)
         np.testing.assert_allclose(fused[0][sum(lengths[:b]) :][:n], np.concatenate([Xu, Xv]).T, rtol=1e-9)
 
@@ -130,7 +130,7 @@ def test_eq2_without_a_video_that_has_both(
     assert torch.equal(got_u, audio)
     assert torch.equal(got_v, visual)
     (got_u.sum() + got_v.sum()).backward()
-    assert W.grad is not None  # or processes that share gradients would wait for it
+    assert W.grad is not None  # else data-parallel processes would wait for it
     assert not W.grad.any()
 
 
@@ -142,7 +142,7 @@ def test_eq2_of_a_long_video_takes_no_square_matrix() -> None:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         fusion.cross_attend(sound, picture, torch.eye(width), mask, torch.ones(1, dtype=torch.bool), 1.0)
     largest = max(event.cpu_memory_usage for event in record.events())
-    assert 0 < largest < length * length  # bytes; one float32 l x l matrix takes four times that
+    assert 0 < largest < length * length  # bytes; a float32 l x l matrix takes four times that
 
 
 @pytest.mark.parametrize("skip", ["dense", "plain", "none"])
@@ -180,7 +180,7 @@ def test_soft_max_head_is_one_distribution_over_c_plus_1(rng: np.random.Generato
 
 
 def gaussian(values: np.ndarray, width: int) -> np.ndarray:
-    """Eq. 6: weights G(i), i = -B/2..B/2, that sum to 1 over what lies inside the video."""
+    """Eq. 6: weights G(i), i = -B/2..B/2, that sum to 1 over the snippets inside the video."""
     sigma = width / 4
     smooth = []
     for l in range(len(values)):
@@ -268,13 +268,13 @@ def test_eq9_target_carries_no_gradient(rng: np.random.Generator) -> None:
     q = losses.pseudo_targets(probs, mask_of(), 4)
     losses.pseudo_localization_loss(probs, q, mask_of(), 0.0, "hard")[0].backward()
     touched = (probs.grad[0] != 0).sum(dim=1)
-    assert touched.tolist() == [1] * L  # only p(ĉ) of each snippet, never its neighbours
+    assert touched.tolist() == [1] * L  # p(ĉ) of each snippet, not of its neighbours
 
 
 def test_soft_pseudo_labels_that_keep_to_the_labels(rng: np.random.Generator) -> None:
-    """Ours: q from another network, given the video's labels, and all of it as the target."""
+    """Ours: q from another network, restricted to the video's labels, as a distribution."""
     probs, guide = random_probs(rng), random_probs(rng)
-    labels = np.concatenate([LABELS[:-1], np.zeros((1, C))])  # the last video is background from end to end
+    labels = np.concatenate([LABELS[:-1], np.zeros((1, C))])  # the last video is background only
     total = 0.0
     for b, n in enumerate(LENGTHS):
         given = []

@@ -1,4 +1,4 @@
-"""Videos far longer than training ever saw: windows that tile them, and what a model answers through them."""
+"""Videos far longer than those of training: their windows, and localization in windows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_windows_tile_a_video_and_keep_their_middles(length: int, size: int | No
     for before, after in itertools.pairwise(cuts):
         shared = before.stop - after.first
         assert size is not None
-        assert shared >= size // 4  # context on both sides of a seam
+        assert shared >= size // 4  # context on both sides of a window boundary
         assert min(before.stop - before.keep_stop, after.keep_first - after.first) >= shared // 2
     if size is not None:
         assert len(cuts) <= 1 + np.ceil(max(length - size, 0) / (0.75 * size))
@@ -72,7 +72,7 @@ def test_a_video_within_one_window_is_whole(size: int | None) -> None:
     cut = with_options(model, {"localize.window_snippets": size}).activations(whole)
     np.testing.assert_array_equal(cut.probs, full.probs)
     smaller = with_options(model, {"localize.window_snippets": 32}).activations(whole)
-    assert np.abs(smaller.probs - full.probs).max() > 1e-3  # another question, and so another answer
+    assert np.abs(smaller.probs - full.probs).max() > 1e-3
 
 
 def test_attention_is_drawn_of_the_whole_video() -> None:

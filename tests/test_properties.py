@@ -1,4 +1,4 @@
-"""What must hold for any input: padding is invisible, classes permute, time shifts, scores behave."""
+"""Properties for any input: invariance to padding, permuted classes and shifted time; rules of decoding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ quick = settings(max_examples=25, deadline=None)
 
 
 def make_batch(rng: np.random.Generator, lengths: list[int], present: list[tuple[bool, bool]], pad: int) -> Batch:
-    """Videos whose padding is garbage, so that any peek at it shows."""
+    """Videos with random padding, so that any use of it shows."""
     most = max(lengths) + pad
     audio, visual = (torch.from_numpy(rng.normal(size=(len(lengths), most, d)) * 100) for d in (DU, DV))
     mask = torch.zeros(len(lengths), most, dtype=torch.bool)
@@ -40,7 +40,7 @@ def make_batch(rng: np.random.Generator, lengths: list[int], present: list[tuple
 
 
 def network(**options: object) -> AudioVisualLocalizer:
-    """The network of the preset `paper`, changed as given, in double precision."""
+    """The network of the preset `paper` with changed options, in double precision."""
     config = preset("paper", {f"model.{name}": value for name, value in options.items()})
     return AudioVisualLocalizer(DU, DV, C, config.model).double()
 
@@ -58,7 +58,7 @@ def alone(batch: Batch, i: int) -> Batch:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_blank_snippet_does_not_blow_up_the_gradient(monkeypatch: pytest.MonkeyPatch, fused: bool) -> None:
-    """Rows of zeros (a black picture, silence) have no direction: Λ is 0 there, and so is its gradient."""
+    """Rows of zeros (a black frame, silence) have no direction: Λ and its gradient are 0."""
     monkeypatch.setattr(fusion, "_FUSED_FROM", 0 if fused else 1024)
     norms = []
     for blank in (False, True):

@@ -1,4 +1,4 @@
-"""Training that is killed, starved of disk, fed damage or started twice: what docs/reliability.md promises of it."""
+"""Training that is killed, runs out of disk, meets damaged files or is started twice (docs/reliability.md)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, data: Data) -> Path:
-    """A run that nothing disturbed."""
+    """An undisturbed run."""
     out = tmp_path_factory.mktemp("whole")
     assert killing.run(train, *data, out) == 0
     return out
@@ -64,7 +64,7 @@ def train(features: Path, labels: Path, out: Path, **changes: object) -> None:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Bit for bit: weights, training state, metrics but for the time a step took, and predictions."""
+    """Bit for bit: weights, training state, metrics except step times, and predictions."""
     assert (one / MODEL_FILE).read_bytes() == (other / MODEL_FILE).read_bytes()
     assert_same(*(load_state(run / STATE_FILE) for run in (one, other)))
     rows = [read_metrics(run / METRICS_FILE) for run in (one, other)]
@@ -74,11 +74,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     video = make_videos(count=1, seed=5)[0][0]
     probs = [avloc.load(run).activations(video).probs for run in (one, other)]
     np.testing.assert_array_equal(*probs)
-    assert {p.name for p in one.iterdir()} == {p.name for p in other.iterdir()}, "something is left lying about"
+    assert {p.name for p in one.iterdir()} == {p.name for p in other.iterdir()}, "files are left over"
 
 
 def assert_same(one: Any, other: Any) -> None:
-    """Equal dicts and lists of equal numbers, words and tensors, bit for bit."""
+    """Nested dicts of equal values, tensors bit for bit."""
     assert type(one) is type(other)
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)
@@ -91,7 +91,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def writes_of_a_run(tmp_path: Path, data: Data) -> int:
-    """How often an undisturbed run flushes or renames a file; found as the first number at which nothing dies."""
+    """How often an undisturbed run flushes or renames a file: one less than the first kill point never reached."""
     low, high = 1, 256
     while low < high:
         middle = (low + high) // 2
@@ -105,7 +105,7 @@ def writes_of_a_run(tmp_path: Path, data: Data) -> int:
 
 def test_killed_again_and_again_at_writes_it_ends_the_same(tmp_path: Path, data: Data, whole: Path) -> None:
     died = 0
-    for point in (5, 14, 7, 12, 8, 4, 9, 3):  # each run takes up where the one before was killed
+    for point in (5, 14, 7, 12, 8, 4, 9, 3):  # each run resumes the one before
         died += killing.run(train, *data, tmp_path, kill_at=point) == KILLED
     assert died >= 5
     assert killing.run(train, *data, tmp_path) == 0
@@ -147,7 +147,7 @@ def test_killed_at_ten_random_moments_it_ends_the_same(tmp_path: Path, data: Dat
 
 
 def interrupted(data: Data, out: Path, after: int = 12) -> None:
-    """A run that was killed after its second checkpoint (step 10), before the third."""
+    """A run killed between its second checkpoint (step 10) and the third."""
 
     class Stop(Exception):
         pass
@@ -242,7 +242,7 @@ def test_two_runs_in_one_folder_the_second_is_told_who_the_first_is(tmp_path: Pa
     fit(*data, tmp_path, config(), progress=second)
     assert f"{tmp_path}: in use by another avloc (process {os.getpid()} on " in told[0]
     assert "choose another -o" in told[0]
-    fit(*data, tmp_path, config())  # and when it has ended, the folder is free
+    fit(*data, tmp_path, config())  # the folder is free after the run
 
 
 def test_a_dead_process_does_not_hold_the_folder(tmp_path: Path, data: Data) -> None:
@@ -254,7 +254,7 @@ def test_a_dead_process_does_not_hold_the_folder(tmp_path: Path, data: Data) -> 
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, video: str, from_step: int) -> None:
-    """From a step on, one video's sound is absurdly loud: finite, but not its square."""
+    """From a step on, make one video's audio features so large that their squares overflow."""
     real = WeakDataset.batch
 
     def batch(self: WeakDataset, indices: np.ndarray, *rest: Any) -> Batch:
@@ -281,7 +281,7 @@ def test_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint_and_names_th
     assert f"the last good checkpoint is in {tmp_path}" in message
     assert load_state(tmp_path / STATE_FILE)["step"] == 10
     assert all(tensor.isfinite().all() for tensor in load_model(tmp_path)[0].state_dict().values())
-    train(*data, tmp_path)  # with the video mended
+    train(*data, tmp_path)  # with the video repaired
     assert_same_run(tmp_path, whole)
 
 

@@ -1,4 +1,4 @@
-"""Training: it learns, it resumes exactly, it is the same on two processes, and it says when it collapses."""
+"""Training: it learns, resumes exactly, is the same on two processes, and warns of collapse."""
 
 from __future__ import annotations
 
@@ -403,7 +403,7 @@ def test_validation_videos_of_background_only_do_not_stop_a_run(tmp_path: Path) 
 
 
 def foreign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that adds a backbone "meter", whose features are to be scaled."""
+    """Install a package with a backbone "meter" whose card asks for "scale"."""
     info = folder / "meter-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: meter\nVersion: 1.0\n")
@@ -419,7 +419,7 @@ MODES = [("appearance", "scale"), ("i3d", "l2"), ("nobody", "l2"), ("", "l2")]
 def test_a_backbones_card_says_how_its_features_are_scaled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, mode: str
 ) -> None:
-    """The run remembers it: the package that brought the backbone need not be there later."""
+    """The choice is saved with the run: the backbone's package is not needed later."""
     source = {"visual": backbone} if backbone else {}
     data = write_set(tmp_path, [(replace(features, source=source), truth) for features, truth in make_videos(count=8)])
     with monkeypatch.context() as patch:
@@ -445,7 +445,7 @@ def test_runs_that_do_not_say_how_features_are_scaled_are_read_as_before(
 
 @pytest.mark.parametrize("mode", ["scale", "l2"])
 def test_pictures_are_scaled_by_what_they_are(mode: Normalization) -> None:
-    """What a network says goes by direction; what `appearance` measures keeps how much there is of it."""
+    """l2 keeps the direction of a row only; "scale" also its length."""
     card = ModelCard(preset("default"), ("a", "b"), 3, 4, {}, backbone_normalize=mode)
     norm = card.build().norms["visual"]
     assert isinstance(norm, InputNorm)

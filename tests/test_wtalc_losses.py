@@ -1,6 +1,6 @@
-"""W-TALC's own losses (sujoyp/wtalc-pytorch, train.py: MILL and CASL) against ours, in value and gradient.
+"""Our losses against W-TALC's code (sujoyp/wtalc-pytorch, train.py: MILL and CASL), in value and gradient.
 
-tests/golden/wtalc_losses.npz holds what their code answers; tests/golden/README.md says how it was made.
+tests/golden/wtalc_losses.npz holds the output of their code; tests/golden/README.md describes how it was made.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Golden:
 
 
 def close(found: Tensor | None, expected: np.ndarray) -> None:
-    """To 1e-5 of the largest entry: their numbers are float32, whose rounding is relative to what was summed."""
+    """To 1e-5 of the largest entry: their numbers are float32, with rounding errors relative to the summands."""
     assert found is not None
     scale = float(np.abs(expected).max())
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5, atol=1e-5 * scale)
@@ -74,7 +74,7 @@ def test_padding_under_the_mask_is_invisible() -> None:
 
 @pytest.mark.parametrize("lengths", [(1, 5), (1, 1)])
 def test_finite_where_theirs_is_nan_one_snippet(lengths: tuple[int, int]) -> None:
-    """Their low-attention descriptor is 0/0 there: 1 - soft-max over one snippet is 0."""
+    """Their low-attention descriptor is 0/0 for one snippet."""
     features = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
     labels, mask = torch.tensor([[1.0, 0, 0], [1.0, 0, 1]]), torch.arange(5)[None] < torch.tensor(lengths)[:, None]

@@ -213,6 +213,6 @@ def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localize
     """
     for key in overrides:
         if not key.startswith("localize."):
-            raise ConfigError(f"{key} is fixed by training; only localize.* can be set here")
+            raise ConfigError(f"{key} was fixed when the run was trained; only localize.* can be set here")
     options = with_overrides(RunConfig(localize=localizer.options), overrides).localize
     return Localizer(localizer.model, localizer.card, options, localizer.device)
