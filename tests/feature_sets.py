@@ -57,7 +57,7 @@ def write_set(folder: Path, videos: list[tuple[FeatureSequence, VideoAnnotation]
 
 
 def write_split_set(folder: Path, count: int, tests: int, column: str = "subset") -> None:
-    """Write a set as `avloc convert` and `avloc demo` do, with ground truth; the last `tests` videos are for testing."""
+    """Write a set as `avloc convert` does, with ground truth; the last `tests` videos are for testing."""
     videos = make_videos(count=count)
     _, labels = write_set(folder, videos)
     subsets = [column, *["train"] * (count - tests), *["test"] * tests]

@@ -19,8 +19,9 @@ import torch
 import avloc
 from avloc.config import preset
 from avloc.model.checkpoint import load_model
+from avloc.model.files import STATE_FILE
 from avloc.train.loop import fit
-from avloc.train.state import STATE_FILE, load_state
+from avloc.train.state import load_state
 from feature_sets import make_videos, write_set
 
 SMALL = {"model.embed_dim": 8, "train.batch_size": 6, "train.eval_every": 5}

@@ -8,9 +8,9 @@ import pytest
 
 from avloc.config import RunConfig, preset
 from avloc.errors import InputError
+from avloc.model.files import RECORD_FILE
 from avloc.paper.plan import make_tables, plan_tables
 from avloc.pipeline.folder import localize_folder, plan_folder
-from avloc.train.record import RECORD_FILE
 from avloc.train.resume import decide, train
 from avloc.workflow import Workflow, match_labels
 from feature_sets import make_videos, write_set, write_split_set

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import avloc
-from avloc.config import MACHINE, LocalizeConfig, RunConfig, old_names, preset
+from avloc.config import MACHINE, LocalizeConfig, RunConfig, preset
 from avloc.evaluate.snippets import evaluate_snippets, snippet_hits
 from avloc.formats.detections import read_detection_columns, write_segments_json
 from avloc.formats.features import FeatureStore
@@ -145,7 +145,7 @@ class Answer:
 
     @property
     def folder(self) -> Path:
-        options = old_names(self.options.model_dump()) if self.options else None
+        options = self.options.model_dump() if self.options else None
         model = self.model.key if self.model else None
         return self.home / "answers" / fingerprint([self.data.fingerprint, model, options, self.without, DRAWS])
 

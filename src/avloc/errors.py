@@ -10,20 +10,6 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "AvlocError",
-    "ConfigError",
-    "FormatError",
-    "InputError",
-    "MediaError",
-    "StorageError",
-    "TrainingError",
-    "did_you_mean",
-    "first_few",
-    "one_line",
-    "with_neighbours",
-]
-
 _BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"

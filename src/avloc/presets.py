@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PRESETS", "RIVALS"]
-
 RIVALS: dict[str, dict[str, Any]] = {
     "w-talc": {
         "model.method": "w-talc",

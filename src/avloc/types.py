@@ -17,20 +17,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = [
-    "ActivationSequence",
-    "Detection",
-    "DetectionScores",
-    "FeatureSequence",
-    "Instance",
-    "Media",
-    "Progress",
-    "Provenance",
-    "Segment",
-    "SnippetGrid",
-    "VideoAnnotation",
-]
-
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, current item)."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["VIDEO_EXTENSIONS", "Subset"]
-
 VIDEO_EXTENSIONS = frozenset(
     {
         *(".avi", ".divx", ".dv", ".mov", ".qt", ".mp4", ".m4v", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".ogg"),

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from avloc.report.page.build import BuiltPage
     from avloc.train.resume import TrainedRun
 
-__all__ = ["Workflow", "WorkflowResult", "match_labels"]
-
 
 @dataclass(frozen=True)
 class WorkflowResult:

@@ -20,8 +20,6 @@ from rich.table import Table
 from avloc.errors import one_line
 from avloc.types import Progress
 
-__all__ = ["Talk", "percent"]
-
 _Result = TypeVar("_Result")
 
 

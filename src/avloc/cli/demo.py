@@ -25,8 +25,6 @@ from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize
 from avloc.workflow import Workflow
 
-__all__ = ["walk"]
-
 _TIMELINES = 4
 
 

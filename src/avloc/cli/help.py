@@ -7,8 +7,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-__all__ = ["HelpCommand", "HelpContext"]
-
 _WHOLE = "\ue000"
 """Replaces hyphens while text is wrapped, so that options are not split at them."""
 

@@ -25,7 +25,6 @@ from avloc.config.options import (
     TrainConfig,
     likely_from,
 )
-from avloc.config.renamed import old_names
 
 __all__ = [
     "LIKELY",
@@ -41,7 +40,6 @@ __all__ = [
     "TrainConfig",
     "differences",
     "likely_from",
-    "old_names",
     "parse_overrides",
     "preset",
     "read_config",

@@ -14,8 +14,6 @@ from avloc.config.renamed import RENAMED, present_names
 from avloc.errors import ConfigError, did_you_mean
 from avloc.presets import PRESETS
 
-__all__ = ["differences", "parse_overrides", "preset", "read_config", "with_overrides"]
-
 
 def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A named configuration, with single keys changed.

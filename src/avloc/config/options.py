@@ -16,22 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from avloc.config.renamed import present_names
 
-__all__ = [
-    "LIKELY",
-    "MACHINE",
-    "ActionsOptions",
-    "ContrastOptions",
-    "ExtractConfig",
-    "LocalizeConfig",
-    "LossConfig",
-    "ModelConfig",
-    "Normalization",
-    "Options",
-    "RunConfig",
-    "TrainConfig",
-    "likely_from",
-]
-
 
 class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

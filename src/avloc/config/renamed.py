@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-__all__ = ["RENAMED", "old_names", "present_names"]
-
 _GROUPS = {
     "actions": "class_gate threshold_factor score_weight smooth_snippets",
     "contrast": (
@@ -36,15 +34,6 @@ def present_names(settings: Mapping[str, Any], level: int = logging.WARNING) -> 
     if notes:
         _note("; ".join(notes), level)
     return renamed
-
-
-def old_names(localize: dict[str, Any]) -> dict[str, Any]:
-    """Settings of `localize` under their old names: fingerprints of results are made from these and stay the same."""
-    old = {new.removeprefix("localize."): old.removeprefix("localize.") for old, new in RENAMED.items()}
-    flat = {name: value for name, value in localize.items() if name not in _GROUPS}
-    for group in _GROUPS:
-        flat |= {old.get(f"{group}.{name}", f"{group}.{name}"): value for name, value in localize[group].items()}
-    return flat | {"decode": "multi" if flat["decode"] == "contrast" else flat["decode"]}
 
 
 @cache

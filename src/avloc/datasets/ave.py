@@ -26,8 +26,6 @@ from avloc.system.text import pluralize
 from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 from avloc.vocabulary import Subset
 
-__all__ = ["AVE_BACKGROUND", "AveData", "AveRow", "read_ave"]
-
 AVE_BACKGROUND = 28
 """Index of background in AVE's label files; avloc's is 0, before the classes."""
 

@@ -23,8 +23,6 @@ from avloc.system.text import pluralize
 from avloc.types import SnippetGrid
 from avloc.vocabulary import Subset
 
-__all__ = ["ave_class_indices", "ave_collection", "compare_ave_labels"]
-
 
 def ave_collection(folder: Path | str) -> Collection:
     """AVE as a data set. Raises as `read_ave`; the notes report label files that disagree with Annotations.txt."""

@@ -12,8 +12,6 @@ from avloc.system.text import pluralize
 from avloc.types import FeatureSequence, VideoAnnotation
 from avloc.vocabulary import Subset
 
-__all__ = ["Collection", "Features", "Interval", "weak_labels"]
-
 
 @runtime_checkable
 class Features(Protocol):

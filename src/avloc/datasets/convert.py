@@ -25,8 +25,6 @@ from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import printable
 from avloc.types import Progress
 
-__all__ = ["Imported", "import_collection"]
-
 
 @dataclass(frozen=True)
 class Imported:

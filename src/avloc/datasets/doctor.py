@@ -17,8 +17,6 @@ from avloc.system.text import pluralize
 from avloc.types import FeatureSequence, Progress, VideoAnnotation
 from avloc.vocabulary import Subset
 
-__all__ = ["DataReport", "FeatureReport", "Finding", "examine"]
-
 SHOWN = 3
 
 

@@ -23,8 +23,6 @@ from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.untrusted.arrays import load_array
 from avloc.formats.untrusted.hdf5 import dataset_names, open_hdf5
 
-__all__ = ["named_as", "read_feature_folder"]
-
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5")
 AUDIO = ("vggish", "audio", "panns", "openl3", "logmel", "wav2clip")
 VISUAL = ("rgb", "flow", "i3d", "r21d", "r2plus1d_18", "s3d", "resnet", "res152", "clip", "timm", "slowfast", "tsp")

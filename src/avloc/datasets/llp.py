@@ -26,8 +26,6 @@ from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
 from avloc.vocabulary import Subset
 
-__all__ = ["LLP_CLASSES", "is_llp", "read_llp"]
-
 DURATION_S = 10.0
 TABLES = {
     Subset.TRAINING: "AVVP_train.csv",

@@ -17,8 +17,6 @@ from avloc.formats.features import FeatureStore
 from avloc.formats.labels import LabelTable
 from avloc.types import FeatureSequence
 
-__all__ = ["StoredFeatures", "open_collection"]
-
 
 def open_collection(
     path: Path | str,

@@ -19,8 +19,6 @@ from jaxtyping import Float, Num
 from avloc.errors import InputError
 from avloc.types import SnippetGrid
 
-__all__ = ["RULES", "Rule", "resample"]
-
 Rule = Literal["mean", "nearest", "linear"]
 RULES: tuple[str, ...] = get_args(Rule)
 

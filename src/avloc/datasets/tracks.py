@@ -20,8 +20,6 @@ from avloc.formats.untrusted.arrays import load_array, load_arrays, load_pickle,
 from avloc.formats.untrusted.hdf5 import dataset_names, open_hdf5, plain_dataset
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
-__all__ = ["EVEN", "ArrayFile", "Clock", "Place", "Track", "Tracks"]
-
 FEATURE_KEYS = ("feature", "features", "feats", "feat", "rgb", "flow", "vggish")
 
 

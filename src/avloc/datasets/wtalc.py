@@ -31,8 +31,6 @@ from avloc.formats.untrusted.arrays import index_arrays, load_array
 from avloc.system.text import pluralize
 from avloc.types import VideoAnnotation
 
-__all__ = ["I3D_CLOCK", "is_wtalc", "read_ambiguous", "read_wtalc"]
-
 I3D_CLOCK = Clock(Fraction(16, 25))
 """16 frames at 25 fps, without overlap."""
 

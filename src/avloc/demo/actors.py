@@ -18,8 +18,6 @@ from avloc.demo.plans import Actor, Happening
 from avloc.demo.scenes import value_noise
 from avloc.demo.timing import rev_hz, strike_times_s, syllables
 
-__all__ = ["Canvas", "Motion", "Sprites", "actor_motion", "actor_sprites"]
-
 POSES = 16
 Field = Float[np.ndarray, "s s"]
 Colour = Float[np.ndarray, " 3"]

@@ -14,8 +14,6 @@ from jaxtyping import Float, Float32
 from avloc.demo.actors import Canvas, Drawer, Sprites, draw_poses
 from avloc.demo.plans import HEIGHT, WIDTH, Extra
 
-__all__ = ["Distractor"]
-
 Path = Callable[[np.random.Generator, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 

@@ -16,8 +16,6 @@ from avloc.demo.distractors import Distractor, to_screen
 from avloc.demo.plans import FRAME_RATE, HEIGHT, WIDTH, Actor, VideoPlan
 from avloc.demo.scenes import paint_card, paint_scene
 
-__all__ = ["FrameRenderer"]
-
 
 @dataclass(frozen=True)
 class _ActorTrack:

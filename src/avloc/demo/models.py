@@ -16,8 +16,6 @@ from avloc.train.loop import fit
 from avloc.train.state import has_state
 from avloc.types import Progress
 
-__all__ = ["MODELS", "train_and_score"]
-
 MODELS: dict[str, dict[str, Any]] = {
     "audio only": {"model.modality": "audio"},
     "visual only": {"model.modality": "visual"},

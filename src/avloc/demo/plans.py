@@ -22,8 +22,6 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["Actor", "Bed", "Card", "DemoPlan", "Extra", "Happening", "Shot", "VideoPlan", "plan"]
-
 FRAME_RATE = Fraction(12)
 WIDTH, HEIGHT = 192, 144
 AUDIO_RATE_HZ = 16_000

@@ -15,8 +15,6 @@ from jaxtyping import Float, Float32, Shaped, UInt8
 
 from avloc.demo.plans import HEIGHT, WIDTH, Card, Shot
 
-__all__ = ["Background", "Camera", "paint_card", "paint_scene", "value_noise"]
-
 FINE = 2
 MARGIN = 1.3
 ROWS, COLUMNS = int(HEIGHT * FINE * MARGIN), int(WIDTH * FINE * MARGIN)

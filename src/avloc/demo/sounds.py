@@ -15,8 +15,6 @@ from jaxtyping import Float
 from avloc.demo.plans import Extra, Happening
 from avloc.demo.timing import Syllable, rev_hz, strike_times_s, syllables
 
-__all__ = ["action_sound", "add_at", "distractor_sound", "filtered", "normalized", "pluck", "speech"]
-
 Sound = Float[np.ndarray, " n"]
 Ratios = tuple[float, ...]
 

@@ -14,8 +14,6 @@ from jaxtyping import Float, Float32
 from avloc.demo.plans import AUDIO_RATE_HZ, Bed, VideoPlan
 from avloc.demo.sounds import action_sound, add_at, distractor_sound, filtered, normalized, pluck, speech
 
-__all__ = ["background_sound", "sound_track"]
-
 Sound = Float[np.ndarray, " n"]
 USUAL_LEVEL = 0.1
 SCALE = (0, 2, 3, 5, 7, 8, 10)

@@ -20,8 +20,6 @@ from avloc.system.atomic import atomic_write, make_folder
 from avloc.system.pool import pool
 from avloc.system.text import csv_text, pluralize
 
-__all__ = ["DemoSet", "render", "render_video"]
-
 RENDERER_VERSION = "1"  # increase if the same plan renders differently, so that old files are replaced
 
 

@@ -13,8 +13,6 @@ from jaxtyping import Float
 
 from avloc.demo.plans import Happening
 
-__all__ = ["Syllable", "rev_hz", "strike_times_s", "syllables"]
-
 STRIKE_HZ = {"drumming": (2.0, 4.2), "hammering": (1.2, 2.6), "bell ringing": (0.8, 1.7)}
 REV_HZ = {"engine revving": (38.0, 75.0), "lawn mowing": (55.0, 105.0)}
 

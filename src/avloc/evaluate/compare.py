@@ -27,8 +27,6 @@ from avloc.metrics import (
     resampled_ratio,
 )
 
-__all__ = ["Comparison", "compare_files"]
-
 
 @dataclass(frozen=True)
 class Comparison:

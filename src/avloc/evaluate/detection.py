@@ -28,8 +28,6 @@ from avloc.metrics import (
 from avloc.system.atomic import atomic_write
 from avloc.types import DetectionScores
 
-__all__ = ["Evaluation", "diagnose_files", "evaluate_files"]
-
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -15,8 +15,6 @@ from avloc.formats.detections import read_submission
 from avloc.metrics import ParsingScores, parsing_scores
 from avloc.types import SnippetGrid, VideoAnnotation
 
-__all__ = ["evaluate_parsing"]
-
 
 def evaluate_parsing(
     audio: Path, visual: Path, folder: Path, subset: str = "testing", min_score: float = 0.5

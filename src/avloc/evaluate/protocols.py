@@ -12,8 +12,6 @@ from avloc.errors import InputError, did_you_mean
 from avloc.metrics import T_IOU_THRESHOLDS, SegmentTable, empty_rows, repeated_rows, touching_rows, without_videos
 from avloc.system.text import pluralize
 
-__all__ = ["PROTOCOLS", "Protocol", "find_protocol", "prepare"]
-
 
 @dataclass(frozen=True)
 class Protocol:

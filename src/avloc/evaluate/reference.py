@@ -15,8 +15,6 @@ from avloc.interchange.convert import read_truth
 from avloc.metrics import SegmentTable
 from avloc.types import VideoAnnotation
 
-__all__ = ["Reference", "read_blocked", "read_reference"]
-
 
 @dataclass(frozen=True)
 class Reference:

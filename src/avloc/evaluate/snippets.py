@@ -12,8 +12,6 @@ from avloc.localize import snippet_labels
 from avloc.metrics import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
 from avloc.types import ActivationSequence, VideoAnnotation
 
-__all__ = ["SnippetEvaluation", "evaluate_snippets", "snippet_hits"]
-
 
 @dataclass(frozen=True)
 class SnippetEvaluation:

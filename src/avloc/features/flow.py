@@ -10,8 +10,6 @@ from jaxtyping import Float32, UInt8
 
 from avloc.errors import InputError
 
-__all__ = ["FlowMethod", "flow_fields", "grey", "need_opencv"]
-
 FlowMethod = Literal["tvl1", "dis"]
 
 

@@ -21,8 +21,6 @@ from avloc.system.isolate import Limits
 from avloc.system.locks import folder_lock
 from avloc.types import FeatureSequence, Progress, exact
 
-__all__ = ["Plan", "Summary", "extract_all", "parse_shard", "plan_all"]
-
 _log = logging.getLogger("avloc.extract")
 
 _MANIFEST_EVERY_S = 60.0

@@ -22,8 +22,6 @@ from avloc.formats.untrusted.arrays import load_array
 from avloc.system.atomic import atomic_path, atomic_write, inside
 from avloc.types import FeatureSequence, SnippetGrid, exact
 
-__all__ = ["LAYOUTS", "Layout", "load", "load_npy", "save", "size_bytes", "target"]
-
 Layout = Literal["safetensors", "npy"]
 LAYOUTS: tuple[Layout, ...] = ("safetensors", "npy")
 _I3D_HALF = 1024

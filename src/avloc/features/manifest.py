@@ -18,8 +18,6 @@ from avloc.errors import FormatError
 from avloc.system.atomic import atomic_path, atomic_write
 from avloc.system.text import csv_text
 
-__all__ = ["Row", "manifest_path", "read_manifest", "write_manifest"]
-
 _DAMAGED = (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError, MemoryError, csv.Error)
 
 

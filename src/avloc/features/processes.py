@@ -12,8 +12,6 @@ from avloc.features.manifest import Row
 from avloc.features.task import Job, extract_to_file, failed_row
 from avloc.system.isolate import Limits, map_isolated
 
-__all__ = ["extract_in_processes"]
-
 
 def extract_in_processes(videos: Sequence[Path], job: Job, workers: int, limits: Limits | None = None) -> Iterator[Row]:
     """Extract all videos in `workers` processes; yields rows as they complete. A single video runs in this process."""

@@ -17,8 +17,6 @@ from avloc.errors import InputError
 from avloc.features.manifest import Row
 from avloc.features.task import Job, extract_to_file, failed_row
 
-__all__ = ["LOCAL", "cluster", "extract_on_ray"]
-
 LOCAL = "local"
 
 _DIED = "the worker process died twice; the file crashes the decoder, or memory ran out"

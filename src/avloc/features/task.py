@@ -22,8 +22,6 @@ from avloc.media.probe import probe
 from avloc.system.text import printable, readable
 from avloc.types import FeatureSequence
 
-__all__ = ["Job", "check_options", "done_row", "extract_one", "extract_to_file", "failed_row", "weight_hashes"]
-
 _log = logging.getLogger("avloc.extract")
 
 

@@ -17,11 +17,8 @@ from jaxtyping import Float, UInt8
 from avloc.errors import InputError, MediaError
 from avloc.features.backbones import AudioBackbone, VisualBackbone
 from avloc.media.decode import DecodeReport, Picture, decode
-from avloc.media.find import find_media
 from avloc.system.isolate_child import heartbeat
 from avloc.types import FeatureSequence, Media, Provenance, SnippetGrid, exact
-
-__all__ = ["extract_features", "find_media"]
 
 MAX_FRAMES = 512
 """Frames buffered at once, for any snippet length: about 150 MB at 256 pixels."""

@@ -25,7 +25,6 @@ from avloc.system.atomic import atomic_path
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["WeightFile", "cache_folder", "digest", "find", "load_into", "read_state", "resolve", "verify"]
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 30

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["attention_figure"]
-
 
 def attention_figure(
     correlation: Float[np.ndarray, "l_u l_v"],

@@ -15,8 +15,6 @@ from avloc.types import DetectionScores
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["class_ap_figure", "confusion_figure", "mean_ap_figure", "training_figure"]
-
 
 def mean_ap_figure(scores: Mapping[str, DetectionScores]) -> Figure:
     """mAP in percent over the t-IoU threshold, one line per model; the legend gives the average."""

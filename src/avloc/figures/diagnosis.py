@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["diagnosis_figure"]
 
 KIND_COLOURS = {
     "true positive": "#2f6f4f",

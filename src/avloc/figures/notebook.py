@@ -8,8 +8,6 @@ from html import escape
 from avloc.system.text import pluralize
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["result_html"]
-
 _ROWS = 30
 _WIDTH = 720
 

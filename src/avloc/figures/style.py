@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "COLOURS",
-    "FIGURE_FORMATS",
-    "INK",
-    "MARKERS",
-    "MUTED",
-    "any_letters",
-    "figure_format",
-    "literal",
-    "make_figure",
-    "plain",
-    "save_figure",
-]
 
 INK, MUTED = "#1d2733", "#8893a0"
 COLOURS = ("#1f5fa8", "#b5541c", "#6b4fa0", "#9a7d0a", "#1b7f86", "#a03a5c", "#4d6b1f", "#5a5a5a")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["timeline"]
 
 _TRUTH = "#2f6f4f"
 _SHOWN = 4  # maximum number of activation strips

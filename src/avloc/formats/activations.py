@@ -15,8 +15,6 @@ from avloc.errors import FormatError, InputError
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
-__all__ = ["load_activations", "save_activations"]
-
 SCHEMA = "1"
 
 

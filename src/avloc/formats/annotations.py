@@ -29,17 +29,6 @@ from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
 from avloc.vocabulary import Subset
 
-__all__ = [
-    "AnnotationIssue",
-    "AnnotationReport",
-    "SegmentColumns",
-    "parse_annotations",
-    "read_annotation_columns",
-    "read_annotations",
-    "subset_name",
-    "write_annotations",
-]
-
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 """Characters that other formats cannot store: NUL and lone surrogates."""
 

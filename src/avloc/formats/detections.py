@@ -23,15 +23,6 @@ from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 from avloc.types import Detection
 
-__all__ = [
-    "read_detection_columns",
-    "read_detections",
-    "read_submission",
-    "rename_videos",
-    "write_segments_csv",
-    "write_segments_json",
-]
-
 COLUMNS = ("video", "start_s", "end_s", "label", "score")
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 
-__all__ = ["FAILURES", "Failure", "write_failures"]
-
 FAILURES = "failures.csv"
 
 

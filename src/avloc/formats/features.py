@@ -25,8 +25,6 @@ from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
-__all__ = ["FeatureStore", "StoreDescription", "load_features", "read_source", "save_features", "write_source"]
-
 SCHEMA = "1"
 SUFFIX = ".safetensors"
 MODALITIES = ("visual", "audio")

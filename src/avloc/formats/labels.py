@@ -23,8 +23,6 @@ from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, pluralize
 from avloc.vocabulary import VIDEO_EXTENSIONS, Subset
 
-__all__ = ["LabelRow", "LabelTable", "VideoMatch", "match_videos", "read_labels", "write_labels"]
-
 HEADER = {
     "video": ("video", "video_id"),
     "labels": ("labels", "label"),

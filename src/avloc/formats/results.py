@@ -28,8 +28,6 @@ from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import csv_text, readable
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["Localized", "Results", "ResultsFolder", "RunSource", "find_results", "find_run"]
-
 
 @dataclass(frozen=True)
 class Localized:

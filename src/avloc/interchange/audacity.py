@@ -17,8 +17,6 @@ from avloc.interchange.segments import (
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 
-__all__ = ["read_audacity", "write_audacity"]
-
 
 def write_audacity(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as a label track, in order of time, with Audacity's six decimals."""

@@ -24,8 +24,6 @@ from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 from avloc.types import Detection
 
-__all__ = ["read_boris", "write_boris"]
-
 _KEYS = string.ascii_lowercase + string.digits
 _PLAYERS = 8
 _SCORE = re.compile(r"^score (-?\d+(?:\.\d+)?)$")

@@ -22,8 +22,6 @@ from avloc.interchange.subtitles import read_vtt
 from avloc.interchange.via import read_via
 from avloc.types import Instance, VideoAnnotation
 
-__all__ = ["as_annotations", "convert", "read_segments", "read_truth"]
-
 _READERS: dict[str, Callable[..., tuple[VideoSegments, ...]]] = {
     ".vtt": read_vtt,
     ".txt": read_audacity,

@@ -23,8 +23,6 @@ from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 from avloc.types import Detection
 
-__all__ = ["read_eaf", "write_eaf"]
-
 _TYPE = "segments"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".avi": "video/x-msvideo"}

@@ -18,8 +18,6 @@ from avloc.interchange.segments import Labelled, VideoSegments, clean, frame_spa
 from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
-__all__ = ["write_labelstudio", "write_labelstudio_config"]
-
 _CONTROL, _OBJECT = "videoLabels", "video"
 
 

@@ -19,8 +19,6 @@ from avloc.interchange.segments import Labelled, VideoSegments, frame_span
 from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
-__all__ = ["write_otio"]
-
 
 def write_otio(path: Path | str, video: VideoSegments) -> None:
     """Write one video's segments as a timeline.

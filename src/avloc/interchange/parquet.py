@@ -11,8 +11,6 @@ from avloc.system.atomic import atomic_path
 from avloc.system.text import printable
 from avloc.types import Detection
 
-__all__ = ["write_parquet"]
-
 
 def write_parquet(path: Path | str, videos: Sequence[VideoSegments]) -> None:
     """Write all videos' segments: video, start_s, end_s (float64), label, score (float64, null for ground truth).

@@ -8,8 +8,6 @@ from avloc.interchange.segments import VideoSegments, clean, milliseconds
 from avloc.system.atomic import atomic_write
 from avloc.types import Detection
 
-__all__ = ["write_raven"]
-
 _COLUMNS = (
     "Selection",
     "View",

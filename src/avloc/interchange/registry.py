@@ -29,19 +29,6 @@ from avloc.media.probe import probe
 from avloc.system.text import file_stems
 from avloc.types import Detection
 
-__all__ = [
-    "FORMATS",
-    "Format",
-    "clear_formats",
-    "parse_formats",
-    "save_detections",
-    "target_format",
-    "with_media",
-    "write_as",
-    "write_detections",
-    "write_formats",
-]
-
 
 @dataclass(frozen=True)
 class Format:

@@ -23,19 +23,6 @@ from avloc.metrics.overlap import lanes
 from avloc.system.text import printable
 from avloc.types import Detection, Instance, Media
 
-__all__ = [
-    "Labelled",
-    "VideoSegments",
-    "clean",
-    "frame_at",
-    "frame_span",
-    "milliseconds",
-    "read_lines",
-    "scored_text",
-    "segment",
-    "unscored_text",
-]
-
 Labelled = Instance | Detection
 
 _NO_XML = "\ufffe\uffff"

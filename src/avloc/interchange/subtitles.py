@@ -24,8 +24,6 @@ from avloc.interchange.segments import (
 )
 from avloc.system.atomic import atomic_write
 
-__all__ = ["read_vtt", "write_srt", "write_vtt"]
-
 _STAMP = r"(?:(\d{2,}):)?(\d{2}):(\d{2})\.(\d{3})"
 _TIMES = re.compile(rf"^\s*{_STAMP}[ \t]+-->[ \t]+{_STAMP}(?:\s.*)?$")
 _BLOCKS = ("NOTE", "STYLE", "REGION", "WEBVTT")

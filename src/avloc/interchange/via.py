@@ -19,8 +19,6 @@ from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, pluralize
 from avloc.types import Detection
 
-__all__ = ["read_via", "write_via"]
-
 _COLUMNS = ("metadata_id", "file_list", "temporal_segment_start", "temporal_segment_end", "metadata")
 _LABEL, _SCORE = "TEMPORAL-SEGMENTS", "score"
 

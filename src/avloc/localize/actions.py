@@ -18,8 +18,6 @@ from avloc.config import LocalizeConfig
 from avloc.metrics.snippets import runs
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["detect", "events", "kept_classes", "snippet_labels", "video_scores"]
-
 
 def video_scores(probs: Float[np.ndarray, "l c1"], divisor: int = 8) -> Float[np.ndarray, " c"]:
     """s(c): mean of class c's top max(1, ceil(L / divisor)) snippets, without background (App. D)."""

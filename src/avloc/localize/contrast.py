@@ -26,17 +26,6 @@ from jaxtyping import Bool, Float, Int
 from avloc.config import LocalizeConfig
 from avloc.types import ActivationSequence, Detection
 
-__all__ = [
-    "Candidates",
-    "calibrated",
-    "candidates",
-    "contrast",
-    "crossings",
-    "logistic",
-    "select_classes",
-    "soft_nms",
-]
-
 _FINEST = 64  # candidates whose ends both round to the same 64th of a snippet are duplicates
 
 

@@ -7,8 +7,6 @@ from avloc.localize.actions import detect, events
 from avloc.localize.contrast import contrast
 from avloc.types import ActivationSequence, Detection
 
-__all__ = ["localize"]
-
 
 def localize(activations: ActivationSequence, options: LocalizeConfig) -> tuple[Detection, ...]:
     """Detections by descending score: the decoder `options.decode`, then the common filters."""

@@ -21,8 +21,6 @@ from avloc.system.atomic import atomic_path
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media, exact
 
-__all__ = ["copy_clip", "encode_clip"]
-
 
 def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:
     """Cut [start_s, end_s) into an H.264 mp4, exact to the frame; decoding starts at the preceding key frame.

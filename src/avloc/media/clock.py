@@ -7,8 +7,6 @@ from fractions import Fraction
 
 import av
 
-__all__ = ["BACKWARD_JUMP_S", "Clock", "FrameStamps", "stamp"]
-
 BACKWARD_JUMP_S = Fraction(1)
 """Time stamps that fall back by more than this start a new recording."""
 

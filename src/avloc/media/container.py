@@ -19,17 +19,6 @@ import av.stream
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
 
-__all__ = [
-    "choose_streams",
-    "decoded",
-    "decoded_frames",
-    "first_frame",
-    "nominal_rate",
-    "open_container",
-    "packets",
-    "seek",
-]
-
 MAX_READ_ERRORS = 20
 """Consecutive read errors after which reading stops."""
 

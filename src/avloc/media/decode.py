@@ -32,8 +32,6 @@ from avloc.media.sound import Sound, SoundTrack
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
 
-__all__ = ["MIN_DECODED", "DecodeReport", "Picture", "Sound", "decode", "frames", "sound_blocks"]
-
 MIN_DECODED = Fraction(1, 2)
 """Share of the expected duration that must be decodable."""
 

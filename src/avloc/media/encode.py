@@ -22,8 +22,6 @@ from avloc.errors import InputError, MediaError
 from avloc.system.atomic import atomic_path
 from avloc.types import Media
 
-__all__ = ["SMALL_AUDIO_HZ", "small_video", "write_video"]
-
 SMALL_AUDIO_HZ = 24_000
 """Sample rate of the audio of clips and proxies."""
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from avloc.errors import InputError
 from avloc.vocabulary import VIDEO_EXTENSIONS
 
-__all__ = ["BY_FILE", "VideoNames", "find_media", "known_suffix", "name_videos", "named_media"]
-
 
 def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     """The video files in `paths`, sorted, without duplicates.

@@ -16,8 +16,6 @@ from avloc.media.clock import stamp
 from avloc.media.container import choose_streams, first_frame, open_container, packets
 from avloc.types import Media
 
-__all__ = ["first_frame_s", "frame_times", "rotation_ccw_deg", "upright_rgb"]
-
 
 def first_frame_s(media: Media) -> Fraction:
     """Presentation time of the first frame on the file's own clock, in seconds.

@@ -23,8 +23,6 @@ from avloc.media.frames import upright_rgb
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
 
-__all__ = ["COLUMNS", "Preview", "ThumbnailSheet", "make_preview", "make_proxy", "plays_in_browsers"]
-
 COLUMNS = 10
 """Thumbnails per row; a sheet has at least one full row."""
 

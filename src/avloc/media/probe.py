@@ -23,8 +23,6 @@ from avloc.media.container import choose_streams, first_frame, nominal_rate, ope
 from avloc.media.frames import rotation_ccw_deg
 from avloc.types import Media
 
-__all__ = ["probe"]
-
 LONG_S = 3600
 MIN_BYTES_PER_S = 20
 """Minimum for videos longer than an hour; a repeated frame takes about as much, including its index entry. Files with

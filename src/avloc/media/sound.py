@@ -19,8 +19,6 @@ from jaxtyping import Float
 
 from avloc.media.clock import Clock, stamp
 
-__all__ = ["TOLERANCE_S", "Sound", "SoundTrack"]
-
 TOLERANCE_S = Fraction(1, 50)
 BLOCK_S = Fraction(1, 4)
 MIN_RATE_HZ, MAX_RATE_HZ = 100, 768_000

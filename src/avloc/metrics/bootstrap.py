@@ -27,8 +27,6 @@ from avloc.metrics.detection import T_IOU_THRESHOLDS
 from avloc.metrics.matching import match_detections
 from avloc.metrics.table import Annotations, Detections
 
-__all__ = ["Difference", "draw_videos", "paired_difference", "resampled_mean_ap", "resampled_ratio"]
-
 _CELLS = 4_000_000  # draws x detections of a class held in memory at a time
 
 

@@ -14,8 +14,6 @@ from jaxtyping import Bool
 
 from avloc.metrics.table import SegmentTable
 
-__all__ = ["empty_rows", "repeated_rows", "touching_rows", "without_videos"]
-
 
 def repeated_rows(truth: SegmentTable, tolerance_s: float = 1e-3) -> Bool[np.ndarray, " n"]:
     """Rows that repeat an earlier one: same video and label, both ends within the tolerance (OpenTAD's rule)."""

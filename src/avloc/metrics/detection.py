@@ -20,8 +20,6 @@ from avloc.metrics.matching import match_detections
 from avloc.metrics.table import Annotations, Detections
 from avloc.types import Detection, DetectionScores, VideoAnnotation
 
-__all__ = ["T_IOU_THRESHOLDS", "detection_scores", "whole_video_detections"]
-
 T_IOU_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """ActivityNet's ten thresholds, 0.5:0.05:0.95, to the bit."""
 

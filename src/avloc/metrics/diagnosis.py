@@ -40,8 +40,6 @@ from avloc.metrics.overlap import paired_t_iou
 from avloc.metrics.table import Detections, SegmentTable
 from avloc.types import VideoAnnotation
 
-__all__ = ["BINS", "ERRORS", "Diagnosis", "Group", "diagnose"]
-
 ERRORS = ("double", "wrong label", "localization", "confusion", "background")
 KINDS = ("true positive", *ERRORS)
 FAINT = 0.1

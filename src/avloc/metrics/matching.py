@@ -22,8 +22,6 @@ from avloc.errors import InputError
 from avloc.metrics.overlap import paired_t_iou
 from avloc.metrics.table import Annotations, Detections, SegmentTable, as_tables, recode
 
-__all__ = ["Matches", "match_detections", "true_positives"]
-
 _FREE = np.iinfo(np.int64).max
 
 

@@ -14,8 +14,6 @@ from jaxtyping import Float, Num
 
 from avloc.types import Detection, Instance
 
-__all__ = ["lanes", "paired_t_iou", "t_iou"]
-
 Labelled = TypeVar("Labelled", Instance, Detection, Instance | Detection)
 
 

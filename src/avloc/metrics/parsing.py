@@ -26,8 +26,6 @@ from avloc.errors import InputError
 from avloc.metrics.overlap import t_iou
 from avloc.metrics.snippets import runs
 
-__all__ = ["LevelScores", "ParsingScores", "parsing_scores"]
-
 Counts = tuple[Int[np.ndarray, " c"], Int[np.ndarray, " c"], Int[np.ndarray, " c"]]
 EVENT_IOU = 0.5
 

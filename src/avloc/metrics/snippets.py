@@ -16,8 +16,6 @@ from avloc.errors import InputError, did_you_mean
 from avloc.metrics.overlap import t_iou
 from avloc.types import SnippetGrid, VideoAnnotation
 
-__all__ = ["EventScores", "SnippetScores", "event_f1", "rasterise", "runs", "snippet_accuracy"]
-
 Snippets = Sequence[Int[np.ndarray, " _"]]
 
 

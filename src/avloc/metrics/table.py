@@ -16,8 +16,6 @@ from jaxtyping import Bool, Float, Int
 from avloc.errors import first_few
 from avloc.types import Detection, VideoAnnotation
 
-__all__ = ["Annotations", "DetectionCounts", "Detections", "SegmentTable", "detection_counts"]
-
 
 @dataclass(frozen=True)
 class SegmentTable:

@@ -9,8 +9,6 @@ from jaxtyping import Bool, Float, Num
 
 from avloc.errors import InputError
 
-__all__ = ["VideoScores", "video_average_precision"]
-
 
 @dataclass(frozen=True)
 class VideoScores:

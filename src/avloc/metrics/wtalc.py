@@ -25,8 +25,6 @@ from avloc.metrics.snippets import runs
 from avloc.metrics.table import Annotations, as_tables
 from avloc.types import DetectionScores
 
-__all__ = ["WTALC_T_IOU", "wtalc_classification_map", "wtalc_detection_map"]
-
 WTALC_T_IOU = (0.1, 0.2, 0.3, 0.4, 0.5)
 TOP_SHARE, THRESHOLD_SHARE, VIDEO_WEIGHT, MIN_SNIPPETS = 8, 0.5, 0.7, 2
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from avloc.model.batch import Batch, SnippetOutput
 from avloc.model.fusion import CrossAttentionFusion
 
-__all__ = ["Model"]
-
 
 class Model(nn.Module, ABC):
     """A network from snippet features to class probabilities: the paper's or a rival's.

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from avloc.types import FeatureSequence
 
-__all__ = ["AUDIO", "VISUAL", "Batch", "SnippetOutput", "Window", "collate", "windows"]
-
 AUDIO, VISUAL = 0, 1
 """Columns of `Batch.present`."""
 

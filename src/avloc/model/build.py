@@ -8,8 +8,6 @@ from avloc.model.network import AudioVisualLocalizer
 from avloc.model.tian import TianLocalizer
 from avloc.model.wtalc import WTALC
 
-__all__ = ["build"]
-
 
 def build(config: ModelConfig, audio_size: int, visual_size: int, num_classes: int) -> Model:
     """A freshly initialised model of `config.method`.

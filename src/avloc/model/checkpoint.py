@@ -21,8 +21,6 @@ from avloc.model.files import MODEL_FILE
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.version import __version__
 
-__all__ = ["MODEL_FILE", "ModelCard", "is_whole", "load_model", "save_model"]
-
 _SCHEMA = "1"
 
 

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "CONFIG_FILE",
-    "METRICS_FILE",
-    "MODEL_FILE",
-    "PREVIOUS_FILE",
-    "RECORD_FILE",
-    "STATE_FILE",
-    "TENSORBOARD_FOLDER",
-]
-
 CONFIG_FILE = "config.yaml"  # the resolved configuration
 MODEL_FILE = "model.safetensors"  # the selected weights, see `model.checkpoint`
 METRICS_FILE = "metrics.jsonl"  # losses and validation scores by step

@@ -19,8 +19,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "CrossAttentionFusion", "attention", "correlation", "cross_attend"]
-
 _FUSED_FROM = 1024
 """Videos with more snippets never materialise Λ. In shorter ones it is cheap, and both products of Eq. 2 share it."""
 

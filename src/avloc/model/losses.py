@@ -24,25 +24,6 @@ from torch.nn import functional as F
 from avloc.config import LossConfig
 from avloc.model.batch import SnippetOutput
 
-__all__ = [
-    "coactivity_descriptors",
-    "coactivity_loss",
-    "coactivity_pairs",
-    "continuity_loss",
-    "gaussian_smooth",
-    "keep_to_labels",
-    "mil_loss",
-    "mil_targets",
-    "mil_term",
-    "output_terms",
-    "pseudo_localization_loss",
-    "pseudo_targets",
-    "topk_mean",
-    "total_loss",
-    "video_mean",
-    "window_mean",
-]
-
 _TINY = 1e-12  # keeps log finite; far below any score with a gradient in float32
 
 

@@ -21,14 +21,6 @@ from avloc.model.base import Model
 from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
 from avloc.model.fusion import CrossAttentionFusion
 
-__all__ = [
-    "AudioVisualLocalizer",
-    "InputNorm",
-    "drop",
-    "open_max",
-    "soft_max",
-]
-
 
 def open_max(
     action_logits: Float[Tensor, "*n c"], reliability_logit: Float[Tensor, "*n"]

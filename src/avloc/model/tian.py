@@ -24,8 +24,6 @@ from avloc.model.base import Model
 from avloc.model.batch import AUDIO, VISUAL, Batch, SnippetOutput
 from avloc.model.network import InputNorm, soft_max
 
-__all__ = ["GuidedAttention", "TianLocalizer"]
-
 
 class GuidedAttention(nn.Module):
     """Audio-guided attention over the cells of a frame.

@@ -21,8 +21,6 @@ from avloc.model.base import Model
 from avloc.model.batch import VISUAL, Batch, SnippetOutput
 from avloc.model.network import InputNorm, soft_max
 
-__all__ = ["WTALC"]
-
 
 class WTALC(Model):
     """The network of W-TALC.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from avloc.config import MACHINE, RunConfig, old_names
+from avloc.config import MACHINE, RunConfig
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats.annotations import read_annotations
@@ -29,8 +29,6 @@ from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import fingerprint
 from avloc.types import ActivationSequence, Detection, Progress, VideoAnnotation
-
-__all__ = ["Cell", "DataSet", "compute", "open_data", "read_cell", "score"]
 
 _SCHEMA = 1
 _FILES = ("features", "labels.csv", "ground_truth.json")
@@ -126,7 +124,6 @@ class Cell:
     def key(self) -> str:
         """Identifier: equal for equal settings, seed and data, on any machine."""
         settings = self.config.model_dump(exclude={"extract": True, "train": set(MACHINE)})
-        settings["localize"] = old_names(settings["localize"])
         return fingerprint([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
 
     @property

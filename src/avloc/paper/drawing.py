@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["AUDIO_VISUAL", "TRUTH", "VISUAL", "Panel", "activation_figure", "comparison_figure"]
 
 TRUTH, VISUAL, AUDIO_VISUAL = "#2f6f4f", "#b5541c", "#1f5fa8"
 

@@ -26,8 +26,6 @@ from avloc.paper.runner import cell_of, compute_all
 from avloc.pipeline.localizer import load
 from avloc.types import Progress, SnippetGrid
 
-__all__ = ["FIGURES", "coverage", "draw_figures"]
-
 _MODELS = {
     "visual-only": ROWS["table1"]["visual"],
     "audio-visual": ROWS["table1"]["2-stage"],

@@ -12,8 +12,6 @@ from avloc.config import RunConfig
 from avloc.model.batch import Batch
 from avloc.model.checkpoint import ModelCard
 
-__all__ = ["AUDIO_SIZE", "CLASSES", "VISUAL_SIZE", "multiply_adds"]
-
 AUDIO_SIZE, VISUAL_SIZE, CLASSES = 128, 2048, 100
 """VGGish, I3D with flow, ActivityNet1.2 (§4.1-4.2)."""
 

@@ -17,8 +17,6 @@ from avloc.paper.runner import cell_of, compute_all, needed
 from avloc.paper.show import Filled, fill, write_tables
 from avloc.types import Progress
 
-__all__ = ["Tables", "TablesPlan", "make_tables", "plan_tables"]
-
 
 @dataclass(frozen=True)
 class TablesPlan:

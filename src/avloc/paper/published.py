@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["ACCURACY", "AVERAGE", "FLOPS", "PAPER", "PaperTable", "number"]
-
 ACCURACY, AVERAGE, FLOPS = "accuracy", "average mAP", "multiply-adds"
 """Columns: AVE's snippet accuracy; ActivityNet1.2's mean over t-IoU; "mAP@0.5" and so on are the thresholds."""
 

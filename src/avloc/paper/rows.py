@@ -14,8 +14,6 @@ from avloc.errors import InputError, did_you_mean
 from avloc.paper.published import PAPER
 from avloc.presets import RIVALS
 
-__all__ = ["ROWS", "Recipe", "recipes_of"]
-
 PAPER_EMBED_DIM = 1024  # paper §4.2
 
 

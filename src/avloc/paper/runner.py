@@ -17,8 +17,6 @@ from avloc.system.locks import folder_lock
 from avloc.system.pool import keep_freed_memory, pool
 from avloc.types import Progress
 
-__all__ = ["cell_of", "compute_all", "needed"]
-
 
 def cell_of(recipe: Recipe, data: DataSet, seed: int, overrides: Mapping[str, Any], out: Path) -> Cell:
     """The cell of a row on a data set with a seed.

@@ -14,8 +14,6 @@ from avloc.paper.rows import ROWS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, pluralize
 
-__all__ = ["Filled", "fill", "lines_of", "narrow", "title_of", "write_tables"]
-
 EXTRA = ("background recall", "event F1")
 """Columns of our runs that complement accuracy, in tables that have it."""
 

@@ -14,8 +14,6 @@ from avloc.types import FeatureSequence
 if TYPE_CHECKING:
     from avloc.pipeline.localizer import Localizer
 
-__all__ = ["correlations"]
-
 
 def correlations(localizer: Localizer, features: FeatureSequence) -> list[Float[np.ndarray, "l_u l_v"]]:
     """Λ = X_uᵀ W X_v of every stage (Eq. 1), rows audio snippets, columns visual snippets.

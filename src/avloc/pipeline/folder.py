@@ -22,16 +22,6 @@ from avloc.system.text import pluralize, readable
 from avloc.types import FeatureSequence, Progress
 from avloc.version import __version__
 
-__all__ = [
-    "FolderPlan",
-    "LocalizedFolder",
-    "counted",
-    "find_inputs",
-    "localize_all",
-    "localize_folder",
-    "plan_folder",
-]
-
 
 def counted(found: Mapping[str, Localized], decode: str) -> str:
     """A sentence on the number of detections, and of those above the reporting threshold (`config.likely_from`)."""

@@ -24,8 +24,6 @@ from avloc.model.checkpoint import ModelCard, load_model
 from avloc.model.losses import topk_mean
 from avloc.types import ActivationSequence, Detection, FeatureSequence
 
-__all__ = ["Localization", "Localizer", "load", "with_options"]
-
 
 @dataclass(frozen=True)
 class Localization:

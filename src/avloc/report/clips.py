@@ -22,8 +22,6 @@ from avloc.system.locks import folder_lock
 from avloc.system.text import csv_text, safe_name
 from avloc.types import Detection
 
-__all__ = ["Clip", "Order", "choose", "review"]
-
 Order = Literal["score", "random", "uncertain"]
 
 

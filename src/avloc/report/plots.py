@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from avloc.pipeline.localizer import Localizer
 
-__all__ = ["plot_all"]
-
 
 def plot_all(
     sources: PlotSources, out: Path, formats: Sequence[str] = ("pdf", "png"), limit: int = 6

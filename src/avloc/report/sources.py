@@ -13,8 +13,6 @@ from avloc.formats.results import RunSource, find_run
 from avloc.media.previews import Preview, make_preview
 from avloc.types import Media, VideoAnnotation
 
-__all__ = ["PageSources", "PlotSources", "probe_and_preview", "video_files"]
-
 
 @dataclass(frozen=True)
 class PlotSources:

@@ -19,8 +19,6 @@ from pathlib import Path
 
 from avloc.errors import InputError, StorageError
 
-__all__ = ["atomic_path", "atomic_write", "canonical_safetensors", "inside", "make_folder", "storing", "sweep"]
-
 MAX_NAME_BYTES = 255
 """Longest component of a path, on every file system in common use."""
 

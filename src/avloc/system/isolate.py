@@ -28,8 +28,6 @@ from typing import Any, TypeVar
 from avloc.errors import AvlocError, InputError, MediaError, StorageError
 from avloc.system.isolate_child import item_name, receive, send
 
-__all__ = ["Limits", "isolated", "map_isolated"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

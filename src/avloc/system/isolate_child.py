@@ -20,8 +20,6 @@ from typing import Any
 
 from avloc.errors import AvlocError
 
-__all__ = ["heartbeat", "item_name", "receive", "send", "serve"]
-
 _HEAD = struct.Struct("<Q")
 
 

@@ -19,7 +19,6 @@ from avloc.system.atomic import atomic_write, make_folder, sweep
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["LOCK_FILE", "folder_lock"]
 
 LOCK_FILE = ".avloc.lock"
 _OWNER_FILE = ".avloc.owner"

@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["forward"]
-
 
 def forward(old: str, new: dict[str, str] | str) -> Callable[[str], Any]:
     """A module-level `__getattr__` that forwards names to their new modules.

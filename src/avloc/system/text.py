@@ -15,18 +15,6 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = [
-    "STEM_BYTES",
-    "csv_text",
-    "file_stem",
-    "file_stems",
-    "fingerprint",
-    "pluralize",
-    "printable",
-    "readable",
-    "safe_name",
-]
-
 STEM_BYTES = 200
 """Longest file stem in bytes; with avloc's suffixes it is below 255, the limit of file systems."""
 

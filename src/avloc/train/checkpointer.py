@@ -18,8 +18,6 @@ from avloc.train.learner import Learner
 from avloc.train.prepare import require_same
 from avloc.train.state import latest_state, save_state
 
-__all__ = ["Checkpointer"]
-
 
 class Checkpointer:
     """Saves the best weights and the training state. Only the first process calls `save`.

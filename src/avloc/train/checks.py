@@ -16,8 +16,6 @@ from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.system.locks import folder_lock
 from avloc.train.state import drop_states, has_state
 
-__all__ = ["clear", "require_finite", "require_finite_weights", "run_lock"]
-
 
 @contextmanager
 def run_lock(fabric: Fabric, out: Path) -> Iterator[None]:

@@ -14,8 +14,6 @@ from jaxtyping import Float, Int
 from avloc.model.batch import Batch, collate
 from avloc.types import FeatureSequence
 
-__all__ = ["FeatureStatistics", "PairSampler", "WeakDataset", "bin_sample"]
-
 
 def bin_sample(length: int, count: int | None, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
     """One random snippet from each of `count` bins of almost equal size; all snippets if there are at most `count`."""

@@ -17,8 +17,6 @@ from torch import Tensor
 from avloc.config import TrainConfig
 from avloc.errors import ConfigError
 
-__all__ = ["gather_rows", "launch", "mean_over_processes", "share_of"]
-
 
 def launch(config: TrainConfig, videos: int) -> Fabric:
     """Start the engine with the processes of the launcher (torchrun, fabric run), else those of the configuration.

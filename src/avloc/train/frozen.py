@@ -11,8 +11,6 @@ from avloc.model.checkpoint import ModelCard, load_model
 from avloc.model.network import AudioVisualLocalizer
 from avloc.system.text import pluralize
 
-__all__ = ["take_stages"]
-
 
 def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> None:
     """Copy a run's input norms, embeddings and first `count` stages into `model`, and freeze them (Table 7).

@@ -20,8 +20,6 @@ from avloc.train.dataset import WeakDataset
 from avloc.train.frozen import take_stages
 from avloc.train.teacher import teacher_of
 
-__all__ = ["Learner", "learner_of"]
-
 
 @dataclass(frozen=True)
 class Learner:

@@ -28,8 +28,6 @@ from avloc.train.step import training_step
 from avloc.train.validate import validate
 from avloc.types import Progress
 
-__all__ = ["fit"]
-
 _log = logging.getLogger("avloc.train")
 
 

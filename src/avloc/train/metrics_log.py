@@ -16,8 +16,6 @@ from jaxtyping import Bool, Float
 from avloc.model.files import METRICS_FILE, TENSORBOARD_FOLDER
 from avloc.system.atomic import atomic_write, storing
 
-__all__ = ["MetricsLog", "health", "warnings_of"]
-
 _log = logging.getLogger("avloc.train")
 
 

@@ -21,8 +21,6 @@ from avloc.system.text import fingerprint, pluralize
 from avloc.train.dataset import WeakDataset
 from avloc.types import exact
 
-__all__ = ["TrainingData", "hold_out", "prepare", "require_same"]
-
 
 @dataclass(frozen=True)
 class TrainingData:

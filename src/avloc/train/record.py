@@ -18,8 +18,6 @@ from avloc.system.atomic import atomic_write
 from avloc.train.prepare import TrainingData
 from avloc.version import __version__
 
-__all__ = ["RECORD_FILE", "RunRecord", "read_record", "write_record"]
-
 
 @dataclass(frozen=True)
 class RunRecord:

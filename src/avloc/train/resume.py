@@ -9,14 +9,13 @@ from typing import Literal
 from avloc.config import RunConfig, differences
 from avloc.errors import InputError
 from avloc.model.checkpoint import is_whole
+from avloc.model.files import RECORD_FILE
 from avloc.system.pool import keep_freed_memory
 from avloc.train.loop import fit
 from avloc.train.prepare import prepare, require_same
-from avloc.train.record import RECORD_FILE, RunRecord, read_record
+from avloc.train.record import RunRecord, read_record
 from avloc.train.state import has_state
 from avloc.types import Progress
-
-__all__ = ["TrainedRun", "decide", "train"]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from avloc.errors import FormatError, InputError
 from avloc.model.files import PREVIOUS_FILE, STATE_FILE
 from avloc.system.atomic import atomic_path
 
-__all__ = ["PREVIOUS_FILE", "STATE_FILE", "drop_states", "has_state", "latest_state", "load_state", "save_state"]
-
 _STATE_LINE = b"avloc training state, sha256 "
 _log = logging.getLogger("avloc.train")
 

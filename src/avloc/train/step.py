@@ -15,8 +15,6 @@ from avloc.train.distributed import gather_rows
 from avloc.train.learner import Learner
 from avloc.train.teacher import guidance
 
-__all__ = ["StepResult", "term_weights", "training_step"]
-
 
 @dataclass(frozen=True)
 class StepResult:

@@ -14,8 +14,6 @@ from torch.optim.swa_utils import AveragedModel
 from avloc.model.base import Model
 from avloc.model.batch import Batch
 
-__all__ = ["guidance", "teacher_of"]
-
 
 def teacher_of(module: Model, decay: float) -> AveragedModel | None:
     """A copy whose weights w' follow those of `module`; None if `decay` is 0.

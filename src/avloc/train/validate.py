@@ -16,8 +16,6 @@ from avloc.train.dataset import WeakDataset
 from avloc.train.metrics_log import health
 from avloc.train.prepare import TrainingData
 
-__all__ = ["Validation", "validate"]
-
 _PROBED = 64  # training videos for the health of the run
 _CHUNK = 8  # videos per batch; they are not cut, so long ones must fit
 

@@ -34,8 +34,6 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float32, Int, UInt8
 
-__all__ = ["Appearance", "drift_px"]
-
 HEIGHT, WIDTH, CELL, PATCH = 96, 128, 8, 3
 BINS = 8
 PARTS = 256

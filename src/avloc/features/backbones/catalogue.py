@@ -19,8 +19,6 @@ from avloc.features.backbones.protocol import AudioBackbone, Card, Setup, Visual
 from avloc.features.backbones.sources import I3D_FLOW, I3D_RGB, RESNET152, VGGISH, VGGISH_PCA
 from avloc.features.weights import find
 
-__all__ = ["BACKBONES", "ENTRY_POINTS", "all_backbones", "card", "load_backbone", "status"]
-
 ENTRY_POINTS = "avloc.backbones"
 
 

@@ -26,8 +26,6 @@ from avloc.features.backbones.families import FAMILIES, Family
 from avloc.features.backbones.network import Network, describe_weights, normalized
 from avloc.features.backbones.protocol import Setup
 
-__all__ = ["HubAudio", "HubVisual", "load_hub"]
-
 
 def load_hub(name: str, setup: Setup | None = None) -> HubVisual | HubAudio:
     """Load the backbone `family` or `family:owner/repository`.

@@ -27,8 +27,6 @@ from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import I3D_FLOW, I3D_RGB
 from avloc.features.flow import FlowMethod, flow_fields, grey, need_opencv
 
-__all__ = ["I3d", "I3dNet", "channels_first", "same_padding", "scale_flow"]
-
 CROP = 224
 FLOW_LIMIT_PX = 20.0
 MIN_FRAMES = 9  # the final pooling needs two time steps

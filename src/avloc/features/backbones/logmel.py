@@ -17,8 +17,6 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float, Float32
 
-__all__ = ["LogMel", "log_mel", "mel_bands"]
-
 BANDS = 64
 RATE_HZ = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples

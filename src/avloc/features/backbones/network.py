@@ -15,8 +15,6 @@ from avloc.errors import ConfigError
 from avloc.features.backbones.protocol import Setup
 from avloc.features.weights import WeightFile, digest, load_into, read_state, resolve
 
-__all__ = ["Network", "centre_crop", "describe_weights", "find_device", "frames_to", "load_network", "normalized"]
-
 
 class Network:
     """A module that maps batches to numpy rows.

@@ -13,8 +13,6 @@ from jaxtyping import Float32, UInt8
 from avloc.config import Normalization
 from avloc.features.weights import WeightFile
 
-__all__ = ["AudioBackbone", "Backbone", "Card", "Setup", "VisualBackbone"]
-
 
 @runtime_checkable
 class Backbone(Protocol):

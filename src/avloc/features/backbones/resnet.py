@@ -23,8 +23,6 @@ from avloc.features.backbones.network import Network, load_network, normalized
 from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import RESNET152
 
-__all__ = ["Bottleneck", "ResNet", "ResNet152", "with_torchvision_names"]
-
 CROP = 224
 DEPTHS = (3, 8, 36, 3)
 

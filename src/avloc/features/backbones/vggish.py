@@ -27,8 +27,6 @@ from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import VGGISH, VGGISH_PCA
 from avloc.features.weights import read_state, resolve
 
-__all__ = ["FRAMES", "SAMPLES", "Vggish", "VggishNet", "postprocess"]
-
 FRAMES = 96
 SAMPLES = 400 + (FRAMES - 1) * 160
 CLIP = 2.0

@@ -26,8 +26,6 @@ from avloc.formats.untrusted.bombs import check_growth
 from avloc.formats.untrusted.pickles import DAMAGED, read_pickle
 from avloc.formats.untrusted.rebuild import ArrayPlace
 
-__all__ = ["index_arrays", "load_array", "load_arrays", "load_pickle", "load_tensors"]
-
 
 def load_array(path: Path | str) -> np.ndarray:
     """The array of a .npy file, pickled or not.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from avloc.errors import FormatError
 
-__all__ = ["FREE_BYTES", "check_growth", "gunzip"]
-
 FREE_BYTES = 128 << 20
 """Accepted for any file."""
 

@@ -10,8 +10,6 @@ from typing import Any
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import check_growth
 
-__all__ = ["dataset_names", "open_hdf5", "plain_dataset"]
-
 
 @contextmanager
 def open_hdf5(path: Path | str) -> Iterator[Any]:

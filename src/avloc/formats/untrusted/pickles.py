@@ -22,8 +22,6 @@ from typing import IO, Any
 from avloc.errors import FormatError
 from avloc.formats.untrusted.rebuild import ADMITTED, Cell, GlobalName, Refusal, Span, fill
 
-__all__ = ["DAMAGED", "read_pickle"]
-
 LAZY_BYTES = 2048
 """In lazy mode, arrays of at least this many bytes stay on disk."""
 

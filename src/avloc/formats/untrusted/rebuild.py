@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ADMITTED", "ArrayPlace", "Cell", "GlobalName", "Refusal", "Span", "fill"]
-
 DTYPE = re.compile(r"[<>=|]?(b1|i[1248]|u[1248]|f[248]|c8|c16|S\d{1,6}|U\d{1,6}|O8?)")
 
 

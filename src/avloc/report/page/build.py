@@ -31,8 +31,6 @@ from avloc.system.isolate import isolated, map_isolated
 from avloc.system.locks import folder_lock
 from avloc.types import Detection, Instance, Media, Progress, VideoAnnotation
 
-__all__ = ["BuiltPage", "build_page"]
-
 ERROR_T_IOU = 0.5
 """t-IoU from which a detection counts as correct."""
 

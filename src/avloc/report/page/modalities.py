@@ -10,8 +10,6 @@ from avloc.formats.results import find_run
 from avloc.report.page.views import RunView
 from avloc.report.sources import PageSources
 
-__all__ = ["Modalities"]
-
 
 class Modalities:
     """Adds activations from single modalities: of unimodal runs, or of an audio-visual run with one modality masked."""

@@ -10,8 +10,6 @@ from jaxtyping import UInt8
 
 from avloc.types import ActivationSequence, Detection, Instance
 
-__all__ = ["ListEntry", "PageInfo", "RunView", "Sprite", "VideoView"]
-
 
 @dataclass(frozen=True)
 class Sprite:

@@ -27,8 +27,6 @@ from avloc.report.page.views import ListEntry, PageInfo, RunView, VideoView
 from avloc.system.atomic import atomic_write, make_folder
 from avloc.types import ActivationSequence, Instance
 
-__all__ = ["ASSETS", "MAX_COLUMNS", "data_name", "script_json", "write_assets", "write_index", "write_video"]
-
 ASSETS = (
     "page.css",
     "core.js",

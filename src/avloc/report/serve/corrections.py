@@ -8,8 +8,6 @@ from pathlib import Path
 from avloc.formats.annotations import read_annotations, write_annotations
 from avloc.types import VideoAnnotation
 
-__all__ = ["save_corrections"]
-
 
 def save_corrections(content: bytes, path: Path) -> int:
     """Merge ActivityNet ground truth sent by the page into a file; other videos in the file are kept.

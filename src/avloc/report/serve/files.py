@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["byte_span", "find_file", "kind_of"]
-
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
 _TYPES = {
     ".html": "text/html; charset=utf-8",

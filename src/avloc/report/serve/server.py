@@ -27,8 +27,6 @@ from avloc.report.serve.corrections import save_corrections
 from avloc.report.serve.files import byte_span, find_file, kind_of
 from avloc.system.text import pluralize
 
-__all__ = ["HOST", "PageServer"]
-
 HOST = "127.0.0.1"
 _BLOCK = 1 << 18
 _MAX_POST = 64 << 20
