@@ -96,13 +96,7 @@ class AudioVisualLocalizer(Model):
         ValueError: a modality of `config.modality` has no features.
     """
 
-    def __init__(
-        self,
-        audio_size: int,
-        visual_size: int,
-        num_classes: int,
-        config: ModelConfig,
-    ) -> None:
+    def __init__(self, audio_size: int, visual_size: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         sizes = {"audio": audio_size, "visual": visual_size}
@@ -110,25 +104,15 @@ class AudioVisualLocalizer(Model):
         for name in used:
             if not sizes[name]:
                 raise ValueError(f"model.modality={config.modality} needs {name} features; the data has none")
-        dims = {
-            "audio": config.audio_embed_dim or config.embed_dim,
-            "visual": config.visual_embed_dim or config.embed_dim,
-        }
+        own = {"audio": config.audio_embed_dim, "visual": config.visual_embed_dim}
+        dims = {name: size or config.embed_dim for name, size in own.items()}
         normalize = {"audio": config.audio_normalize, "visual": config.visual_normalize}
         self.norms = nn.ModuleDict({name: InputNorm(sizes[name], normalize[name]) for name in used})
         self.embeds = nn.ModuleDict({name: nn.Linear(sizes[name], dims[name]) for name in used})
-        self.fusion = (
-            CrossAttentionFusion(
-                dims["audio"],
-                dims["visual"],
-                config.num_stages,
-                config.skip,
-                config.share_weight,
-                config.correlation_scale,
-            )
-            if config.modality == "audio-visual"
-            else None
-        )
+        self.fusion = None
+        if config.modality == "audio-visual":
+            stages = config.num_stages, config.skip, config.share_weight, config.correlation_scale
+            self.fusion = CrossAttentionFusion(dims["audio"], dims["visual"], *stages)
         # without stages X_att is those embeddings already
         self.direct = config.direct and self.fusion is not None and config.num_stages > 0
         width = sum(dims[name] for name in used) * (1 + self.direct)

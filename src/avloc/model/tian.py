@@ -67,12 +67,7 @@ class TianLocalizer(Model):
     fusion = None
 
     def __init__(
-        self,
-        audio_size: int,
-        visual_size: int,
-        num_classes: int,
-        config: ModelConfig,
-        hidden: int = 128,
+        self, audio_size: int, visual_size: int, num_classes: int, config: ModelConfig, hidden: int = 128
     ) -> None:
         super().__init__()
         if not (audio_size and visual_size):

@@ -34,7 +34,11 @@ def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> Non
     same = "embed_dim audio_embed_dim visual_embed_dim skip share_weight leaky_slope correlation_scale "
     same += "audio_normalize visual_normalize"
     a, b = theirs.config.model, card.config.model
-    other = [f"model.{k} is {getattr(b, k)!r}, there {getattr(a, k)!r}" for k in same.split() if _differ(a, b, k)]
+    other = [
+        f"model.{k} is {getattr(b, k)!r}, there {getattr(a, k)!r}"
+        for k in same.split()
+        if getattr(a, k) != getattr(b, k)
+    ]
     if (theirs.audio_size, theirs.visual_size) != (card.audio_size, card.visual_size):
         other.append("feature sizes differ")
     if b.share_weight and model.fusion.num_stages > count:
@@ -47,7 +51,3 @@ def take_stages(model: nn.Module, card: ModelCard, run: Path, count: int) -> Non
     for stage in range(1, count + 1):
         model.fusion.weight(stage).data.copy_(given.fusion.weight(stage).data)
         model.fusion.weight(stage).requires_grad_(False)
-
-
-def _differ(a: object, b: object, name: str) -> bool:
-    return bool(getattr(a, name) != getattr(b, name))
