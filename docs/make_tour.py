@@ -19,7 +19,7 @@ from PIL import Image
 
 from avloc.figures import timeline
 from avloc.formats.annotations import read_annotations
-from avloc.formats.results import find_run
+from avloc.formats.results import find_results
 from avloc.pipeline.folder import find_inputs, localize_all
 from avloc.pipeline.localizer import load, with_options
 from avloc.report.page.build import build_page
@@ -92,7 +92,7 @@ def by_thresholds(demo: Path, out: Path) -> PageSources:
 
 def compared(demo: Path, names: tuple[str, ...], video: str, out: Path) -> bytes:
     """A timeline of one video for several of the demo's models, from the same minimum score."""
-    runs = [find_run(demo / name / "detections") for name in names]
+    runs = [find_results(demo / name / "detections").read() for name in names]
     truth = {a.video_id: a.instances for a in read_annotations(demo / "ground_truth.json")[0]}
     activations = {run.name: a for run in runs if (a := run.activations(video)) is not None}
     found = {run.name: run.detections.get(video, ()) for run in runs}

@@ -21,7 +21,7 @@ from avloc.config import (
     renamed,
 )
 from avloc.errors import ConfigError
-from avloc.formats.results import find_run
+from avloc.formats.results import find_results
 from avloc.report.page.write import known_options
 
 OLD = {
@@ -119,7 +119,7 @@ def test_reports_read_both_spellings(tmp_path: Path, old: bool) -> None:
     settings = OLD if old else LocalizeConfig().model_dump()
     (tmp_path / "segments.csv").write_text("video,start_s,end_s,label,score\nv,0,1,a,0.5\n")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"config": {"localize": settings}}))
-    run = find_run(tmp_path)
+    run = find_results(tmp_path).read()
     assert run.likely_from == likely_from("contrast") == likely_from("multi") == LIKELY
     page = known_options(run.options)
     assert page.pop("decode") == settings["decode"]

@@ -37,7 +37,7 @@ from avloc.formats.annotations import read_annotation_columns, read_annotations
 from avloc.formats.detections import read_detections
 from avloc.formats.features import load_features, save_features
 from avloc.formats.labels import read_labels
-from avloc.formats.results import find_run
+from avloc.formats.results import RunSource, find_results
 from avloc.formats.untrusted.arrays import index_arrays, load_array, load_arrays, load_pickle, load_tensors
 from avloc.interchange.convert import read_segments
 from avloc.interchange.registry import write_formats
@@ -253,6 +253,10 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def read_results(path: Path) -> RunSource:
+    return find_results(path).read()
+
+
 def as_folder(name: str, read: Callable[[Path], Any], *beside: str) -> Callable[[Path], Any]:
     """A reader of folders that contain one damaged file."""
 
@@ -302,8 +306,8 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "record": ("record.json", lambda path: read_record(path.parent)),
     "npy layout": ("v1.json", as_folder("v1", lambda folder: load_npy(folder, "v1"), "v1_a.npy", "v1_b.npy")),
     "npy layout array": ("v1_a.npy", as_folder("v1", lambda folder: load_npy(folder, "v1"), "v1.json", "v1_b.npy")),
-    "run": ("videos.csv", as_folder("run", find_run, "segments.csv", "run.yaml")),
-    "run card": ("run.yaml", as_folder("run", find_run, "segments.csv", "videos.csv")),
+    "run": ("videos.csv", as_folder("run", read_results, "segments.csv", "run.yaml")),
+    "run card": ("run.yaml", as_folder("run", read_results, "segments.csv", "videos.csv")),
 }
 
 

@@ -20,7 +20,7 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.detections import read_detections
 from avloc.formats.failures import Failure, write_failures
 from avloc.formats.labels import LabelRow, LabelTable, read_labels, write_labels
-from avloc.formats.results import RunSource, find_run
+from avloc.formats.results import RunSource, find_results
 from avloc.interchange.convert import convert, read_segments
 from avloc.interchange.labelstudio import write_labelstudio_config
 from avloc.interchange.registry import write_formats
@@ -273,7 +273,7 @@ def test_a_run_with_hostile_names_is_found(tmp_path: Path) -> None:
     rows = {name: [{"label": "x", "segment": [1.0, 2.0], "score": 0.5}] for name in LABELS}
     (tmp_path / "segments.json").write_text(json.dumps({"results": rows}))
     (tmp_path / "videos.csv").write_text(csv_text([("video", "path"), *((name, "/nowhere") for name in LABELS)]))
-    run = find_run(tmp_path)
+    run = find_results(tmp_path).read()
     assert set(run.videos()) == set(LABELS)
     assert [run.activations(name) for name in LABELS] == [None] * len(LABELS)
 

@@ -14,7 +14,7 @@ from avloc.config import LIKELY, LocalizeConfig
 from avloc.errors import FormatError, InputError
 from avloc.figures import result_html
 from avloc.formats.detections import write_segments_json
-from avloc.formats.results import find_run
+from avloc.formats.results import find_results
 from avloc.media.previews import COLUMNS, make_preview, make_proxy, plays_in_browsers
 from avloc.media.probe import probe
 from avloc.pipeline.localizer import Localization
@@ -158,7 +158,7 @@ def test_videos_can_be_copied_or_served(world, tmp_path):
 
 def test_what_is_missing_is_said(world, tmp_path):
     with pytest.raises(InputError, match="avloc localize"):
-        find_run(tmp_path)
+        find_results(tmp_path).read()
     (tmp_path / "truth.json").write_text('{"database": {"x": {"duration": 1.0, "annotations": []}}}')
     with pytest.raises(InputError, match="none of its 1 videos"):
         build_page(PageSources(world / "ours", tmp_path / "truth.json"), tmp_path / "page")
@@ -276,6 +276,10 @@ def test_a_useless_folder_of_videos_that_nobody_named_is_no_error(tmp_path):
 
 def test_a_table_in_the_folder_of_a_localization_is_read_with_its_rule(tmp_path):
     write_run(tmp_path / "det", {"v": activations("v")}, {}, LocalizeConfig())
-    assert find_run(tmp_path / "det").likely_from == find_run(tmp_path / "det" / "segments.csv").likely_from == LIKELY
+    assert (
+        find_results(tmp_path / "det").read().likely_from
+        == find_results(tmp_path / "det" / "segments.csv").read().likely_from
+        == LIKELY
+    )
     (tmp_path / "alone.csv").write_bytes((tmp_path / "det" / "segments.csv").read_bytes())
-    assert find_run(tmp_path / "alone.csv").likely_from == 0
+    assert find_results(tmp_path / "alone.csv").read().likely_from == 0

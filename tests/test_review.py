@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avloc.errors import InputError, MediaError
-from avloc.formats.results import find_run
+from avloc.formats.results import find_results
 from avloc.media.clips import copy_clip, encode_clip
 from avloc.media.decode import frames, sound_blocks
 from avloc.media.probe import probe
@@ -67,7 +67,7 @@ def test_copied_clips_begin_at_a_key_frame_and_keep_the_packets(world, tmp_path)
 
 
 def test_the_table_can_be_ticked(world, tmp_path):
-    run = find_run(world / "ours")
+    run = find_results(world / "ours").read()
     clips, failed = review(run, run.paths, tmp_path / "clips", per_class=1, margin_s=0.25)
     assert failed == {}
     with (tmp_path / "clips" / "clips.csv").open(encoding="utf-8", newline="") as file:
@@ -81,7 +81,7 @@ def test_the_table_can_be_ticked(world, tmp_path):
 
 
 def test_what_cannot_be_cut_is_said(world, tmp_path):
-    run = find_run(world / "ours")
+    run = find_results(world / "ours").read()
     with pytest.raises(InputError, match="give --videos"):
         review(run, {}, tmp_path / "clips")
     (tmp_path / "bad.mp4").write_bytes(b"x")

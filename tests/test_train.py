@@ -23,7 +23,7 @@ from avloc.config import Normalization, RunConfig, TrainConfig, preset
 from avloc.errors import ConfigError, FormatError, InputError
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.formats.features import save_features
-from avloc.formats.results import find_results, find_run
+from avloc.formats.results import find_results
 from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.model.files import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RECORD_FILE, STATE_FILE, TENSORBOARD_FOLDER
 from avloc.model.network import InputNorm
@@ -474,4 +474,4 @@ def test_a_video_whose_name_leads_out_of_the_folder_costs_itself(tmp_path: Path,
     assert not list(tmp_path.rglob("escaped*"))
     (kept,) = find_results(tmp_path / "deep" / "out").activations({"sub/video", "other"})
     assert kept.video_id == "sub/video"
-    assert find_run(tmp_path / "deep" / "out").videos() == ("sub/video",)
+    assert find_results(tmp_path / "deep" / "out").read().videos() == ("sub/video",)

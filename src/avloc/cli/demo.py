@@ -19,7 +19,7 @@ from avloc.evaluate.detection import Evaluation
 from avloc.figures import timeline
 from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
-from avloc.formats.results import Localized
+from avloc.formats.results import Localized, ResultsFolder
 from avloc.system.atomic import atomic_write
 from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize
@@ -108,12 +108,13 @@ def _timelines(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
     annotations, _ = read_annotations(data.ground_truth, "validation")
     drawn = [row for row in rows if row.name in ("visual only", "2 stages")]
     shown = [a for a in annotations if all(a.video_id in row.found for row in drawn)]
+    homes = {row.name: ResultsFolder(row.home / "detections") for row in drawn}
     timelines = folder / "timelines"
     timelines.mkdir(exist_ok=True)
     for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_TIMELINES]:
         video = annotation.video_id
         timeline(
-            {row.name: load_activations(row.home / "detections" / "scores" / f"{video}.safetensors") for row in drawn},
+            {name: load_activations(home.activation_file(video)) for name, home in homes.items()},
             {row.name: row.found[video].detections for row in drawn},
             annotation.instances,
             timelines / f"{video}.png",

@@ -198,11 +198,11 @@ def cut_clips(
     seed: Seed = 0,
 ) -> None:
     """Shared with `avloc localize --clips`."""
-    from avloc.formats.results import find_run
+    from avloc.formats.results import find_results
     from avloc.report.clips import review as cut_all
     from avloc.report.sources import video_files
 
-    run = find_run(detections)
+    run = find_results(detections).read()
     files = video_files(videos, run)
     with talk.progress("clips") as progress:
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]

@@ -66,13 +66,17 @@ def say_failures(talk: Talk, failures: Sequence[Failure], out: Path) -> None:
     for failure in failures[:20]:
         talk.err.print(one_line(f"failed: {failure.video_id}: {failure.reason}"), markup=False, soft_wrap=True)
     if len(failures) > 20:
-        talk.err.print(f"... and {len(failures) - 20} more in {out / 'failures.csv'}", markup=False)
+        from avloc.formats.failures import FAILURES
+
+        talk.err.print(f"... and {len(failures) - 20} more in {out / FAILURES}", markup=False)
 
 
 def require_some(done: int, failures: Sequence[Failure], verb: str, out: Path) -> None:
     """InputError when every video failed."""
     if failures and not done:
-        raise InputError(f"no video could be {verb}, {len(failures)} failed; see {out / 'failures.csv'}")
+        from avloc.formats.failures import FAILURES
+
+        raise InputError(f"no video could be {verb}, {len(failures)} failed; see {out / FAILURES}")
 
 
 def exit_partial(failures: Sequence[Failure]) -> None:

@@ -171,6 +171,7 @@ def localize(
     avloc localize run features/ -o detections -f csv,elan,vtt
     """
     from avloc.config import parse_overrides
+    from avloc.formats.results import ResultsFolder
     from avloc.pipeline.folder import localize_folder, plan_folder
 
     talk = make_talk(as_json)
@@ -189,7 +190,7 @@ def localize(
         if clips is not None:
             with talk.part("clips"):
                 cut_clips(talk, out, clips, videos)
-    if any((out / name).is_file() for name in ("segments.json", "segments.csv")):
+    if ResultsFolder(out).table is not None:
         talk.say(f"next: avloc report {out} -o page")
     exit_partial(result.failures)
 

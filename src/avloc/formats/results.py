@@ -83,6 +83,10 @@ class ResultsFolder:
         """segments.json, else segments.csv; None if neither exists."""
         return next((file for file in map(self.segments, (".json", ".csv")) if file.is_file()), None)
 
+    def activation_file(self, video_id: str) -> Path:
+        """File of one video's activations. Raises InputError if its name cannot be a file name."""
+        return inside(self.scores, f"{video_id}.safetensors")
+
     def activation_files(self) -> dict[str, Path]:
         """{video_id: file} in scores/, sorted by name."""
         files = {
@@ -93,7 +97,7 @@ class ResultsFolder:
     def activations(self, video_id: str) -> ActivationSequence | None:
         """Activations of one video; None if there are none."""
         try:
-            file = self._activation_file(video_id)
+            file = self.activation_file(video_id)
         except InputError:  # not a name under which scores are written
             return None
         return load_activations(file) if file.is_file() else None
@@ -105,7 +109,7 @@ class ResultsFolder:
 
     def save_activations(self, activations: ActivationSequence) -> None:
         """Write one video's activations. Raises InputError if its name cannot be a file name."""
-        save_activations(self._activation_file(activations.video_id), activations)
+        save_activations(self.activation_file(activations.video_id), activations)
 
     def finish(
         self,
@@ -127,9 +131,6 @@ class ResultsFolder:
         for video, path in self.activation_files().items():
             if video not in found:
                 path.unlink()
-
-    def _activation_file(self, video_id: str) -> Path:
-        return inside(self.scores, f"{video_id}.safetensors")
 
 
 @dataclass(frozen=True)
@@ -237,11 +238,6 @@ def find_results(path: Path) -> Results:
         f"{path}: expected detections (segments.json or segments.csv) in it or next to it, found none; "
         "create them with `avloc localize RUN VIDEOS -o DETECTIONS`"
     )
-
-
-def find_run(path: Path) -> RunSource:
-    """`find_results`, read."""
-    return find_results(path).read()
 
 
 def _noted_paths(folder: Path) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from avloc.errors import ConfigError, InputError, did_you_mean
 from avloc.formats.detections import write_segments_csv, write_segments_json
+from avloc.formats.results import ResultsFolder
 from avloc.interchange.audacity import write_audacity
 from avloc.interchange.boris import write_boris
 from avloc.interchange.elan import write_eaf
@@ -104,10 +105,12 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 def clear_formats(out: Path) -> None:
     """Remove all files that `write_formats` writes to a folder, in every format."""
+    folder = ResultsFolder(out)
     for form in FORMATS.values():
-        for path in out.glob(f"per-video/*{form.suffix}" if form.per_video else f"segments{form.suffix}"):
-            path.unlink()
-    (out / "segments.labelstudio.xml").unlink(missing_ok=True)
+        files = folder.per_video.glob(f"*{form.suffix}") if form.per_video else [folder.segments(form.suffix)]
+        for path in files:
+            path.unlink(missing_ok=True)
+    folder.segments(".labelstudio.xml").unlink(missing_ok=True)
 
 
 def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegments]) -> list[Path]:
@@ -119,10 +122,11 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
     Raises:
         InputError: a format counts frames and a video's file is unknown.
     """
+    folder = ResultsFolder(out)
     written = []
     for name in names:
         form = FORMATS[name]
-        written += write_as(name, out / ("per-video" if form.per_video else f"segments{form.suffix}"), videos)
+        written += write_as(name, folder.per_video if form.per_video else folder.segments(form.suffix), videos)
     return written
 
 

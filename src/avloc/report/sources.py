@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avloc.errors import InputError, MediaError
 from avloc.evaluate.reference import read_reference
-from avloc.formats.results import RunSource, find_run
+from avloc.formats.results import RunSource, find_results
 from avloc.media.previews import Preview, make_preview
 from avloc.types import Media, VideoAnnotation
 
@@ -41,7 +41,7 @@ class PlotSources:
         Raises:
             InputError: there are no detections. FormatError: they cannot be read.
         """
-        runs = [find_run(path) for path in (self.detections, *self.compare)]
+        runs = [find_results(path).read() for path in (self.detections, *self.compare)]
         names = [run.name for run in runs]
         return [
             run if names.count(run.name) == 1 else replace(run, name=f"{run.name} {number}")

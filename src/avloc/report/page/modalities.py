@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from avloc.errors import AvlocError
 from avloc.formats.features import FeatureStore
-from avloc.formats.results import find_run
+from avloc.formats.results import find_results
 from avloc.report.page.views import RunView
 from avloc.report.sources import PageSources
 
@@ -16,7 +16,7 @@ class Modalities:
 
     def __init__(self, sources: PageSources) -> None:
         given = {"audio": sources.audio, "visual": sources.visual}
-        self.runs = {name: find_run(path) for name, path in given.items() if path is not None}
+        self.runs = {name: find_results(path).read() for name, path in given.items() if path is not None}
         self.features: FeatureStore | None = None
         run = sources.run or sources.trained_run("model.safetensors")
         if self.runs or run is None:
