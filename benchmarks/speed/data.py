@@ -21,22 +21,23 @@ def feature_sequence(name: str, rows: np.ndarray, step_s: float = 1, visual_size
 
 
 def make_activitynet(folder: Path, videos: int, dtype: Any = "float32", classes: int = 100) -> None:
-    """Features shaped as ActivityNet 1.2's (2,048 + 128 channels, 180 snippets on average)."""
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.normal(180, 60, videos), 8, 375).astype(int)
-    _make_set(folder, lengths, (2048, 128), 0.64, dtype, classes)
+    """Features shaped as ActivityNet 1.2's: 2,048 + 128 channels, 180 snippets on average."""
+    _make_set(folder, videos, None, (2048, 128), 0.64, dtype, classes)
 
 
 def make_ave(folder: Path, videos: int) -> None:
-    """Features shaped as AVE's (512 + 128 channels, 10 snippets of 1 s, 28 classes)."""
-    _make_set(folder, np.full(videos, 10), (512, 128), 1, "float32", 28)
+    """Features shaped as AVE's: 512 + 128 channels, 10 snippets of 1 s, 28 classes."""
+    _make_set(folder, videos, 10, (512, 128), 1, "float32", 28)
 
 
-def _make_set(folder: Path, lengths: Any, sizes: tuple[int, int], step_s: float, dtype: Any, classes: int) -> None:
+def _make_set(
+    folder: Path, videos: int, fixed: int | None, sizes: tuple[int, int], step_s: float, dtype: Any, classes: int
+) -> None:
     rng = np.random.default_rng(0)
     pool = rng.normal(size=(4096, sum(sizes))).astype(np.float32)
     lines = ["video,labels"]
-    for k, length in enumerate(lengths.tolist()):
+    for k in range(videos):
+        length = fixed or int(np.clip(rng.normal(180, 60), 8, 375))
         rows = pool[rng.integers(0, len(pool) - length) :][:length]
         features = feature_sequence(f"video_{k:05d}", rows, step_s, sizes[0])
         save_features(folder / "features" / f"{features.video_id}.safetensors", features, dtype)
