@@ -420,7 +420,7 @@ def test_a_backbones_card_says_how_its_features_are_scaled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, mode: str
 ) -> None:
     """The choice is saved with the run: the backbone's package is not needed later."""
-    source = {"visual": backbone} if backbone else {}
+    source = Provenance({"visual": backbone} if backbone else {})
     data = write_set(tmp_path, [(replace(features, source=source), truth) for features, truth in make_videos(count=8)])
     with monkeypatch.context() as patch:
         foreign(tmp_path / "site", patch)
