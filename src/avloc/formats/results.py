@@ -43,40 +43,20 @@ class Localized:
         return tuple(d for d in self.detections if d.score >= least)
 
 
-@dataclass(frozen=True)
 class ResultsFolder:
     """Paths in a results folder; writes and reads what is not a format of detections."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.per_video = path / "per-video"
+        self.scores = path / "scores"
+        self.videos = path / "videos.csv"
+        self.failures = path / FAILURES
+        self.run_card = path / "run.yaml"
 
     def segments(self, suffix: str) -> Path:
         """Detections of all videos in the format with this suffix."""
         return self.path / f"segments{suffix}"
-
-    @property
-    def per_video(self) -> Path:
-        """Folder for formats that hold one video per file."""
-        return self.path / "per-video"
-
-    @property
-    def scores(self) -> Path:
-        """Folder of activations."""
-        return self.path / "scores"
-
-    @property
-    def videos(self) -> Path:
-        """Table of localized videos."""
-        return self.path / "videos.csv"
-
-    @property
-    def failures(self) -> Path:
-        """Table of failed videos."""
-        return self.path / FAILURES
-
-    @property
-    def run_card(self) -> Path:
-        """Settings the results were made with."""
-        return self.path / "run.yaml"
 
     @property
     def table(self) -> Path | None:
@@ -89,10 +69,8 @@ class ResultsFolder:
 
     def activation_files(self) -> dict[str, Path]:
         """{video_id: file} in scores/, sorted by name."""
-        files = {
-            p.relative_to(self.scores).as_posix().removesuffix(p.suffix): p for p in self.scores.rglob("*.safetensors")
-        }
-        return dict(sorted(files.items()))
+        files = self.scores.rglob("*.safetensors")
+        return dict(sorted((p.relative_to(self.scores).with_suffix("").as_posix(), p) for p in files))
 
     def activations(self, video_id: str) -> ActivationSequence | None:
         """Activations of one video; None if there are none."""
