@@ -14,7 +14,7 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore, save_features
 from avloc.formats.labels import read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
 GAPS = 0.3
 """Share of the training videos without one modality in `with_gaps`: half without audio, half without visual."""
@@ -55,7 +55,7 @@ def _from_npz(path: Path, video_id: str, duration_s: float) -> FeatureSequence:
     count = len(next(iter(tracks.values())))
     grid = replace(SnippetGrid.cover(duration_s, step), count=count)  # the file may treat a short tail differently
     names = dict.fromkeys(tracks, "npz")
-    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), names)
+    return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), Provenance(names))
 
 
 def with_gaps(data: DataSet, out: Path) -> DataSet:
