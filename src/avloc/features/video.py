@@ -16,6 +16,8 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import InputError, MediaError
 from avloc.features.backbones import AudioBackbone, VisualBackbone
+from avloc.features.backbones.protocol import WindowedAudioBackbone
+from avloc.features.windowed import WindowedAudioRows
 from avloc.media.decode import DecodeReport, Picture, decode
 from avloc.system.isolate_child import heartbeat
 from avloc.types import FeatureSequence, Media, Provenance, SnippetGrid, exact
@@ -59,7 +61,7 @@ def extract_features(
         raise MediaError(f"{media.path}: expected audio, the file has no audio stream; use a visual backbone")
     grid = SnippetGrid.cover(media.duration_s, step_s)
     visual_rows = _VisualRows(visual, grid, batch_snippets, frame_rate) if visual is not None else None
-    audio_rows = _AudioRows(audio, grid, batch_snippets) if audio is not None and media.has_audio else None
+    audio_rows = _audio_rows(audio, grid, batch_snippets) if audio is not None and media.has_audio else None
     report = _decode_into(media, visual_rows, audio_rows, threads, on_progress)
     if report.audio_samples == 0:
         audio_rows = None
@@ -90,7 +92,7 @@ def _check_backbones(visual: VisualBackbone | None, audio: AudioBackbone | None)
 def _decode_into(
     media: Media,
     visual: _VisualRows | None,
-    audio: _AudioRows | None,
+    audio: _AudioRows | WindowedAudioRows | None,
     threads: int,
     on_progress: Callable[[float], None] | None,
 ) -> DecodeReport:
@@ -148,6 +150,14 @@ def _frames_per_snippet(backbone: VisualBackbone, step_s: Fraction, frame_rate: 
             f"{wanted} in {float(step_s):g} s; leave --fps out, or give --frames-per-snippet {fixed}"
         )
     return fixed
+
+
+def _audio_rows(
+    audio: AudioBackbone | WindowedAudioBackbone, grid: SnippetGrid, batch_snippets: int
+) -> _AudioRows | WindowedAudioRows:
+    if isinstance(audio, WindowedAudioBackbone):
+        return WindowedAudioRows(audio, grid)
+    return _AudioRows(audio, grid, batch_snippets)
 
 
 class _Rows:

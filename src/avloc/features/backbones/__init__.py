@@ -12,7 +12,7 @@ one row per snippet. It handles neither files nor time. Weights load when it is 
 
 from __future__ import annotations
 
-from avloc.features.backbones.catalogue import BACKBONES, all_backbones, card, load_backbone, status
+from avloc.features.backbones.catalogue import BACKBONES, all_backbones, card, download, load_backbone, status
 from avloc.features.backbones.protocol import AudioBackbone, Backbone, Card, Setup, VisualBackbone
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "VisualBackbone",
     "all_backbones",
     "card",
+    "download",
     "load_backbone",
     "status",
 ]

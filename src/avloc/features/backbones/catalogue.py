@@ -10,14 +10,31 @@ import inspect
 from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from avloc.config import Normalization
 from avloc.errors import InputError, did_you_mean
 from avloc.features.backbones.families import FAMILIES
-from avloc.features.backbones.protocol import AudioBackbone, Card, Setup, VisualBackbone
-from avloc.features.backbones.sources import I3D_FLOW, I3D_RGB, RESNET152, VGGISH, VGGISH_PCA
-from avloc.features.weights import find
+from avloc.features.backbones.protocol import (
+    AnyBackbone,
+    AudioBackbone,
+    Card,
+    Setup,
+    VisualBackbone,
+    WindowedAudioBackbone,
+)
+from avloc.features.backbones.sources import (
+    EFFICIENTAT,
+    EFFICIENTNET_LITE0,
+    I3D_FLOW,
+    I3D_RGB,
+    RESNET152,
+    VGGISH,
+    VGGISH_PCA,
+)
+from avloc.features.weights import find, resolve
+from avloc.types import Progress
 
 ENTRY_POINTS = "avloc.backbones"
 
@@ -52,7 +69,19 @@ def _i3d(streams: str, flow: Any, setup: Setup) -> VisualBackbone:
     return I3d(setup, streams, flow)
 
 
-def _hub(name: str, setup: Setup) -> VisualBackbone | AudioBackbone:
+def _efficientnet(setup: Setup) -> VisualBackbone:
+    from avloc.features.backbones.efficientnet import EfficientNetLite0
+
+    return EfficientNetLite0(setup)
+
+
+def _efficientat(width: str, setup: Setup) -> WindowedAudioBackbone:
+    from avloc.features.backbones.efficientat import EfficientAt
+
+    return EfficientAt(width, setup)
+
+
+def _hub(name: str, setup: Setup) -> AnyBackbone:
     from avloc.features.backbones.hub import load_hub
 
     return load_hub(name, setup)
@@ -87,6 +116,11 @@ def _hub_card(name: str, repository: str = "") -> Card:
 _CARDS = [
     Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance, normalize="scale"),
     Card("logmel", "audio", 256, "the snippet's audio at 16 kHz", "Apache-2.0", _logmel),
+    Card("efficientnet-lite0", "visual", 1280, "2 fps, 224 px", "Apache-2.0", _efficientnet, (EFFICIENTNET_LITE0,)),
+    *(
+        Card(f"efficientat-{width}", "audio", size, "10 s at 32 kHz", "MIT", partial(_efficientat, width), (weights,))
+        for (width, weights), size in zip(EFFICIENTAT.items(), (384, 960), strict=True)
+    ),
     Card("vggish", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, False), (VGGISH,)),
     Card("vggish-pca", "audio", 128, "0.975 s at 16 kHz", "Apache-2.0", partial(_vggish, True), (VGGISH, VGGISH_PCA)),
     Card("resnet152", "visual", 2048, "16 fps, 224 px", "BSD-3-Clause", _resnet, (RESNET152,)),
@@ -148,7 +182,7 @@ def _broken(reason: str, setup: Setup) -> VisualBackbone:
     raise InputError(f"{reason}; repair or remove that package")
 
 
-def _make_foreign(name: str, maker: Any, setup: Setup) -> VisualBackbone | AudioBackbone:
+def _make_foreign(name: str, maker: Any, setup: Setup) -> AnyBackbone:
     made = maker(setup) if inspect.signature(maker).parameters else maker()
     if getattr(made, "name", None) != name:
         raise InputError(
@@ -161,7 +195,7 @@ def _make_foreign(name: str, maker: Any, setup: Setup) -> VisualBackbone | Audio
             f"backbone {name!r} does not implement the protocol: expected modality, size, licence, weights, and "
             "frame_rate, frames_per_snippet, frame_size (visual) or rate_hz, window_s (audio)"
         )
-    return cast(VisualBackbone | AudioBackbone, made)
+    return cast(AnyBackbone, made)
 
 
 def card(name: str) -> Card:
@@ -179,13 +213,30 @@ def card(name: str) -> Card:
     return cards[name]
 
 
-def load_backbone(name: str, setup: Setup | None = None) -> VisualBackbone | AudioBackbone:
+def load_backbone(name: str, setup: Setup | None = None) -> AnyBackbone:
     """Load the backbone `name` with its weights.
 
     Raises:
         InputError: unknown name (the message suggests similar ones), missing weights, or a missing module.
     """
     return card(name).load(setup or Setup())
+
+
+def download(name: str, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Fetch the weights of a backbone, if they are not here, and check their hashes.
+
+    Returns:
+        Where they are: files, or the folder of a hub model.
+
+    Raises:
+        InputError: no such backbone, or the weights cannot be downloaded.
+    """
+    entry = card(name)
+    if entry.hub is not None:
+        from avloc.features.backbones.hub import fetch
+
+        return (fetch(entry.hub),)
+    return tuple(resolve(weights, {}, progress) for weights in entry.weights)
 
 
 def status(entry: Card, given: Mapping[str, str] | None = None) -> str:

