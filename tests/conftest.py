@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("avloc", "typecheck.numeric_tower")
+
+# the same backbones for everyone: no download, and none of the weights that a developer may have
+os.environ["AVLOC_OFFLINE"] = "1"
+os.environ["AVLOC_CACHE"] = os.path.join(tempfile.gettempdir(), "avloc-tests-have-no-weights")
 
 # small networks gain nothing from threads, and on a busy machine threads that wait for each other took 20 times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -58,6 +58,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train.eval_every": 1000,
     },
     "demo": {
+        "extract.visual": "appearance",
+        "extract.audio": "logmel",
         "extract.step_s": 0.5,
         "model.embed_dim": 128,
         "train.steps": 300,

@@ -28,15 +28,14 @@ Weights = Annotated[
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
-    from avloc.config import ExtractConfig
     from avloc.features.folder import Plan, Summary
 
 
 def extract(
     videos: Annotated[list[str], typer.Argument(help="Videos: files, folders or globs.")],
     out: Out,
-    visual: Annotated[str, typer.Option(help="Visual backbone, or none; see `avloc backbones`.")] = "appearance",
-    audio: Annotated[str, typer.Option(help="Audio backbone, or none.")] = "logmel",
+    visual: Annotated[str, typer.Option(help="Visual backbone, auto or none; see `avloc backbones`.")] = "auto",
+    audio: Annotated[str, typer.Option(help="Audio backbone, auto or none.")] = "auto",
     step_s: Annotated[
         float | None, typer.Option(help="Seconds per snippet; 1.0 unless --frames-per-snippet is given.")
     ] = None,
@@ -95,7 +94,7 @@ def extract(
     limits, part = Limits(silence_s, memory_gb), parse_shard(shard)
     paths = find_media(videos)
     if dry_run:
-        _say_plan(talk, plan_all(paths, out, options, overwrite, layout, part), options, out)
+        _say_plan(talk, plan_all(paths, out, options, overwrite, layout, part), out)
         return
     began = time.monotonic()
     with talk.progress("extract") as progress:
@@ -121,17 +120,26 @@ def _weights(given: list[str]) -> dict[str, str]:
     return paths
 
 
-def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B006
+def backbones(
+    weights: Weights = [],  # noqa: B006
+    get: Annotated[list[str], typer.Option(help="Download the weights of this backbone; repeatable.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
     """List the backbones and whether their weights are available.
 
     avloc backbones
+    avloc backbones --get efficientat-mn04
     avloc backbones --weights i3d-rgb=rgb_imagenet.pt
     """
-    from avloc.features.backbones import all_backbones, status
+    from avloc.features.backbones import all_backbones, download, status
     from avloc.features.weights import cache_folder
 
     talk = make_talk(as_json)
     given = _weights(weights)
+    for name in get:
+        with talk.progress(name) as progress:
+            places = download(name, progress)
+        talk.say(f"{name}: {', '.join(map(str, places)) or 'needs no weights'}")
     cards = all_backbones().values()
     names = {name for c in cards for name in (*(w.name for w in c.weights), *([c.name] if c.hub else []))}
     for name in given.keys() - names - {"*"}:
@@ -146,7 +154,7 @@ def backbones(weights: Weights = [], as_json: Json = False) -> None:  # noqa: B0
         talk.say(f"{entry.name}: {entry.wants}" + (f"; hub: {entry.hub}" if entry.hub else ""))
     files = {file.name: file for entry in cards for file in entry.weights}
     for file in files.values():
-        talk.say(f"weights {file.name}: {file.file} ({file.checksum}) from {file.url}")
+        talk.say(f"weights {file.name}: {file.file} ({file.checksum}) from {file.source}")
     talk.say(f"weights are stored in {cache_folder()}; use others with --weights NAME=PATH")
     talk.summary(
         {
@@ -180,9 +188,9 @@ def say_extracted(talk: Talk, summary: Summary, out: Path, seconds: float) -> No
     require_some(len(done) + len(skipped), failures, "extracted", out)
 
 
-def _say_plan(talk: Talk, plan: Plan, options: ExtractConfig, out: Path) -> None:
+def _say_plan(talk: Talk, plan: Plan, out: Path) -> None:
     """Print the plan. Raises InputError where `extract` would."""
-    what = f"visual {options.visual}, audio {options.audio}"
+    what = f"visual {plan.options.visual or 'none'}, audio {plan.options.audio or 'none'}"
     talk.say(
         f"would extract {pluralize(len(plan.todo), 'video')} to {out} ({what}); {len(plan.skipped)} already done, "
         f"{len(plan.conflicts)} extracted with other options"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from avloc.config.build import differences, parse_overrides, preset, read_config, with_overrides
 from avloc.config.options import (
+    AUTO,
     LIKELY,
     MACHINE,
     ActionsOptions,
@@ -27,6 +28,7 @@ from avloc.config.options import (
 )
 
 __all__ = [
+    "AUTO",
     "LIKELY",
     "MACHINE",
     "ActionsOptions",

@@ -21,11 +21,15 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+AUTO = "auto"
+"""In place of a backbone: the best that is available."""
+
+
 class ExtractConfig(Options):
     """Raw video to snippet features. `frames_per_snippet` at `fps`, if given, replaces `step_s`."""
 
-    visual: str | None = "appearance"  # ours: needs no weights; the paper has I3D and ResNet-152 (§4.2)
-    audio: str | None = "logmel"  # ours: needs no weights; the paper has VGGish (§4.2)
+    visual: str | None = AUTO  # ours: see features/choose.py; the paper has I3D and ResNet-152 (§4.2)
+    audio: str | None = AUTO  # ours: see features/choose.py; the paper has VGGish (§4.2)
     step_s: float = Field(1.0, gt=0)  # AVE's second; ActivityNet's I3D features have 0.64
     frames_per_snippet: int | None = Field(None, ge=1)  # W-TALC: 16, which at fps 25 make a step of 0.64 s
     fps: float | None = Field(None, gt=0)  # frame rate for the backbone; None: its own (I3D 25)

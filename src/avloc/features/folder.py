@@ -11,6 +11,7 @@ from pathlib import Path
 from avloc.config import ExtractConfig
 from avloc.errors import FormatError, InputError
 from avloc.features import layout as layouts
+from avloc.features.choose import without_auto
 from avloc.features.layout import LAYOUTS
 from avloc.features.manifest import Row, manifest_path, read_manifest, write_manifest
 from avloc.features.processes import extract_in_processes
@@ -39,8 +40,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be done with each video. `conflicts`: {video: reason}, extracted with other options."""
+    """What would be done with each video.
 
+    Args:
+        options: with the names of backbones in place of "auto".
+        conflicts: {video: reason}, extracted with other options.
+    """
+
+    options: ExtractConfig
     todo: tuple[str, ...]
     skipped: tuple[str, ...]
     conflicts: Mapping[str, str]
@@ -90,6 +97,7 @@ def extract_all(
             weights are missing.
         StorageError: the disk is full, read-only or gone.
     """
+    options = without_auto(options, out, progress)
     suffix = f"-{shard[0]}-of-{shard[1]}" if shard else ""
     job = _make_job(videos, out, options, layout)
     with folder_lock(out, "the features", suffix):
@@ -117,6 +125,7 @@ def plan_all(
     shard: tuple[int, int] | None = None,
 ) -> Plan:
     """What `extract_all` would do with the same arguments. Raises InputError for an unknown layout."""
+    options = without_auto(options, out, download=False)
     job = _make_job(videos, out, options, layout)
     known = {} if overwrite else read_manifest(out)
     todo: list[str] = []
@@ -130,7 +139,7 @@ def plan_all(
             conflicts[name] = str(error)
         else:
             (todo if row is None else skipped).append(name)
-    return Plan(tuple(todo), tuple(skipped), conflicts)
+    return Plan(options, tuple(todo), tuple(skipped), conflicts)
 
 
 def _shard(videos: Sequence[Path], shard: tuple[int, int] | None) -> Sequence[Path]:

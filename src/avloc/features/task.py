@@ -13,6 +13,7 @@ from avloc.config import ExtractConfig
 from avloc.errors import AvlocError, InputError, StorageError
 from avloc.features import layout as layouts
 from avloc.features.backbones import AudioBackbone, Backbone, Setup, VisualBackbone, card, load_backbone
+from avloc.features.choose import without_auto
 from avloc.features.layout import Layout
 from avloc.features.manifest import Row
 from avloc.features.video import extract_features
@@ -48,6 +49,7 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0, names: Vid
         MediaError: the file cannot be opened, or too little of it decoded.
         InputError: unknown backbone, missing weights, no backbone at all, or a video name that is not UTF-8.
     """
+    options = without_auto(options)
     _check_any_backbone(options)
     _check_name(path, names(path))
     visual = cast(VisualBackbone, _backbone(options.visual, options)) if options.visual else None
