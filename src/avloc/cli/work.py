@@ -198,13 +198,12 @@ def localize(
 def _say_trained(talk: Talk, run: TrainedRun) -> None:
     record = run.record
     if run.trained:
-        videos = pluralize(round(record.scores["train_videos"]), "video")
+        videos = pluralize(record.train_videos, "video")
         steps = pluralize(record.config["train"]["steps"], "step")
-        step = f"{record.scores['selected_step']:.0f}"
-        talk.say(f"trained {steps} on {videos}, {_classes(record.classes)}; kept step {step}")
+        talk.say(f"trained {steps} on {videos}, {_classes(record.classes)}; kept step {record.selected_step}")
     else:
         talk.say(f"{run.folder} is a finished run, left unchanged; use --overwrite to train again")
-    talk.summary({"run": str(run.folder), "scores": dict(record.scores), "classes": record.classes})
+    talk.summary({"run": str(run.folder), "scores": record.scores, "classes": record.classes})
 
 
 def _say_localized(talk: Talk, result: LocalizedFolder, out: Path) -> None:
