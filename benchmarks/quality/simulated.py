@@ -15,7 +15,7 @@ from avloc.datasets.ave import read_ave
 from avloc.formats.annotations import read_annotations, write_annotations
 from avloc.formats.features import save_features
 from avloc.system.atomic import atomic_write
-from avloc.types import FeatureSequence, SnippetGrid, VideoAnnotation
+from avloc.types import FeatureSequence, Provenance, SnippetGrid, VideoAnnotation
 from benchmarks.console import add_command
 
 SUBSETS = {
@@ -134,7 +134,7 @@ class World:
             (4 * rows + d.noise * _smooth_noise(rng, length, size)).astype(np.float32)
             for rows, size in ((visual, size_v), (audio, size_u))
         ]
-        source = dict.fromkeys(("visual", "audio"), "simulated")
+        source = Provenance(dict.fromkeys(("visual", "audio"), "simulated"))
         return FeatureSequence(truth.video_id, truth.duration_s, grid, *made, source)
 
     def _background(self, name: str, unseen: int, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from avloc.formats.features import save_features
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
 SOURCE = {"visual": "simulated", "audio": "simulated"}
 
@@ -17,7 +17,7 @@ def feature_sequence(name: str, rows: np.ndarray, step_s: float = 1, visual_size
     """A video of (L, d_v + d_u) features."""
     duration_s = len(rows) * step_s
     grid = SnippetGrid.cover(duration_s, step_s)
-    return FeatureSequence(name, duration_s, grid, rows[:, :visual_size], rows[:, visual_size:], SOURCE)
+    return FeatureSequence(name, duration_s, grid, rows[:, :visual_size], rows[:, visual_size:], Provenance(SOURCE))
 
 
 def make_activitynet(folder: Path, videos: int, dtype: Any = "float32", classes: int = 100) -> None:
