@@ -61,9 +61,15 @@ def tiny_hub_folder(family: str, folder: Path) -> Any:
     torch.manual_seed(0)
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     vision = {**small, "image_size": 32, "patch_size": 16}
+    text = {**small, "vocab_size": 20, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 12}
+    pe = {**small, "head_dim": 8}
+    dac = {"encoder_hidden_size": 2, "downsampling_ratios": [2, 8, 10, 12], "hidden_size": 8, "codebook_dim": 4}
+    pe_audio = {**pe, "dac_config": {**dac, "num_codebooks": 1}}
     makers = {
         "clip": lambda: hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**vision, projection_dim=12)),
         "siglip": lambda: hf.SiglipVisionModel(hf.SiglipVisionConfig(**vision)),
+        "siglip2": lambda: hf.SiglipVisionModel(hf.SiglipVisionConfig(**vision)),
+        "dinov3": lambda: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**vision, num_register_tokens=2)),
         "dinov2": lambda: hf.Dinov2Model(
             hf.Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16)
         ),
@@ -82,7 +88,7 @@ def tiny_hub_folder(family: str, folder: Path) -> Any:
                 pred_num_hidden_layers=1,
             )
         ),
-        "ast": lambda: hf.ASTModel(hf.ASTConfig(**small, max_length=128, num_mel_bins=32)),
+        "ast": lambda: hf.ASTModel(hf.ASTConfig(**small, max_length=512, num_mel_bins=32)),
         "clap": lambda: hf.ClapAudioModelWithProjection(
             hf.ClapAudioConfig(
                 hidden_size=32,
@@ -92,6 +98,17 @@ def tiny_hub_folder(family: str, folder: Path) -> Any:
                 depths=[1, 1],
                 num_attention_heads=[2, 2],
                 num_classes=3,
+            )
+        ),
+        "pe-a-frame": lambda: hf.PeAudioFrameLevelModel(hf.PeAudioConfig(text_config=text, audio_config=pe_audio)),
+        "pe-av": lambda: hf.PeAudioVideoModel(
+            hf.PeAudioVideoConfig(
+                text_config=text,
+                audio_video_config={
+                    **pe,
+                    "audio_config": pe_audio,
+                    "video_config": {**pe, "vision_config": hf.ViTConfig(**vision, num_labels=8)},
+                },
             )
         ),
     }

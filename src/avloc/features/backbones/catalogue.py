@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 from avloc.config import Normalization
 from avloc.errors import InputError, did_you_mean
 from avloc.features.backbones.families import FAMILIES
+from avloc.features.backbones.hub_files import find_cached
 from avloc.features.backbones.protocol import (
     AnyBackbone,
     AudioBackbone,
@@ -103,11 +104,11 @@ def _i3d_card(name: str, streams: str, flow: str) -> Card:
 
 def _hub_card(name: str, repository: str = "") -> Card:
     family = FAMILIES[name.partition(":")[0]]
-    wants = f"audio at {family.rate_hz // 1000} kHz" if family.rate_hz else f"{family.frame_rate} fps"
+    wants = f"10 s at {family.rate_hz // 1000} kHz" if family.rate_hz else f"{family.frame_rate} fps"
     if family.frames:
         wants = f"{family.frames} frames per snippet"
     hub = repository or family.repository
-    needs = ("transformers",)
+    needs = ("transformers", *family.needs)
     return Card(
         name, family.modality, family.size, wants, family.licence, partial(_hub, name), hub=hub, needs=needs, extra="hf"
     )
@@ -245,14 +246,8 @@ def status(entry: Card, given: Mapping[str, str] | None = None) -> str:
     if lacking:
         return f"needs {', '.join(lacking)}: pip install 'avloc[{entry.extra}]'"
     if entry.hub is not None:
-        return "available" if _on_disk(entry.hub) else f"not available; downloaded from the hub: {entry.hub}"
+        return "available" if find_cached(entry.hub) else f"not available; downloaded from the hub: {entry.hub}"
     missing = [weights.file for weights in entry.weights if find(weights, given or {}) is None]
     if missing:
         return f"not available; downloaded on first use: {', '.join(missing)}"
     return "available" if entry.weights else "needs none"
-
-
-def _on_disk(repository: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(repository, "config.json"), str)

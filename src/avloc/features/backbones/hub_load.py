@@ -1,0 +1,144 @@
+"""Load Hugging Face models through `transformers`, from files that are read as data only.
+
+The weight files are read here (safetensors, or pickled tensors without code) and passed to transformers, so that the
+hashed files are those that were loaded. Left to itself, transformers also looks for adapters, other weight files and
+conversions on the hub. It initialises missing weights at random; here they are an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avloc.errors import InputError
+from avloc.features.backbones.families import Family
+from avloc.features.backbones.hub_files import CONFIG, HubFiles, locate, read_json
+from avloc.features.backbones.protocol import Setup
+from avloc.features.weights import read_state
+
+
+def load_model(name: str, family: Family, setup: Setup) -> tuple[Any, HubFiles]:
+    """The model `name` in float32 and the files that it comes from.
+
+    Raises:
+        InputError: a module is missing; the files are missing, damaged, hold code, or are those of another model.
+    """
+    transformers = _transformers(name, family)
+    stem, _, repository = name.partition(":")
+    given = setup.weights.get(name, setup.weights.get(stem, setup.weights.get("*")))
+    files = locate(name, family, repository or family.repository, given)
+    _check_type(name, family, files.folder)
+    state = {key: value for path in files.weights for key, value in _read(path).items()}
+    maker = getattr(transformers, family.model)
+    try:
+        with _quiet(transformers):
+            config, state = _used(transformers, family, files.folder, state)
+            model, report = maker.from_pretrained(
+                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # transformers raises errors of all kinds for unsuitable files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"{files.folder}: expected a {family.model} of transformers, which cannot load it: {reason}"
+        ) from error
+    missing = sorted(
+        key for key in report["missing_keys"] if key.startswith(family.part) and not key.endswith("position_ids")
+    )
+    if missing:
+        raise InputError(
+            f"{files.folder}: {len(missing)} weights of {family.model} are missing, e.g. {', '.join(missing[:3])}"
+        )
+    return model, files
+
+
+def _used(
+    transformers: ModuleType, family: Family, folder: Path, state: dict[str, Tensor]
+) -> tuple[Any, dict[str, Tensor]]:
+    """Configuration and weights of the part of the model that makes features."""
+    if family.output == "video_embeds":  # the whole audio-video model does not load with timm 1.0.31
+        config = transformers.PeAudioVideoConfig.from_pretrained(folder, local_files_only=True).video_config
+        prefixes = r"^(audio_video_encoder\.embedder|video_model)\."  # either name of the tied weights
+        state = {re.sub(prefixes, "", key): value for key, value in state.items()}
+    else:
+        config = getattr(transformers, family.model).config_class.from_pretrained(folder, local_files_only=True)
+    if family.part != ("",):
+        config.text_config.num_hidden_layers = 1  # little memory for a text tower that is not used
+        state = {key: value for key, value in state.items() if key.startswith(family.part)}
+    return config, state
+
+
+def _transformers(name: str, family: Family) -> ModuleType:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            f"{name} needs transformers, which is not installed or does not load ({error}); install it with "
+            "`pip install 'avloc[hf]'`"
+        ) from error
+    for module in family.needs:
+        if find_spec(module) is None:
+            raise InputError(f"{name} needs {module}, which is not installed; install it with `pip install {module}`")
+    if not hasattr(transformers, family.model):
+        raise InputError(f"{name} needs a newer transformers than {transformers.__version__}: it has no {family.model}")
+    return transformers
+
+
+@contextlib.contextmanager
+def _quiet(transformers: ModuleType) -> Iterator[None]:
+    """Without reports on unused weights, progress bars, and what some model files print (PE, in transformers 5.23)."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _check_type(name: str, family: Family, folder: Path) -> None:
+    """transformers only warns about the configuration of another model."""
+    found = read_json(folder / CONFIG, "the JSON of a model's configuration").get("model_type")
+    if found not in family.types:
+        raise InputError(
+            f"{folder}: expected a model for {name} (model_type {' or '.join(family.types)} in {CONFIG}), got {found}"
+        )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Tensors of one file; the reason for a refusal without torch's advice to execute the file."""
+    try:
+        return read_state(path)
+    except InputError as error:
+        if not isinstance(error.__cause__, UnpicklingError):
+            raise
+        code = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+        reason = f"it would run code ({code[1]}); refused" if code else "it is damaged, or not a weight file"
+        raise InputError(f"{path}: expected tensors only, but {reason}") from error
+
+
+def processor(folder: Path, kind: str) -> dict[str, Any]:
+    """Settings of the model's own processor, {} if the folder has none.
+
+    Args:
+        kind: "image_processor", "video_processor" or "feature_extractor": the key in processor_config.json.
+    """
+    names = {"video_processor": "video_preprocessor_config.json"}.get(kind, "preprocessor_config.json")
+    for path in (folder / names, folder / "preprocessor_config.json"):
+        if path.is_file():
+            return read_json(path, "the JSON of a processor")
+    path = folder / "processor_config.json"
+    return dict(read_json(path, "the JSON of a processor").get(kind) or {}) if path.is_file() else {}
