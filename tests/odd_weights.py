@@ -4,13 +4,17 @@ models of the Hugging Face families."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
+
+from avloc.features.weights import digest
 
 
 def det_weights(keys: Iterable[tuple[str, tuple[int, ...]]], seed: int) -> dict[str, torch.Tensor]:
@@ -115,6 +119,42 @@ def tiny_hub_folder(family: str, folder: Path) -> Any:
     model = makers[family]().eval()
     model.save_pretrained(folder)
     return model
+
+
+def tiny_frame_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let saved PE models have a ViT of transformers as their frame encoder: the real one comes from timm."""
+    import transformers as hf
+    from transformers.configuration_utils import SubConfigSpec
+
+    monkeypatch.setattr("avloc.features.backbones.hub_load.find_spec", lambda name: True)
+    spec = SubConfigSpec(hf.ViTConfig)
+    monkeypatch.setitem(hf.PeVideoEncoderConfig.sub_configs_defaults, "vision_config", spec)
+
+
+def hub_cache(
+    cache: Path, repository: str, folder: Path, commit: str = "0123456789abcdef0123456789abcdef01234567"
+) -> Path:
+    """Put a model's folder into a hub cache, laid out as huggingface_hub does; returns the repository's folder."""
+    root = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = root / "snapshots" / commit
+    for path in (root / "refs", root / "blobs", snapshot):
+        path.mkdir(parents=True)
+    (root / "refs" / "main").write_text(commit)
+    for path in folder.iterdir():
+        blob = root / "blobs" / digest(path, "git" if path.suffix == ".json" else "sha256")
+        shutil.copy(path, blob)
+        (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+    return root
+
+
+def as_bin(folder: Path) -> Path:
+    """Replace a folder's model.safetensors by pytorch_model.bin, with a buffer as older versions saved."""
+    from safetensors.torch import load_file
+
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(state | {"vision_model.embeddings.position_ids": torch.arange(5)[None]}, folder / "pytorch_model.bin")
+    return folder / "pytorch_model.bin"
 
 
 def write_preprocessor(folder: Path, **settings: Any) -> None:

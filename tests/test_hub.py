@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,29 @@ import torch
 
 import odd_media as odd
 from avloc.errors import InputError
-from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone, status
+from avloc.features.backbones import Setup, VisualBackbone, load_backbone
 from avloc.features.backbones.families import FAMILIES
 from avloc.features.video import extract_features
 from avloc.media.probe import probe
-from odd_weights import tiny_hub_folder, write_preprocessor
+from odd_weights import tiny_frame_encoder, tiny_hub_folder, write_preprocessor
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub at import
 pytest.importorskip("transformers")
-SIZES = {"clip": 12, "siglip": 16, "dinov2": 16, "videomae": 16, "vjepa2": 24, "ast": 16, "clap": 12}
+SIZES = {
+    "clip": 12,
+    "siglip": 16,
+    "siglip2": 16,
+    "dinov2": 16,
+    "dinov3": 16,
+    "videomae": 16,
+    "vjepa2": 24,
+    "pe-av": 12,
+    "ast": 16,
+    "clap": 12,
+    "pe-a-frame": 12,
+}
+CLIPS = ("videomae", "vjepa2", "pe-av")
+VISUAL = [name for name, family in FAMILIES.items() if family.modality == "visual"]
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +43,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], 
     root = tmp_path_factory.mktemp("hub")
     models = {family: tiny_hub_folder(family, root / family) for family in FAMILIES}
     write_preprocessor(
-        root / "ast", feature_extractor_type="ASTFeatureExtractor", max_length=128, num_mel_bins=32, sampling_rate=16000
+        root / "ast", feature_extractor_type="ASTFeatureExtractor", max_length=512, num_mel_bins=32, sampling_rate=16000
     )
     return {family: root / family for family in FAMILIES}, models
 
 
 def test_all_families_are_tried() -> None:
     assert set(SIZES) == set(FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_frame_encoder(monkeypatch)
 
 
 @pytest.mark.parametrize("family", list(SIZES))
@@ -56,11 +76,12 @@ def test_a_video_through_each_family(folders: Any, family: str, tmp_path: Path) 
     assert features.source.details[f"{backbone.modality}_weights"] == backbone.weights
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip", "dinov2", "videomae", "vjepa2"])
+@pytest.mark.parametrize("family", VISUAL)
 def test_pictures_reach_the_model_as_its_card_says(folders: Any, family: str) -> None:
     backbone = load_backbone(family, Setup({family: str(folders[0][family])}))
     assert isinstance(backbone, VisualBackbone)
-    wanted = {"clip": 32, "siglip": (32, 32), "dinov2": 37, "videomae": 32, "vjepa2": 37}[family]
+    squashed = dict.fromkeys(("siglip", "siglip2", "dinov3", "pe-av"), (32, 32))
+    wanted = {"clip": 32, "dinov2": 37, "videomae": 32, "vjepa2": 37, **squashed}[family]
     assert backbone.frame_size == wanted
     frames = backbone.frames_per_snippet or 2
     batch = np.random.default_rng(0).integers(0, 256, (2, frames, 40, 46, 3), np.uint8)
@@ -69,7 +90,9 @@ def test_pictures_reach_the_model_as_its_card_says(folders: Any, family: str) ->
     inputs = torch.from_numpy(plain.transpose(0, 1, 4, 2, 3).astype(np.float32))
     model = folders[1][family]
     with torch.inference_mode():
-        if family in ("videomae", "vjepa2"):
+        if family == "pe-av":
+            expected = model.video_model.video_head(model.video_model.video_encoder(inputs).pooler_output)
+        elif family in CLIPS:
             expected = model(inputs).last_hidden_state.mean(dim=1)
         else:
             answer = model(inputs.flatten(0, 1))
@@ -102,17 +125,57 @@ def test_missing_weights_are_not_invented(folders: Any, tmp_path: Path) -> None:
         load_backbone("clip", Setup({"clip": str(tmp_path)}))
 
 
-def test_offline_and_wrong_folders_say_what_to_do(tmp_path: Path) -> None:
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
-    with pytest.raises(
-        InputError, match=r"hf download openai/clip-vit-base-patch32 --local-dir.*--weights clip=FOLDER"
-    ):
-        load_backbone("clip")
-    with pytest.raises(InputError, match=r"hf download some/where --local-dir"):
-        load_backbone("dinov2:some/where")
-    with pytest.raises(InputError, match=r"expected a folder with config\.json"):
-        load_backbone("clip", Setup({"clip": str(tmp_path)}))
-    assert card("clip:some/where").hub == "some/where"
-    assert status(card("clip")).startswith("not available")
-    with pytest.raises(InputError, match="no backbone 'klip:some/where'"):
-        card("klip:some/where")
+WHOLE = {  # as the hub holds them: with text towers or classifiers, and other prefixes
+    "clip": lambda hf, part: hf.CLIPModel(hf.CLIPConfig(vision_config=part, text_config=SMALL, projection_dim=12)),
+    "siglip": lambda hf, part: hf.SiglipModel(hf.SiglipConfig(vision_config=part, text_config=SMALL)),
+    "videomae": lambda hf, part: hf.VideoMAEForVideoClassification(hf.VideoMAEConfig(**part)),
+    "ast": lambda hf, part: hf.ASTForAudioClassification(hf.ASTConfig(**part)),
+    "clap": lambda hf, part: hf.ClapModel(hf.ClapConfig(audio_config=part, text_config=SMALL, projection_dim=12)),
+}
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 20,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@pytest.mark.parametrize("family", list(WHOLE))
+def test_a_whole_model_gives_the_features_of_its_part(folders: Any, family: str, tmp_path: Path) -> None:
+    import transformers as hf
+
+    small = folders[1][family]
+    whole = WHOLE[family](hf, small.config.to_dict())
+    keys = whole.state_dict().keys()
+    prefixes = ["", *{key.split(".")[0] + "." for key in keys if not key.startswith("text")}]
+    part = {
+        next(p + key for p in prefixes if p + key in keys): value
+        for key, value in small.state_dict().items()
+        if not key.endswith(("position_ids", "mean", "std"))
+    }
+    assert not whole.load_state_dict(part, strict=False).unexpected_keys
+    whole.save_pretrained(tmp_path)
+    plain, own = (load_backbone(family, Setup({family: str(path)})) for path in (folders[0][family], tmp_path))
+    if isinstance(plain, VisualBackbone):
+        shape = (1, plain.frames_per_snippet or 1, 32, 32, 3)
+        batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    else:
+        batch = np.random.default_rng(0).normal(0, 0.1, (1, 3 * plain.rate_hz)).astype(np.float32)
+    np.testing.assert_array_equal(own(batch), plain(batch))
+
+
+def test_pe_av_needs_timm(folders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("avloc.features.backbones.hub_load.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pe-av needs timm, torchvision, which are not installed"):
+        load_backbone("pe-av", Setup({"pe-av": str(folders[0]["pe-av"])}))
+
+
+def test_without_transformers(folders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"clip needs transformers.*pip install 'avloc\[hf\]'"):
+        load_backbone("clip", Setup({"clip": str(folders[0]["clip"])}))

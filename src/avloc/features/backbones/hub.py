@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from avloc.features.backbones.families import FAMILIES, Family
 from avloc.features.backbones.hub_audio import HubAudio
+from avloc.features.backbones.hub_files import locate
 from avloc.features.backbones.hub_load import load_model, processor
 from avloc.features.backbones.network import Network, normalized
 from avloc.features.backbones.protocol import Setup
@@ -34,6 +35,16 @@ def load_hub(name: str, setup: Setup | None = None) -> HubVisual | HubAudio:
     setup = setup or Setup()
     family = FAMILIES[name.partition(":")[0]]
     return (HubAudio if family.modality == "audio" else HubVisual)(name, family, setup)
+
+
+def fetch(name: str) -> Path:
+    """Download the model `family` or `family:owner/repository` unless the hub's cache has it; returns its folder.
+
+    Raises:
+        InputError: it cannot be downloaded.
+    """
+    stem, _, repository = name.partition(":")
+    return locate(name, repository or FAMILIES[stem].repository).folder
 
 
 class _FeatureModel(nn.Module):

@@ -15,7 +15,7 @@ import math
 import warnings
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ SHORTEST_SAMPLES = 400
 """AST's front end needs one frame of 25 ms at 16 kHz."""
 
 
+@runtime_checkable
 class _Rows(Protocol):
     """A model reduced to its tokens in time, with their clock.
 

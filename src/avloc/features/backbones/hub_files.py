@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import InputError
-from avloc.features.backbones.families import Family
+from avloc.features.backbones.families import FAMILIES
 from avloc.features.weights import digest
 
 CONFIG = "config.json"
@@ -46,7 +46,7 @@ class HubFiles:
         return "; ".join([self.origin, *files] if self.origin else files)
 
 
-def locate(name: str, family: Family, repository: str, given: str | None) -> HubFiles:
+def locate(name: str, repository: str, given: str | None = None) -> HubFiles:
     """Files of the model `name`, downloaded if necessary.
 
     Args:
@@ -60,8 +60,8 @@ def locate(name: str, family: Family, repository: str, given: str | None) -> Hub
     found = find_cached(repository)
     if found is None:
         if variable := offline():
-            raise InputError(_unavailable(name, family, repository, f"not on this machine, and {variable} is set"))
-        _download(name, family, repository)
+            raise InputError(_unavailable(name, repository, f"not on this machine, and {variable} is set"))
+        _download(name, repository)
         found = find_cached(repository)
     if found is None:
         raise InputError(f"{repository}: expected {CONFIG} and {' or '.join(WEIGHTS)}, but the hub has no such file")
@@ -156,7 +156,7 @@ def _check_blobs(files: HubFiles) -> None:
             )
 
 
-def _download(name: str, family: Family, repository: str) -> None:
+def _download(name: str, repository: str) -> None:
     """Download the configuration and the weights to the hub's cache."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import GatedRepoError
@@ -173,21 +173,22 @@ def _download(name: str, family: Family, repository: str) -> None:
             for shard in _shards(path) if path.suffix == ".json" else []:
                 hf_hub_download(repository, shard)
     except GatedRepoError as error:
-        raise InputError(_unavailable(name, family, repository, "gated, and this account has no access")) from error
+        raise InputError(_unavailable(name, repository, "gated, and this account has no access")) from error
     except InputError:
         raise
     except Exception as error:  # errors of whichever HTTP library the hub's client uses
         reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
         raise InputError(
-            _unavailable(name, family, repository, f"not on this machine and cannot be downloaded ({reason})")
+            _unavailable(name, repository, f"not on this machine and cannot be downloaded ({reason})")
         ) from error
 
 
-def _unavailable(name: str, family: Family, repository: str, reason: str) -> str:
+def _unavailable(name: str, repository: str, reason: str) -> str:
     stem = name.partition(":")[0]
+    gated = reason.startswith("gated") or FAMILIES[stem].gated
     gate = (
         f"accept the licence at https://huggingface.co/{repository}, log in with `hf auth login`, then "
-        if family.gated or reason.startswith("gated")
+        if gated
         else ""
     )
     return (

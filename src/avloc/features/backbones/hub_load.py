@@ -36,7 +36,7 @@ def load_model(name: str, family: Family, setup: Setup) -> tuple[Any, HubFiles]:
     transformers = _transformers(name, family)
     stem, _, repository = name.partition(":")
     given = setup.weights.get(name, setup.weights.get(stem, setup.weights.get("*")))
-    files = locate(name, family, repository or family.repository, given)
+    files = locate(name, repository or family.repository, given)
     _check_type(name, family, files.folder)
     state = {key: value for path in files.weights for key, value in _read(path).items()}
     maker = getattr(transformers, family.model)
@@ -85,9 +85,9 @@ def _transformers(name: str, family: Family) -> ModuleType:
             f"{name} needs transformers, which is not installed or does not load ({error}); install it with "
             "`pip install 'avloc[hf]'`"
         ) from error
-    for module in family.needs:
-        if find_spec(module) is None:
-            raise InputError(f"{name} needs {module}, which is not installed; install it with `pip install {module}`")
+    if any(find_spec(module) is None for module in family.needs):
+        modules = ", ".join(family.needs)
+        raise InputError(f"{name} needs {modules}, which are not installed: pip install {' '.join(family.needs)}")
     if not hasattr(transformers, family.model):
         raise InputError(f"{name} needs a newer transformers than {transformers.__version__}: it has no {family.model}")
     return transformers

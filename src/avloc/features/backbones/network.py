@@ -35,7 +35,7 @@ class Network:
         self._at_once = at_once
 
     def __call__(self, inputs: Tensor) -> Float32[np.ndarray, "n *rows size"]:
-        """(n, ...) on any device -> (n, size)."""
+        """(n, ...) on any device -> (n, size), or (n, rows, size) of windowed audio."""
         rows = []
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             for part in inputs.split(self._at_once):
