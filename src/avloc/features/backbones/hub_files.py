@@ -142,7 +142,7 @@ def _in_folder(option: str, folder: Path) -> HubFiles:
     if not wanted or missing:
         partial = next(folder.glob(".cache/huggingface/download/*.incomplete"), None)
         hint = "; a download was interrupted, run it again" if partial is not None else ""
-        raise InputError(f"{option}: {expected}; {missing[0] if missing else 'the weights'} is missing{hint}")
+        raise InputError(f"{option}: {expected}; {f'{missing[0]} is' if missing else 'the weights are'} missing{hint}")
     return HubFiles(folder, tuple(folder / file for file in wanted))
 
 
