@@ -13,7 +13,7 @@ import torch
 
 import odd_media as odd
 from avloc.errors import InputError
-from avloc.features.backbones import Setup, VisualBackbone, load_backbone
+from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone, status
 from avloc.features.backbones.families import FAMILIES
 from avloc.features.video import extract_features
 from avloc.media.probe import probe
@@ -173,6 +173,10 @@ def test_pe_av_needs_timm(folders: Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("avloc.features.backbones.hub_load.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pe-av needs timm, torchvision, which are not installed"):
         load_backbone("pe-av", Setup({"pe-av": str(folders[0]["pe-av"])}))
+    monkeypatch.setattr("avloc.features.backbones.catalogue.find_spec", lambda name: name == "transformers" or None)
+    assert status(card("pe-av")) == "needs timm, torchvision: pip install timm torchvision"
+    monkeypatch.setattr("avloc.features.backbones.catalogue.find_spec", lambda name: None)
+    assert status(card("pe-av")).endswith("pip install 'avloc[hf]' timm torchvision")
 
 
 def test_without_transformers(folders: Any, monkeypatch: pytest.MonkeyPatch) -> None:

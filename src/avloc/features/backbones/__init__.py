@@ -7,7 +7,8 @@ one row per snippet. It handles neither files nor time. Weights load when it is 
     catalogue.py  all backbones by name
     sources.py, families.py  where the weights come from
     network.py    runs torch networks
-    appearance.py logmel.py vggish.py resnet.py i3d.py hub.py  the backbones
+    appearance.py logmel.py vggish.py resnet.py i3d.py hub.py hub_audio.py  the backbones
+    hub_files.py hub_load.py  models of the Hugging Face hub: their files, and loading them
 """
 
 from __future__ import annotations

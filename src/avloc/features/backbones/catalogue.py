@@ -244,7 +244,10 @@ def status(entry: Card, given: Mapping[str, str] | None = None) -> str:
     """Whether a backbone could run now, in words; loads and downloads nothing."""
     lacking = [module for module in entry.needs if find_spec(module) is None]
     if lacking:
-        return f"needs {', '.join(lacking)}: pip install 'avloc[{entry.extra}]'"
+        family = FAMILIES.get(entry.name.partition(":")[0])
+        alone = [module for module in lacking if family is not None and module in family.needs]  # in no extra
+        extra = [f"'avloc[{entry.extra}]'"] if len(alone) < len(lacking) else []
+        return f"needs {', '.join(lacking)}: pip install {' '.join([*extra, *alone])}"
     if entry.hub is not None:
         return "available" if find_cached(entry.hub) else f"not available; downloaded from the hub: {entry.hub}"
     missing = [weights.file for weights in entry.weights if find(weights, given or {}) is None]
