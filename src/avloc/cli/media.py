@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avloc.cli.shared import (
+    Device,
     DryRun,
     Json,
     Out,
@@ -46,7 +47,7 @@ def extract(
     weights: Weights = [],  # noqa: B006
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     layout: Annotated[str, typer.Option(help="safetensors, or npy for other tools.")] = "safetensors",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the backbones with torch.compile.")] = False,
     workers: Workers = 1,

@@ -32,6 +32,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo finished work
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON summary to stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")]
 FigureFormats = Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos.")]
 
 

@@ -13,6 +13,7 @@ from avloc.cli.look import cut_clips, say_page
 from avloc.cli.media import say_extracted
 from avloc.cli.shared import (
     Config,
+    Device,
     DryRun,
     Json,
     Out,
@@ -161,6 +162,7 @@ def localize(
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="Folder of the videos, if the inputs are features.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Also cut a clip of every detection into this folder.")] = None,
+    device: Device = "auto",
     sets: LocalizeSets = [],  # noqa: B006
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -185,7 +187,7 @@ def localize(
     with talk.part():
         with talk.progress("localize") as progress:
             overrides = {**parse_overrides(sets), **given}
-            result = localize_folder(run, inputs, out, formats, overrides, videos, progress)
+            result = localize_folder(run, inputs, out, formats, overrides, videos, progress, device)
         _say_localized(talk, result, out)
         if clips is not None:
             with talk.part("clips"):

@@ -207,16 +207,18 @@ def localize_folder(
     overrides: Mapping[str, Any] | None = None,
     videos: Path | Sequence[str] | None = None,
     progress: Progress | None = None,
+    device: str = "auto",
 ) -> LocalizedFolder:
     """Localize with a trained run: `plan_folder`, load the run, `localize_all`.
 
     Args:
         overrides: changes to the run's localize.* settings.
+        device: as in `pipeline.localizer.load`.
 
     Raises:
         AvlocError: as these three do.
     """
     plan = plan_folder(inputs, formats, videos)
-    localizer = with_options(load(run), overrides or {})
+    localizer = with_options(load(run, device), overrides or {})
     found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media)
     return LocalizedFolder(found, failures, localizer.options.decode)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avloc.config import ExtractConfig, LocalizeConfig, RunConfig, likely_from, with_overrides
 from avloc.errors import ConfigError, InputError
+from avloc.features.backbones.network import find_device
 from avloc.features.task import extract_one
 from avloc.formats.features import load_features
 from avloc.localize import localize
@@ -123,7 +124,7 @@ class Localizer:
         """Options to extract features as in training, only of the modalities that the model uses."""
         used = self.model.embeds
         wanted = {name: self.card.backbones.get(name) if name in used else None for name in ("visual", "audio")}
-        return self.card.config.extract.model_copy(update=wanted)
+        return self.card.config.extract.model_copy(update={**wanted, "device": self.device})
 
     def nothing(self, features: FeatureSequence) -> ActivationSequence:
         """Activations of a video that the model cannot use: background from start to end."""
@@ -197,10 +198,17 @@ class Localizer:
             )
 
 
-def load(run: str | Path, device: str = "cpu") -> Localizer:
-    """A trained run, ready to localize. Raises InputError if there is none."""
+def load(run: str | Path, device: str = "auto") -> Localizer:
+    """A trained run, ready to localize.
+
+    Args:
+        device: of the model and of the backbones: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        InputError: there is no such run. ConfigError: there is no such device.
+    """
     model, card = load_model(Path(run))
-    return Localizer(model, card, device=device)
+    return Localizer(model, card, device=str(find_device(device)))
 
 
 def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localizer:

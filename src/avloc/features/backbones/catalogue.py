@@ -236,7 +236,7 @@ def download(name: str, progress: Progress | None = None) -> tuple[Path, ...]:
     if entry.hub is not None:
         from avloc.features.backbones.hub import fetch
 
-        return (fetch(entry.hub),)
+        return (fetch(name),)
     return tuple(resolve(weights, {}, progress) for weights in entry.weights)
 
 
