@@ -28,7 +28,7 @@ from avloc.media.find import find_media
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from test_backbones_foreign import install, search_path
 
-OPTIONS = ExtractConfig()
+OPTIONS = ExtractConfig(visual="appearance", audio="logmel")
 
 FATAL = """
 import os, time

@@ -193,7 +193,7 @@ def test_real_thumos() -> None:
     assert [len(data.labels.subset(s)) for s in ("train", "test")] == [200, 212]
     assert sum(len(row.labels) > 1 for row in data.labels.rows) == 51
     assert len(data.ambiguous) == 99
-    assert data.notes[0].startswith("28 videos have other weak labels (labels_all.npy) than instances")
+    assert data.notes[0].startswith("28 videos with weak labels (labels_all.npy) other than the instances' labels")
     truth, _ = read_annotations(REAL / "thumos14/thumos14_wtalc.json")
     by_id = {video.video_id: video.instances for video in truth}
     assert all(by_id[v.video_id] == v.instances for v in data.annotations)

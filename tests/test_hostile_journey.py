@@ -181,7 +181,7 @@ def make_world(home: Path, address: str) -> None:
 
 SMALL = ["--set", "train.steps=2", "--set", "train.eval_every=2", "--set", "model.embed_dim=8"]
 CALLS = [
-    ["extract", ".", "-o", "../out/features"],
+    ["extract", ".", "-o", "../out/features", "--visual", "appearance", "--audio", "logmel"],
     ["train", "--features", "../out/features", "--labels", "../labels.csv", "-o", "../out/run", *SMALL],
     ["localize", "../out/run", ".", "-o", "../out/found", "-f", "all"],
     ["evaluate", "../out/found", "../truth.json"],

@@ -36,7 +36,7 @@ MEMORY_MB = 1024
 
 def survey(files: list[Path], good: list[Path], out: Path, workers: int = 1) -> dict[str, tuple[str, str]]:
     """{name: (status, reason)} of files, after checking the guarantees for each."""
-    job = Job(out, ExtractConfig(fps=2.0))
+    job = Job(out, ExtractConfig(visual="appearance", audio="logmel", fps=2.0))
     out.mkdir()
     said = {}
     for path, answer in map_isolated(partial(measured, job=job), files, workers, Limits(120.0, MEMORY_MB / 1024)):
@@ -174,6 +174,6 @@ def test_good_files_beside_broken_ones_are_done(tmp_path: Path) -> None:
     for name, data in (("x.mp4", b""), ("y.mp4", b"text\n" * 9), ("z.mkv", good[0].read_bytes()[:200])):
         (tmp_path / "videos" / name).write_bytes(data)
     files = [*good, *(tmp_path / "videos" / name for name in ("x.mp4", "y.mp4", "z.mkv"))]
-    summary = extract_all(files, tmp_path / "out", ExtractConfig())
+    summary = extract_all(files, tmp_path / "out", ExtractConfig(visual="appearance", audio="logmel"))
     assert summary.done == ("a", "b")
     assert {failure.video_id: "\n" in failure.reason for failure in summary.failures} == dict.fromkeys("xyz", False)

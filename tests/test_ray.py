@@ -43,8 +43,9 @@ def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch:
     from avloc.config import ExtractConfig
 
     monkeypatch.setitem(sys.modules, "ray", None)
+    options = ExtractConfig(visual="appearance", audio="logmel")
     with pytest.raises(InputError, match=r"--ray needs Ray.*pip install 'avloc\[ray\]'.*--shard"):
-        list(extract_on_ray([tmp_path / "a.mkv"], Job(tmp_path, ExtractConfig()), "local", 2))
+        list(extract_on_ray([tmp_path / "a.mkv"], Job(tmp_path, options), "local", 2))
 
 
 @pytest.mark.slow

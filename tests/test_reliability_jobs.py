@@ -49,6 +49,8 @@ KILLED = -signal.SIGKILL
 SMALL = {"model.embed_dim": 16, "train.steps": 4, "train.eval_every": 2, "train.batch_size": 6}
 Job = Callable[..., None]
 
+WITHOUT_WEIGHTS = ExtractConfig(visual="appearance", audio="logmel")
+
 
 def film(path: Path, seed: int) -> Path:
     rng = np.random.default_rng(seed)
@@ -71,7 +73,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def extract(home: Path, out: Path) -> None:
-    extract_all(find_media(home / "videos"), out, ExtractConfig(), workers=2)
+    extract_all(find_media(home / "videos"), out, WITHOUT_WEIGHTS, workers=2)
 
 
 def localize(home: Path, out: Path) -> None:
@@ -215,10 +217,10 @@ def test_a_second_one_in_the_same_folder_is_turned_away(tmp_path: Path, home: Pa
 
 def test_shards_of_one_folder_may_work_at_once(tmp_path: Path, home: Path) -> None:
     with folder_lock(tmp_path, part="-1-of-2"):
-        summary = extract_all(find_media(home / "videos"), tmp_path, ExtractConfig(), shard=(2, 2))
+        summary = extract_all(find_media(home / "videos"), tmp_path, WITHOUT_WEIGHTS, shard=(2, 2))
         assert summary.done == ("video_001",)
         with pytest.raises(InputError, match="in use by another avloc"):
-            extract_all(find_media(home / "videos"), tmp_path, ExtractConfig(), shard=(1, 2))
+            extract_all(find_media(home / "videos"), tmp_path, WITHOUT_WEIGHTS, shard=(1, 2))
 
 
 def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
@@ -375,7 +377,7 @@ def test_a_clock_set_back_between_two_runs_changes_nothing(
     shutil.copytree(undisturbed("extract"), out)
     for path in out.iterdir():
         os.utime(path, (0, 0))
-    summary = extract_all(find_media(home / "videos"), out, ExtractConfig())
+    summary = extract_all(find_media(home / "videos"), out, WITHOUT_WEIGHTS)
     assert summary.done == ()
     assert len(summary.skipped) == 3
     assert contents(out) == contents(undisturbed("extract"))

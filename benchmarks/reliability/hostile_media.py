@@ -47,7 +47,7 @@ def hostile_media(args: argparse.Namespace) -> None:
             files.append(path)
             if k % 20 == 0:
                 files += good[k // 20 : k // 20 + 1]
-        job = Job(home / "out", ExtractConfig(fps=2.0))
+        job = Job(home / "out", ExtractConfig(visual="appearance", audio="logmel", fps=2.0))
         job.out.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
         answers = {}

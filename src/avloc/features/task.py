@@ -73,6 +73,7 @@ def check_options(options: ExtractConfig, load: bool = True) -> None:
     Raises:
         InputError: what is missing and where to put it.
     """
+    options = without_auto(options)
     _check_any_backbone(options)
     if load and options.device not in ("auto", "cpu"):  # weight-free backbones would never check the device
         from avloc.features.backbones.network import find_device

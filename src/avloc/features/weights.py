@@ -143,19 +143,23 @@ def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
 
 def _fetch(weights: WeightFile, target: Path, progress: Progress | None) -> Path:
     """Download to the cache atomically, after verification."""
+    if os.environ.get("AVLOC_OFFLINE"):
+        raise _not_downloaded(weights, target, "AVLOC_OFFLINE is set")
     with atomic_path(target) as part:
         try:
-            if os.environ.get("AVLOC_OFFLINE"):
-                raise OSError("AVLOC_OFFLINE is set")
             _download(weights.url, part, progress)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise InputError(
-                f"the weights {weights.file} cannot be downloaded ({reason}). Download {weights.url} on a machine with "
-                f"network access and put it at {target}, or give its path with --weights {weights.name}=PATH"
-            ) from error
+            raise _not_downloaded(weights, target, reason) from error
         verify(part, weights)
     return target
+
+
+def _not_downloaded(weights: WeightFile, target: Path, reason: object) -> InputError:
+    return InputError(
+        f"the weights {weights.file} cannot be downloaded ({reason}). Download {weights.url} on a machine with network "
+        f"access and put it at {target}, or give its path with --weights {weights.name}=PATH"
+    )
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
