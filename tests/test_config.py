@@ -73,6 +73,15 @@ def test_settings_of_earlier_versions_are_the_same_settings(tmp_path: Path) -> N
     assert read_config(tmp_path / "new.yaml") == preset("paper")
 
 
+def test_differences_are_in_what_changes_the_result() -> None:
+    frozen = {"train.frozen_stages": 1, "train.init_from": "runs/a"}
+    old = preset("default", frozen)
+    other = {"train.init_from": "b", "train.devices": 2, "train.accelerator": "cpu", "localize.min_score": 0.5}
+    assert differences(old, preset("default", {**frozen, **other})) == []
+    (line,) = differences(old, preset("default", {**frozen, "loss.topk_divisor": 4}))
+    assert line == "loss.topk_divisor was 8, is 4"
+
+
 def test_old_keys_are_read_as_overrides_and_noted_once(notes: pytest.LogCaptureFixture) -> None:
     old = {"localize.whole": 0.25, "localize.weakest": "0.5", "localize.decode": "multi", "localize.score_weight": 1}
     for _ in range(2):

@@ -17,6 +17,7 @@ from avloc.demo import plans
 from avloc.demo.frames import FrameRenderer
 from avloc.demo.sounds import action_sound, distractor_sound
 from avloc.demo.soundtrack import sound_track
+from avloc.demo.timing import STRIKE_HZ, strike_times_s
 from avloc.errors import InputError
 
 PLANS = {seed: demo.plan(seed) for seed in (0, 1)}
@@ -149,6 +150,21 @@ def test_a_silent_instance_is_not_heard_and_a_normal_one_is():
         outside = np.ones(len(difference), bool)
         outside[round(happening.start_s * 16_000) : round(happening.end_s * 16_000) + 1] = False
         assert difference[outside].max() == 0
+
+
+def test_levels_are_decibels_of_the_amplitude():
+    video = replace(a_video("normal"), happenings=(), noises=(), frame_count=24)
+    loud, soft = (sound_track(replace(video, bed=replace(video.bed, level_db=level))) for level in (0.0, -20.0))
+    assert loud.std() / soft.std() == pytest.approx(10, rel=0.1)
+
+
+@pytest.mark.parametrize("label", STRIKE_HZ)
+def test_strikes_fill_the_instance_and_end_with_it(label):
+    for seed in range(20):
+        times_s = strike_times_s(plans.Happening(2.0, 6.0, label, "normal", 0.0, seed))
+        assert (np.diff(times_s) > 0).all()
+        assert 0 < times_s[0] < 0.5
+        assert 2 < times_s[-1] < 3.95  # seconds from the start of the instance
 
 
 def test_a_hidden_instance_is_not_seen_and_the_others_are():

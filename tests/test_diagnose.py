@@ -130,6 +130,12 @@ def test_perfect_detections_lose_nothing() -> None:
     assert by["instances", "over 8"] == 0
 
 
+def test_an_instance_that_ends_after_its_video_covers_all_of_it() -> None:
+    truth = [VideoAnnotation("a", 100.0, "", (Instance(0, 120, "x"),))]
+    groups = {g.name: g.instances for g in diagnose({}, truth).groups if g.characteristic == "coverage"}
+    assert groups == {"0-0.2": 0, "0.2-0.4": 0, "0.4-0.6": 0, "0.6-0.8": 0, "0.8-1": 1}
+
+
 def test_normalised_precision_by_hand() -> None:
     """Two classes with 3 and 1 instances: N = 2. One class is found after a false positive: precision 1*2/(1*2 + 1)."""
     truth = [VideoAnnotation("a", 99.0, "", tuple(Instance(20 * k, 20 * k + 10, "x") for k in range(3)))]
@@ -199,6 +205,8 @@ def test_files_the_command_and_the_picture(tmp_path: Path) -> None:
     done = subprocess.run([*command, *extra], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "missed instances" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if "true positive" in line)
+    assert [cell.strip() for cell in row.split("│")[2:4]] == ["1", "50.0"]  # detections, percent
     facts = json.loads((tmp_path / "d.json").read_text())
     assert facts["counts"]["true positive"] == 1
     assert "average mAP gained without it" in (tmp_path / "d.svg").read_text()

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avloc.datasets.collection import Collection, weak_labels
 from avloc.datasets.convert import import_collection
 from avloc.datasets.doctor import DataReport, examine
 from avloc.datasets.open import open_collection
 from avloc.datasets.tracks import Clock
+from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -41,6 +43,31 @@ def test_a_sound_data_set(tmp_path: Path) -> None:
     assert texts(report, "warning") == [
         "2 classes absent from train: Cat, Dog",
         "1 class absent from test: Bell",
+    ]
+
+
+def test_foreground_counts_overlaps_once_and_ends_with_the_video() -> None:
+    instances = (Instance(1, 5, "a"), Instance(2, 3, "b"), Instance(4, 6, "b"), Instance(9, 12, "a"))
+    videos = (VideoAnnotation("v", 10.0, "", instances), VideoAnnotation("w", 10.0, "", ()))
+    report = examine(Collection("toy", ("a", "b"), videos, weak_labels(videos)))
+    assert report.foreground == pytest.approx(0.6)
+
+
+def test_lengths_differ_by_more_than_two_rows_and_five_percent() -> None:
+    sizes = {"long": (1000.0, 990), "short": (10.0, 9), "cut": (10.0, 7), "half": (1000.0, 500)}
+
+    class Given:
+        ids = tuple(sizes)
+
+        def load(self, video_id: str, duration_s: float | None = None) -> FeatureSequence:
+            length_s, count = sizes[video_id]
+            rows = np.random.default_rng(count).normal(size=(count, 4)).astype("f4")
+            return FeatureSequence(video_id, length_s, SnippetGrid.cover(count, 1), rows, None, Provenance())
+
+    videos = tuple(VideoAnnotation(v, s, "training", (Instance(0, 1, "a"),)) for v, (s, _) in sizes.items())
+    report = examine(Collection("toy", ("a",), videos, weak_labels(videos), features=Given()))
+    assert texts(report, "warning") == [
+        "2 videos differing in duration from the features by over 5 % and 2 rows: cut, half"
     ]
 
 

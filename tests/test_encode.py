@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from avloc.errors import InputError, MediaError
-from avloc.media.encode import write_video
+from avloc.media.encode import small_video, write_video
+from avloc.types import Media
 
 
 def pictures(count=12, height=48, width=64):
@@ -63,6 +65,19 @@ def test_sound_comes_back_in_place(tmp_path, rate_hz, channels):
         assert (stream.codec_context.name, stream.rate) == ("aac", rate_hz)
         assert float(stream.duration * stream.time_base) == pytest.approx(1.0, abs=2e-3)
         assert container.metadata["comment"] == "made here"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "rate", "expected"),
+    [
+        (1920, 1080, 60, (30, (480, 852))),
+        (1080, 1920, 25, (25, (852, 480))),  # the short side is the width
+        (321, 241, 12, (12, (240, 320))),
+    ],
+)
+def test_small_videos_have_480_pixels_on_the_short_side_and_30_fps(width, height, rate, expected):
+    media = Media(Path("v.mp4"), "v", 1.0, Fraction(rate), False, width, height)
+    assert small_video(media) == expected
 
 
 def test_the_index_is_at_the_front(tmp_path):

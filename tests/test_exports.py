@@ -26,7 +26,7 @@ from avloc.interchange.labelstudio import write_labelstudio, write_labelstudio_c
 from avloc.interchange.otio import write_otio
 from avloc.interchange.parquet import write_parquet
 from avloc.interchange.raven import write_raven
-from avloc.interchange.registry import FORMATS, parse_formats, with_media, write_formats
+from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, with_media, write_formats
 from avloc.interchange.segments import VideoSegments, frame_at, frame_span
 from avloc.interchange.subtitles import read_vtt, write_srt, write_vtt
 from avloc.interchange.via import read_via, write_via
@@ -91,6 +91,11 @@ def test_frames_of_a_segment_at_variable_rate():
     assert frame_span(times_s, 99, 100) == (59, 59)
 
 
+def test_a_frame_between_two_milliseconds_is_found_by_its_rounded_time():
+    """Frame 1 at 16 fps is at 62.5 ms, and written as 62 ms."""
+    assert frame_at(np.arange(8) / 16, 0.062) == 1
+
+
 def test_lanes_never_overlap():
     rows = lanes([Detection(a, a + 2, "x", 1) for a in (0.0, 1.0, 2.0, 3.0, 1.5)])
     assert [len(row) for row in rows] == [2, 2, 1]
@@ -121,6 +126,14 @@ def test_srt_by_pysubs2(video, tmp_path):
     lines = pysubs2.load(str(tmp_path / "a.srt"))
     assert [(line.start, line.end) for line in lines] == [(500, 1234), (1000, 2001), (2000, 3000)]
     assert lines[1].text == "bark (0.5000)"
+
+
+def test_subtitles_after_an_hour(tmp_path):
+    video = VideoSegments("v", (Instance(3599.5, 3661.25, "a"),))
+    write_srt(tmp_path / "a.srt", video)
+    assert "00:59:59,500 --> 01:01:01,250" in (tmp_path / "a.srt").read_text()
+    write_vtt(tmp_path / "a.vtt", video)
+    assert read_vtt(tmp_path / "a.vtt")[0].segments == video.segments
 
 
 def test_vtt_by_pysubs2(video, tmp_path):
@@ -190,6 +203,18 @@ def test_eaf_made_by_pympi_with_a_tier_a_coder(tmp_path):
     assert back.segments == (Instance(0.1, 0.9, "groom"), Instance(1.0, 1.5, "rest"))
 
 
+def test_eaf_tiers_with_a_number_are_further_rows_only_of_a_tier_without(tmp_path):
+    from pympi.Elan import Eaf
+
+    eaf = Eaf(author="someone")
+    for k, tier in enumerate(("bark", "bark (2)", "take (2)")):
+        eaf.add_tier(tier)
+        eaf.add_annotation(tier, 1000 * k, 1000 * k + 500, "")
+    eaf.to_file(str(tmp_path / "m.eaf"))
+    (back,) = read_eaf(tmp_path / "m.eaf")
+    assert sorted(s.label for s in back.segments) == ["bark", "bark", "take (2)"]
+
+
 def test_eaf_refuses_what_it_is_not(tmp_path):
     path = tmp_path / "a.eaf"
     path.write_text('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
@@ -238,7 +263,16 @@ def test_boris_project(video, tmp_path):
 def test_boris_touching_segments_stay_two(tmp_path):
     pair = VideoSegments("v", (Detection(1, 2, "a", 0.5), Detection(2, 3, "a", 0.6)))
     write_boris(tmp_path / "p.boris", [pair])
-    assert rounded(read_boris(tmp_path / "p.boris")[0].segments) == rounded(pair.segments)
+    assert read_boris(tmp_path / "p.boris")[0].segments == pair.segments
+    (seen,) = json.loads((tmp_path / "p.boris").read_text())["observations"].values()
+    assert [e[4] for e in seen["events"]] == ["score 0.5000", "", "score 0.6000", ""]  # the STOP before the START
+
+
+def test_boris_has_a_subject_for_each_further_row_and_no_more(tmp_path):
+    for segments, expected in ((FOUND[:1], []), (FOUND, ["overlap 2"])):
+        write_boris(tmp_path / "p.boris", [VideoSegments("v", segments)])
+        subjects = json.loads((tmp_path / "p.boris").read_text())["subjects_conf"]
+        assert [s["name"] for s in subjects.values()] == expected
 
 
 def test_boris_points_and_open_states_are_noted(tmp_path):
@@ -274,6 +308,8 @@ def test_labelstudio(video, tmp_path):
     rate = task["data"]["fps"]
     assert rate == float(video.media.frame_rate)
     results = task["predictions"][0]["result"]
+    assert task["predictions"][0]["score"] == max(d.score for d in FOUND)
+    assert [r["score"] for r in results] == [d.score for d in FOUND]
     assert [r["value"]["timelinelabels"] for r in results] == [["bark"], ["bark"], [NASTY]]
     for r, d in zip(results, FOUND, strict=True):
         assert r["type"] == "timelinelabels"
@@ -340,6 +376,18 @@ def test_raven_by_pandas(video, tmp_path):
     assert list(table["Begin Time (s)"]) == [0.5, 1.0, 2.0]
     assert list(table["End Time (s)"]) == [1.234, 2.001, 3.0]
     assert set(table["Begin File"]) == {"un even.mp4"}
+    assert list(table["Score"]) == [1.25, 0.5, 0.125]
+    assert set(table["High Freq (Hz)"]) == {8000.0}  # no audio stream
+
+
+def test_raven_selections_reach_the_nyquist_frequency(tmp_path):
+    from avloc.types import Media
+
+    media = Media(Path("v.mp4"), "v", 10.0, Fraction(25), True, audio_rate_hz=44100)
+    write_raven(tmp_path / "r.txt", VideoSegments("v", FOUND[:1], media=media))
+    names, cells = (line.split("\t") for line in (tmp_path / "r.txt").read_text().splitlines())
+    row = dict(zip(names, cells, strict=True))
+    assert (row["Low Freq (Hz)"], row["High Freq (Hz)"]) == ("0.0", "22050.0")
 
 
 def test_otio_by_opentimelineio(video, tmp_path):
@@ -358,6 +406,9 @@ def test_otio_by_opentimelineio(video, tmp_path):
         at = track.range_of_child(clip)
         begins = min(ms / 1000 for ms in UNEVEN_MS if ms / 1000 >= d.start_s - 0.0005)
         assert at.start_time.value == round(begins * rate)
+        later = (ms / 1000 for ms in UNEVEN_MS if ms / 1000 >= d.end_s - 0.0005)
+        ends = min(later, default=video.media.duration_s)  # the first frame after it
+        assert at.end_time_exclusive().value == round(ends * rate)
         assert clip.source_range.start_time == at.start_time
         assert clip.media_reference.target_url.startswith("file:///")
 
@@ -368,6 +419,9 @@ def test_parquet_by_pyarrow(video, tmp_path):
     write_parquet(tmp_path / "s.parquet", [video, VideoSegments("t", TRUTH[:1])])
     table = pyarrow.parquet.read_table(tmp_path / "s.parquet")
     assert table.schema.names == ["video", "start_s", "end_s", "label", "score"]
+    assert table["video"].to_pylist() == ["un even"] * 3 + ["t"]
+    assert table["start_s"].to_pylist() == [0.5, 1.0, 2.0, 0.5]
+    assert table["label"].to_pylist() == ["bark", "bark", NASTY, "bark"]
     assert table["end_s"].to_pylist() == [1.2345, 2.001, 2.9996, 1.2345]
     assert table["score"].to_pylist() == [1.25, 0.5, 0.125, None]
 
@@ -378,6 +432,13 @@ def test_all_formats_in_one_folder(video, tmp_path):
     assert all(path.stat().st_size for path in written)
     assert (tmp_path / "segments.labelstudio.xml").exists()
     assert rounded(read_detections(tmp_path / "segments.json")["un even"])[0] == EXPECTED[0]
+    clear_formats(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_instances_written_as_detections_have_score_1(tmp_path):
+    for path in write_formats(tmp_path, ["csv", "json"], [VideoSegments("v", TRUTH)]):
+        assert [d.score for d in read_detections(path)["v"]] == [1.0] * 3
 
 
 def test_names_of_formats():

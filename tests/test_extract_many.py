@@ -166,6 +166,8 @@ def test_the_grid_in_pictures() -> None:
     options = preset("default", {"extract.frames_per_snippet": 16, "extract.fps": 25}).extract
     assert options.step == odd.Fraction(16, 25)
     assert preset("activitynet").extract.step == odd.Fraction(16, 25)
+    decimal = preset("default", {"extract.frames_per_snippet": 16, "extract.fps": 29.97}).extract
+    assert decimal.step == odd.Fraction(1600, 2997)  # the decimal, not its binary neighbour
     with pytest.raises(ConfigError, match=r"frames_per_snippet needs extract\.fps"):
         preset("default", {"extract.frames_per_snippet": 16})
 

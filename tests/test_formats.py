@@ -194,6 +194,11 @@ def test_store_lists_loads_and_describes(tmp_path: Path) -> None:
     assert facts.lengths == {"a": 4, "b": 5, "deep/c": 4}
     assert (facts.visual_dim, facts.audio_dim, facts.visual_source, facts.audio_source) == (3, 2, "resnet", "vggish")
     assert (facts.without_audio, facts.without_visual, facts.steps_s) == (("a",), (), (Fraction(16, 25),))
+    for name, step_s in (("eight", 8), ("one", 1)):  # a set of these numbers is not in order
+        rows = np.ones((3, 2), np.float32)
+        made = FeatureSequence(name, 3.0 * step_s, SnippetGrid.cover(3 * step_s, step_s), rows, None, Provenance())
+        save_features(tmp_path / "mixed" / f"{name}.safetensors", made)
+    assert FeatureStore(tmp_path / "mixed").describe().steps_s == (1, 8)
     with pytest.raises(InputError, match=r"no features of 'bb' among 3 videos\. Did you mean 'b'"):
         store.load("bb")
 
@@ -272,6 +277,13 @@ def test_odd_instances_are_reported(tmp_path: Path) -> None:
     assert report.notes(unchanged=True)[0] == "1 instance zero-length, left unchanged: v 'x' 3-3 s"
     columns = read_annotation_columns(path)
     assert columns["start_s"].tolist() == [1, 3, 9, 1, 1, -1, -3, 18, 25]
+
+
+def test_instances_at_the_bounds_of_the_rules(tmp_path: Path) -> None:
+    path = write(tmp_path / "gt.json", ground_truth([0, 5], [0.001, 5], [0, 5.001], [0, 20], [20, 21]))
+    (video,), report = read_annotations(path)
+    assert len(video.instances) == 5  # a difference of a millisecond is no duplicate
+    assert [(i.kind, i.start_s) for i in report.issues] == [("starts after the end", 20)]
 
 
 @pytest.mark.parametrize(

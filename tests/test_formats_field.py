@@ -227,6 +227,15 @@ def test_llp_parts_and_features_on_one_second(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.visual, raw.reshape(10, 8, 8).mean(axis=1), atol=1e-6)
 
 
+def test_llp_seconds_that_touch_are_one_event(tmp_path: Path) -> None:
+    root = make_llp(tmp_path)
+    head = "filename\tonset\toffset\tevent_labels\n"
+    (root / "AVVP_eval_audio.csv").write_text(f"{head}ccccccccccc_0_10\t0\t4\tSpeech\nccccccccccc_0_10\t6\t8\tSpeech\n")
+    (root / "AVVP_eval_visual.csv").write_text(f"{head}ccccccccccc_0_10\t4\t5\tSpeech\nccccccccccc_0_10\t5\t6\tDog\n")
+    (video,) = (v for v in read_llp(root).annotations if v.video_id[0] == "c")
+    assert set(video.instances) == {Instance(0, 5, "Speech"), Instance(6, 8, "Speech"), Instance(5, 6, "Dog")}
+
+
 def test_bad_llp_tables_are_named(tmp_path: Path) -> None:
     root = make_llp(tmp_path)
     for name, text, message in (
@@ -453,6 +462,17 @@ def test_unav_side_by_side_on_one_grid(tmp_path: Path) -> None:
 
 
 # --- opening and weak labels ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stated_s", "length_s"), [(9.5, 9.5), (9.0, 10.0), (12.0, 12.0), (None, 10.0)])
+def test_a_stated_duration_counts_if_it_reaches_the_last_row(stated_s: float | None, length_s: float) -> None:
+    class Rows:
+        def read(self) -> np.ndarray:
+            return np.ones((10, 4), "f4")
+
+    tracks = Tracks((Track("rgb", "visual", {"v": Rows()}, Clock(Fraction(1))),))
+    features = tracks.load("v", stated_s)
+    assert (features.duration_s, features.grid.count) == (length_s, 10)
 
 
 def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:

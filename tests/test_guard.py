@@ -41,6 +41,14 @@ def test_hangs_and_greed_end_at_the_limits() -> None:
     assert said["b"] == "b done"
 
 
+def test_memory_is_limited_per_process() -> None:
+    assert Limits(memory_gb=1.5).bytes_each(4) == 1.5 * 2**30  # as given, for any number of processes
+    assert Limits().bytes_each(4) == pytest.approx(Limits().bytes_each(1) / 4)
+    for wrong in ({"silence_s": 0.0}, {"memory_gb": 0.0}, {"memory_gb": -1.0}):
+        with pytest.raises(InputError, match="must be above 0"):
+            Limits(**wrong)
+
+
 def test_a_death_by_accident_is_tried_again(tmp_path: Path) -> None:
     assert run(["once"], folder=tmp_path) == {"once": "once done"}
 

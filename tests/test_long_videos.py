@@ -54,6 +54,15 @@ def cut_out(whole: FeatureSequence, first: int, stop: int) -> FeatureSequence:
     return FeatureSequence("part", float(stop - first), grid, whole.visual[first:stop], whole.audio[first:stop])
 
 
+@pytest.mark.parametrize(("divisor", "count"), [(8, 9), (2, 35), (1, 70)])
+def test_video_scores_are_means_over_the_trained_share_of_the_snippets(divisor: int, count: int) -> None:
+    config = preset("default", {"model.embed_dim": 16, "loss.topk_divisor": divisor})
+    card = ModelCard(config, ("bark", "drum", "saw"), *SIZES, {})
+    seen = Localizer(card.build(), card).activations(video())
+    best = np.sort(seen.probs[:, 1:], axis=0)[-count:]
+    np.testing.assert_allclose(seen.video_scores, best.mean(axis=0), rtol=1e-5)
+
+
 def test_each_window_is_localized_like_a_video_of_its_own() -> None:
     model, whole = localizer(), video()
     windowed = with_options(model, {"localize.window_snippets": 16}).activations(whole)

@@ -279,7 +279,7 @@ def test_mono_is_the_mean_of_the_channels_at_full_scale(sample: str) -> None:
         for ready in resampler.resample(frame):
             blocks += list(track.push(ready))
     blocks += list(track.finish())
-    np.testing.assert_allclose(np.concatenate([block.samples for block in blocks]), 0.125, atol=0.01)
+    np.testing.assert_allclose(np.concatenate([block.samples for block in blocks]), 0.125, atol=0.004)
 
 
 def test_recordings_joined_end_to_end_go_on() -> None:
@@ -290,6 +290,16 @@ def test_recordings_joined_end_to_end_go_on() -> None:
     assert clock.place(F(0), F(4)) == 4  # fell back: continues from the previous time
     assert clock.place(F(1), F(5)) == 5
     assert clock.place(None, F(6)) == 6
+    assert clock.jumps == 1
+
+
+def test_a_jump_is_more_than_a_second_and_outliers_begin_at_the_limit() -> None:
+    clock = Clock(F(10), F(100))
+    assert clock.place(F(110), F(0)) == 100  # at the limit: not remembered
+    assert clock.place(F(13), F(3)) == 3
+    assert clock.place(F(12), F(4)) == 2  # back by exactly a second
+    assert clock.jumps == 0
+    assert clock.place(F(10), F(5)) == 5
     assert clock.jumps == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from avloc.datasets.wtalc import read_wtalc
 from avloc.errors import FormatError, InputError
+from avloc.evaluate.compare import compare_files
 from avloc.evaluate.detection import diagnose_files, evaluate_files
 from avloc.evaluate.parsing import evaluate_parsing
 from avloc.evaluate.protocols import PROTOCOLS, find_protocol, prepare
@@ -269,12 +270,12 @@ def test_parsing_scores_by_hand() -> None:
 
 def test_llp_from_files(tmp_path: Path) -> None:
     root = make_llp(tmp_path / "l")
-    heard = {"ddddddddddd_5_15": (Detection(2, 6, "Dog", 0.9), Detection(0, 9, "Cat", 0.2))}
+    heard = {"ddddddddddd_5_15": (Detection(2, 6, "Dog", 0.5), Detection(0, 9, "Cat", 0.2))}
     seen = {"ddddddddddd_5_15": (Detection(5.4, 8, "Dog", 0.9),), "eeeeeeeeeee_0_10": (Detection(0, 10, "Cat", 0.6),)}
     write_segments_csv(tmp_path / "heard.csv", heard)
     write_segments_json(tmp_path / "seen.json", seen)
     scores = evaluate_parsing(tmp_path / "heard.csv", tmp_path / "seen.json", root)
-    assert scores.segment.audio == 1
+    assert scores.segment.audio == 1  # a score of 0.5 counts
     assert scores.event.visual == 1
     weaker = evaluate_parsing(tmp_path / "heard.csv", tmp_path / "seen.json", root, min_score=0.1)
     assert weaker.segment.audio == pytest.approx((1 / 2 + 1) / 2)
@@ -307,6 +308,9 @@ def test_ground_truth_may_be_a_data_set(tmp_path: Path) -> None:
     assert result.scores.t_iou.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
     assert dict(zip(result.scores.classes, result.scores.ap[0], strict=True)) == {"dive": 0.5, "jump": 1.0}
     assert any("left out 1 detection overlapping 1 ambiguous segment" in note for note in result.notes)
+    assert result.trivial.t_iou.tolist() == result.scores.t_iou.tolist()
+    compared = compare_files(tmp_path / "found.json", tmp_path / "found.json", root, "validation", "thumos14", 100)
+    assert compared.first["average mAP"] == pytest.approx(result.scores.average_mean_ap)
 
 
 def test_subsets_together_and_videos_not_spoken_of(tmp_path: Path) -> None:
@@ -317,7 +321,10 @@ def test_subsets_together_and_videos_not_spoken_of(tmp_path: Path) -> None:
     assert both.never_found == ("Cat",)
     named = evaluate_files(tmp_path / "found.json", root)
     assert named.scores.ap[0].tolist() == [0, 1]
-    assert "3 of 5 videos are not in the detections and not scored; --subset scores them all" in named.notes
+    note = "3 of 5 videos are not in the detections and not scored; --subset scores them all"
+    assert note in named.notes
+    write_segments_json(tmp_path / "more.json", {"bbb": (), "ddd": (), "of no data set": ()})
+    assert note in evaluate_files(tmp_path / "more.json", root).notes
     with pytest.raises(InputError, match=r"no video in subset 'testin'. Did you mean 'testing'"):
         evaluate_files(tmp_path / "found.json", root, "validation,testin")
 
@@ -369,6 +376,10 @@ def test_the_command_writes_tables_and_json(tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "s.json").read_text())
     assert scores["ap"]["x"] == [0.25] * 10  # half the instances, one false positive before the true one
     assert scores["protocol"] == "activitynet"
+    steps = ("--t-iou", "0.5:0.95:0.05", "--json")  # 0.45 / 0.05 is a little less than 9
+    given = json.loads(avloc("evaluate", tmp_path / "found.json", tmp_path / "truth.json", *steps).stdout)
+    assert given["map"] == scores["map"]
+    assert len(given["map"]) == 10
     strict = avloc("evaluate", tmp_path / "found.json", tmp_path / "truth.json", "--protocol", "opentad", "--json")
     assert json.loads(strict.stdout)["average_map"] == 0.5
     (tmp_path / "blocked.txt").write_text("elsewhere\n")

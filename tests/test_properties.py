@@ -276,6 +276,26 @@ def test_merging_and_filtering_are_what_they_say() -> None:
     assert len(localize(video, LocalizeConfig(decode="actions", min_score=1.4))) == 2
 
 
+def test_a_merged_segment_keeps_the_higher_score() -> None:
+    probs = np.array([[0.1, 0.9], [0.1, 0.9], [1, 0], [0.4, 0.6], [0.4, 0.6], [1, 0], [1, 0], [0.3, 0.7], [0.3, 0.7]])
+    video = ActivationSequence("v", 9.0, SnippetGrid.cover(9, 1), ("a",), probs, np.array([0.9]))
+    options = LocalizeConfig(decode="actions", merge_gap_s=1.5, actions=ActionsOptions(score_weight=0))
+    assert localize(video, options) == (Detection(0, 5, "a", 0.9), Detection(7, 9, "a", 0.7))
+
+
+def test_curves_are_smoothed_by_a_centred_mean() -> None:
+    """Means of 1, 2 or 3 snippets: 0, 0, 1/3, 1/3, 1/3, 0, 0; the threshold is half of the maximum."""
+    curve = np.array([0, 0, 0, 1.0, 0, 0, 0])
+    video = ActivationSequence(
+        "v", 7.0, SnippetGrid.cover(7, 1), ("a",), np.stack([1 - curve, curve], axis=1), np.ones(1)
+    )
+    for width in (2, 3):
+        options = ActionsOptions(smooth_snippets=width, score_weight=0)
+        (found,) = localize(video, LocalizeConfig(decode="actions", actions=options))
+        assert (found.start_s, found.end_s) == (2, 5)
+        assert found.score == pytest.approx(1 / 3)
+
+
 def test_classes_below_the_mean_video_score_are_dropped() -> None:
     assert kept_classes(np.array([0.9, 0.1, 0.2])).tolist() == [0]
     assert kept_classes(np.array([0.5, 0.1, 0.4])).tolist() == [0, 2]

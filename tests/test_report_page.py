@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+import odd_media as odd
 from avloc.config import LIKELY, LocalizeConfig
 from avloc.errors import FormatError, InputError
 from avloc.figures import result_html
@@ -82,6 +83,9 @@ def test_a_video_holds_its_strips_to_a_255th(page):
     run = video["runs"][0]
     assert run["grid"] == [0.0, 0.5, 24]
     a = activations("dog")
+    ranked = sorted(zip(a.video_scores, a.classes, strict=True), reverse=True)
+    assert [one["name"] for one in run["classes"]] == [name for _, name in ranked]
+    assert [one["score"] for one in run["classes"]] == pytest.approx([score for score, _ in ranked])
     for one in run["classes"]:
         strip = np.frombuffer(base64.b64decode(one["fused"]), np.uint8) / 255
         assert np.abs(strip - a.probs[:, 1 + a.classes.index(one["name"])]).max() <= 0.5 / 255 + 1e-6
@@ -191,6 +195,27 @@ def test_a_detection_of_another_class_is_no_agreement(tmp_path):
     assert entry["mean_t_iou"] == pytest.approx((0 + 1 / 1.5) / 2)
 
 
+def test_agreement_is_matched_by_score_and_averaged_over_instances(tmp_path):
+    """The first detection overlaps both instances, and takes the second because the stronger one takes the first."""
+    folder = tmp_path / "det"
+    write_run(folder, {"v": activations("v", duration_s=20.0)}, {})
+    write_segments_json(folder / "segments.json", {"v": [Detection(1, 11, "bark", 0.5), Detection(0, 8, "bark", 0.9)]})
+    instances = [{"label": "bark", "segment": [0.0, 10.0]}, {"label": "bark", "segment": [3.0, 13.0]}]
+    content = {"database": {"v": {"duration": 20.0, "annotations": instances}}}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    build_page(PageSources(folder, tmp_path / "truth.json"), tmp_path / "page")
+    (entry,) = data_of(tmp_path / "page", "index")["videos"]
+    assert entry["errors"] == 0
+    assert entry["mean_t_iou"] == pytest.approx((9 / 11 + 8 / 12) / 2)
+
+
+def test_the_time_axis_is_that_of_the_activations(world, tmp_path):
+    write_run(tmp_path / "det", {"v": activations("v", duration_s=11.5)}, {"v": world / "videos" / "dog.mp4"})
+    page = build_page(PageSources(tmp_path / "det"), tmp_path / "page").folder
+    assert data_of(page, "index")["videos"][0]["duration_s"] == 11.5
+    assert data_of(page, "v0001")["duration_s"] == 11.5
+
+
 def test_proxies_for_what_browsers_do_not_play(tmp_path):
     """An avi with MPEG-4 video becomes H.264 with the same timing; an mp4 is left unchanged."""
     source = tmp_path / "old.avi"
@@ -236,6 +261,28 @@ def test_previews_show_the_right_moment(tmp_path):
     assert wave[: 3 * quarter].max() < 0.05
 
 
+def test_the_waveform_of_a_short_video_reaches_its_end(tmp_path):
+    """Three seconds have 200 intervals; the click is at 2.5 s."""
+    path = odd.write_video(tmp_path / "v.mkv", odd.grey_frames(30), sound=odd.clicks(3, 16000, [2.5]))
+    wave = make_preview(probe(path)).waveform
+    assert len(wave) == 200
+    assert np.flatnonzero(wave > 100)[0] == pytest.approx(2.5 / 3 * 200, abs=1)
+
+
+def test_thumbnails_of_long_videos_are_from_the_middle_of_their_steps(tmp_path):
+    """Twelve minutes at 1 fps, all key frames; the brightness is four times the second within the minute."""
+    import io
+
+    from PIL import Image
+
+    pictures = [np.full((48, 64, 3), 4 * (k % 60), np.uint8) for k in range(720)]
+    path = odd.write_video(tmp_path / "long.mp4", pictures, rate=1, options={"g": "1"})
+    sheet = make_preview(probe(path)).sheet
+    picture = np.array(Image.open(io.BytesIO(sheet.jpeg)).convert("L")).astype(int)
+    seen = [picture[k // COLUMNS * sheet.height + 20, k % COLUMNS * sheet.width + 20] for k in range(120)]
+    np.testing.assert_allclose(seen, [4 * ((6 * k + 3) % 60) for k in range(120)], atol=5)
+
+
 def test_long_videos_are_looked_at_by_seeking(tmp_path):
     """Twelve minutes at 1 fps, a key frame at least every 250 frames: thumbnails are close to their time."""
     import io
@@ -263,6 +310,9 @@ def test_notebooks_show_text_as_text():
     assert "<img" not in html
     assert "&lt;b&gt;name" in html
     assert html == result_html(a, result.detections)
+    many = [Detection(k / 10, k / 10 + 1, "bark", 0.5) for k in range(33)]
+    assert "<p>and 3 more</p>" in result_html(a, many)
+    assert result_html(a, many).count("<tr><td>") == 30
 
 
 def test_a_useless_folder_of_videos_that_nobody_named_is_no_error(tmp_path):

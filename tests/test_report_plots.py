@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_figures_are_written_in_every_format_that_is_offered(tmp_path):
 
 def test_guesses_are_not_drawn_over_what_was_found():
     a = activations("v")
-    found = [Detection(1, 5, "bark", 0.8), Detection(2, 6, NASTY_LABEL, 0.31), Detection(7, 8, "bark", 0.29)]
+    found = [Detection(1, 5, "bark", 0.8), Detection(2, 6, NASTY_LABEL, 0.3), Detection(7, 8, "bark", 0.29)]
     row = timeline(a, found, lowest=0.3).axes[0]
     assert {round(bar.get_x()) for bar in row.patches} == {1, 2}
     assert row.get_ylabel().endswith("from 0.30")
@@ -120,11 +121,14 @@ def test_vector_files_are_the_same_twice(tmp_path):
 
 def test_plot_all_draws_what_there_is_and_says_what_not(tmp_path):
     make_world(tmp_path, count=2)
+    truth = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
+    truth["database"]["dog"]["annotations"].append({"label": "bark", "segment": [10, 11]})
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
     sources = PlotSources(tmp_path / "ours", tmp_path / "truth.json", compare=(tmp_path / "other",))
     written, notes = plot_all(sources, tmp_path / "figures", ("pdf",), limit=1)
     names = {path.relative_to(tmp_path / "figures").as_posix() for path in written}
     assert {"map.pdf", "class_ap.pdf", "confusion.pdf"} < names
-    assert len([n for n in names if n.startswith("timelines/")]) == 1
+    assert [n for n in names if n.startswith("timelines/")] == ["timelines/dog.pdf"]  # has the most instances
     assert any(note.startswith("attention") for note in notes)
     _, bare = plot_all(PlotSources(tmp_path / "ours"), tmp_path / "bare", ("png",), limit=0)
     assert any("give --ground-truth" in note for note in bare)

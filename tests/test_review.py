@@ -7,7 +7,10 @@ import csv
 import av
 import numpy as np
 import pytest
+import typer
 
+from avloc.cli.console import Talk
+from avloc.cli.look import cut_clips
 from avloc.errors import InputError, MediaError
 from avloc.formats.results import find_results
 from avloc.media.clips import copy_clip, encode_clip
@@ -29,6 +32,8 @@ def test_which_are_chosen():
     found = {"v": [Detection(k, k + 1, "a", k / 10) for k in range(11)], "w": [Detection(0, 1, "b", 5.0)]}
     assert [round(d.score, 1) for _, d in choose(found, 2, "score")] == [1.0, 0.9, 5.0]
     assert [round(d.score, 1) for _, d in choose(found, 1, "uncertain")] == [0.5, 5.0]
+    skewed = {"v": [Detection(0, 1, "a", score) for score in (0.0, 0.1, 0.15, 0.3, 0.55, 1.0)]}
+    assert [d.score for _, d in choose(skewed, 2, "uncertain")] == [0.55, 0.3]  # the midpoint is 0.5, the mean 0.35
     assert choose(found, 3, "random", seed=1) == choose(found, 3, "random", seed=1)
     assert len(choose(found, None, "score")) == 12
 
@@ -45,6 +50,12 @@ def test_encoded_clips_begin_and_end_at_the_frame(world, tmp_path):
     sound = np.concatenate(list(sound_blocks(clip, 8000)))
     assert len(sound) / 8000 == pytest.approx(clip.duration_s, abs=0.1)
     assert np.abs(sound[2000:12000]).max() > 0.3  # the tone sounds from 4 to 8 s
+
+
+def test_a_time_just_below_a_frame_is_that_frame(world, tmp_path):
+    encode_clip(probe(world / "videos" / "dog.mp4"), 6 - 1e-9, 7.0, tmp_path / "c.mp4")
+    _, first = next(iter(frames(probe(tmp_path / "c.mp4"), 10)))
+    assert first.mean() == pytest.approx(20 + 18 * 6, abs=3)
 
 
 def test_sound_is_cut_where_the_picture_is(world, tmp_path):
@@ -76,7 +87,9 @@ def test_the_table_can_be_ticked(world, tmp_path):
     for row in rows:
         assert (tmp_path / "clips" / row["clip"]).is_file()
         assert "/" not in row["clip"]
-        assert float(row["clip_start_s"]) <= float(row["start_s"]) < float(row["end_s"]) <= float(row["clip_end_s"])
+        assert float(row["start_s"]) < float(row["end_s"])
+        assert float(row["clip_start_s"]) == pytest.approx(max(0, float(row["start_s"]) - 0.25), abs=0.0011)
+        assert float(row["clip_end_s"]) == pytest.approx(min(12, float(row["end_s"]) + 0.25), abs=0.0011)
         assert row["correct"] == ""
 
 
@@ -88,6 +101,11 @@ def test_what_cannot_be_cut_is_said(world, tmp_path):
     clips, failed = review(run, {**run.paths, "dog": tmp_path / "bad.mp4"}, tmp_path / "clips", per_class=None)
     assert set(failed) == {"dog"}
     assert clips
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "bad.mp4").rename(tmp_path / "videos" / "dog.mp4")
+    with pytest.raises(typer.Exit) as end:
+        cut_clips(Talk(quiet=True), world / "ours", tmp_path / "clips", tmp_path / "videos", per_class=2)
+    assert end.value.exit_code == 3  # some of it failed, as in all commands
     with pytest.raises((InputError, MediaError)):
         encode_clip(probe(world / "videos" / "dog.mp4"), 50.0, 51.0, tmp_path / "c.mp4")
 

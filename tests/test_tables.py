@@ -25,10 +25,11 @@ from avloc.paper.cells import Cell, open_data
 from avloc.paper.drawing import Panel, comparison_figure
 from avloc.paper.figures import coverage, draw_figures
 from avloc.paper.multiply_adds import multiply_adds
-from avloc.paper.published import PAPER, number
+from avloc.paper.plan import Tables, TablesPlan
+from avloc.paper.published import AVERAGE, PAPER, number
 from avloc.paper.rows import ROWS, recipes_of
 from avloc.paper.runner import cell_of, compute_all, needed
-from avloc.paper.show import fill, title_of
+from avloc.paper.show import Filled, fill, lines_of, title_of
 from avloc.train.loop import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 from benchmarks.console import run_command
@@ -241,7 +242,10 @@ def test_data_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     save_features(one, replace(video, audio=audio))
     second = open_data(f"demo={tmp_path}").fingerprint
     (tmp_path / "features" / "video_000.safetensors").unlink()
-    assert len({first, second, open_data(f"demo={tmp_path}").fingerprint}) == 3
+    third = open_data(f"demo={tmp_path}").fingerprint
+    last = tmp_path / "features" / "video_005.safetensors"
+    last.rename(last.with_name("video_009.safetensors"))  # remains the last
+    assert len({first, second, third, open_data(f"demo={tmp_path}").fingerprint}) == 4
 
 
 def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -311,6 +315,19 @@ def test_a_run_that_fails_costs_its_cells_only(tmp_path: Path) -> None:
     assert cells["audio"].path.exists()
 
 
+def test_seeds_are_shown_as_mean_and_sample_standard_deviation() -> None:
+    ours = {("w/o skip connection", AVERAGE): (0.2, 0.3), ("w/ skip connection", AVERAGE): (0.25,)}
+    filled = Filled("table3", PAPER["table3"], "demo", (AVERAGE,), ours, {AVERAGE: 0.1})
+    assert lines_of(filled, [AVERAGE]) == [
+        ["w/o skip connection", "24.1"],
+        ["  ours", "25.0 ± 7.1"],
+        ["w/ skip connection", "24.9"],
+        ["  ours", "25.0"],
+        ["w/ dense skip connections", "26.0"],
+        ["whole video, true class", "10.0"],
+    ]
+
+
 def test_the_command_writes_ours_beside_the_papers(folder: Path, tmp_path: Path) -> None:
     sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     command = ["tables", "table4", "--data", f"demo={folder}", "--seeds", "2", "-o", str(tmp_path), *sets]
@@ -329,6 +346,18 @@ def test_the_command_writes_ours_beside_the_papers(folder: Path, tmp_path: Path)
     assert "±" in page
     again = CliRunner().invoke(app, command)
     assert "10 runs in 1 table, 0 to compute" in again.output
+
+
+def test_failed_runs_are_not_counted_as_computed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_two(made: TablesPlan, out: Path, *_: object) -> Tables:
+        return Tables(made.fill(), (out / "tables.csv", out / "tables.md"), {"one": "no memory", "two": "no memory"})
+
+    monkeypatch.setattr("avloc.paper.plan.make_tables", fail_two)
+    command = ["tables", "table4", "--data", f"demo={folder}", "-o", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 3
+    facts = json.loads(done.stdout)
+    assert (facts["runs"], facts["computed"], sorted(facts["failed"])) == (5, 3, ["one", "two"])
 
 
 def test_without_data_one_line_says_what_to_put_where(folder: Path, tmp_path: Path) -> None:

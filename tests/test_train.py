@@ -33,6 +33,8 @@ from avloc.train.metrics_log import health, read_metrics, warnings_of
 from avloc.train.prepare import hold_out, prepare
 from avloc.train.record import read_record
 from avloc.train.state import load_state
+from avloc.train.step import term_weights
+from avloc.train.validate import Validation
 from avloc.types import Provenance, SnippetGrid
 from feature_sets import make_videos, write_set
 
@@ -249,6 +251,22 @@ def test_videos_that_lack_a_modality_train_beside_the_others(tmp_path: Path) -> 
     silent = prepare(features, labels, ALL, "audio")
     assert len(silent.train) == 8
     assert any("without audio features" in note for note in silent.notes)
+
+
+def test_checkpoints_are_selected_by_high_precision_or_low_loss() -> None:
+    found = Validation({"validation/mil": 2.0, "validation/video_ap": 0.5})
+    assert [found.score(by) for by in ("video_ap", "mil", "last")] == [0.5, -2.0, None]
+    assert Validation({"health/background": 0.5}).score("mil") is None
+
+
+def test_consistency_losses_ramp_in_from_zero() -> None:
+    changes = {"train.steps": 100, "loss.warmup": 0.5, "loss.pseudo_weight": 2.0}
+    config = preset("default", changes)
+    assert [term_weights(config, step)["pseudo"] for step in (0, 25, 50, 99)] == [0, 1, 2, 2]
+    assert [term_weights(config, step)["continuity"] for step in (0, 25, 50)] == [0, 0.4, 0.8]
+    assert [term_weights(config, step)["coactivity"] for step in (0, 50)] == [0.8, 0.8]
+    assert term_weights(preset("default", {**changes, "model.head": "soft-max"}), 50)["continuity"] == 0
+    assert term_weights(preset("default", {"loss.warmup": 0}), 0)["pseudo"] == 1
 
 
 def test_hold_out_leaves_every_class_two_videos() -> None:

@@ -142,6 +142,11 @@ def test_corrections_are_written_and_merged(site):
     assert ask(site, "POST", "/corrections", good, other)[0] == 200
     annotations, _ = read_annotations(site.corrections)
     assert {a.video_id: len(a.instances) for a in annotations} == {"dog": 1, "cat": 1}
+    cleared = json.loads(json.dumps(TRUTH))
+    cleared["database"]["dog"]["annotations"] = []
+    assert ask(site, "POST", "/corrections", good, json.dumps(cleared).encode())[0] == 200  # the later one counts
+    annotations, _ = read_annotations(site.corrections)
+    assert {a.video_id: len(a.instances) for a in annotations} == {"dog": 0, "cat": 1}
 
 
 @pytest.mark.parametrize(

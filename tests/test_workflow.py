@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from avloc.config import RunConfig, preset
 from avloc.errors import InputError
-from avloc.model.files import RECORD_FILE
+from avloc.formats.results import find_results
+from avloc.model.files import PREVIOUS_FILE, RECORD_FILE, STATE_FILE
 from avloc.paper.plan import make_tables, plan_tables
 from avloc.pipeline.folder import localize_folder, plan_folder
 from avloc.train.resume import decide, train
@@ -35,6 +37,9 @@ def test_workflow_from_videos_to_page(tmp_path: Path) -> None:
     again = job.run()
     assert (len(again.features.skipped), again.run.trained) == (4, False)
     assert again.run.record == result.run.record
+    for name in (STATE_FILE, PREVIOUS_FILE):
+        (tmp_path / "out" / "run" / name).write_bytes(b"of an interrupted run")
+    assert replace(job, overwrite=True).train().trained  # not resumed
 
 
 def test_labels_that_name_no_video_are_refused(tmp_path: Path) -> None:
@@ -83,6 +88,7 @@ def test_localize_folder_needs_videos_only_for_formats_with_frames(tmp_path: Pat
     result = localize_folder(tmp_path / "run", [features], tmp_path / "out", overrides={"localize.min_score": 99})
     assert (len(result.videos), result.failures) == (9, ())
     assert not any(video.detections for video in result.videos.values())
+    assert find_results(tmp_path / "out").read().options["min_score"] == 99  # run.yaml has the settings used
 
 
 def test_tables_are_planned_then_made(tmp_path: Path) -> None:
