@@ -14,6 +14,7 @@ MODULES = {
     "decoding": "components",
     "evaluation": "components",
     "scale": "components",
+    "gpu": "gpu",
 }
 
 if __name__ == "__main__":
