@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import odd_media as odd
+from avloc.cli import main
 from avloc.config import ExtractConfig
 from avloc.errors import InputError
 from avloc.features.backbones import card, catalogue, efficientat
@@ -114,3 +117,51 @@ def test_a_dry_run_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("avloc.features.weights._download", lambda *args: pytest.fail("it asked the network"))
     video = odd.write_video(tmp_path / "a.mp4", odd.grey_frames(15))
     assert plan_all([video], tmp_path / "out", ExtractConfig(visual=None)).options.audio == MN04
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "layout", "seconds"),
+    [
+        (8_000, "mono", 2.5),
+        (44_100, "stereo", 2.5),
+        (48_000, "5.1", 2.5),
+        (32_000, "mono", 0.3),
+        (16_000, "mono", 23.0),
+    ],
+)
+def test_audio_of_any_rate_layout_and_length_has_features(
+    tmp_path: Path, mn04: Path, rate_hz: int, layout: str, seconds: float
+) -> None:
+    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    sound = odd.clicks(seconds, rate_hz, [seconds / 2], channels)
+    frames = odd.grey_frames(max(3, int(10 * seconds)))
+    video = odd.write_video(tmp_path / "a.mkv", frames, sound=sound, sound_rate_hz=rate_hz, layout=layout)
+    assert extract_all([video], tmp_path / "out", ExtractConfig(visual="appearance")).done == ("a",)
+    features = load_features(tmp_path / "out/a.safetensors")
+    assert features.audio is not None
+    assert features.audio.shape == (features.grid.count, 384)
+    assert np.isfinite(features.audio).all()
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pt"
+    torch.save(quick_state(MobileNetV3(0.1)), wrong)
+    video = odd.write_video(tmp_path / "a.mp4", odd.grey_frames(15))
+    options = ExtractConfig(visual=None, audio=MN04, weights={MN04: str(wrong)})
+    with pytest.raises(InputError, match=r"wrong\.pt: expected weights of MobileNetV3: .* wrong shape"):
+        extract_all([video], tmp_path / "out", options)
+
+
+def test_the_commands_tell_what_is_here(
+    mn04: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def avloc(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["avloc", *arguments])
+        with suppress(SystemExit):
+            main()
+        return " ".join(capsys.readouterr().out.split())
+
+    assert f"audio features (auto): {MN04}, available" in avloc("doctor")
+    assert f"{MN04}: {mn04}" in avloc("backbones", "--get", MN04)
+    mn04.unlink()
+    assert f"not available; get it with: avloc backbones --get {MN04}" in avloc("doctor")

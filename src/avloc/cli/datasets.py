@@ -114,7 +114,9 @@ def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) ->
 
 
 def doctor(
-    data: Annotated[Path, typer.Argument(help="Data set, or a folder from `avloc convert` or `avloc extract`.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Data set, or a folder from `avloc convert` or `avloc extract`.")
+    ] = None,
     features: Features = [],  # noqa: B006
     audio: Audio = None,
     stride_s: Stride = "",
@@ -125,16 +127,21 @@ def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Check the features of 50 videos only.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a data set: what it holds and what is wrong with it.
+    """Check a data set, or this installation.
 
-    Exits with code 3 if there are errors.
+    Reports what a data set holds and what is wrong with it; without one, versions
+    and available backbones. Exits with code 3 if there are errors in the data.
 
+    avloc doctor
     avloc doctor AVE_Dataset/data
     avloc doctor anet --quick
     """
     from avloc.datasets.doctor import examine
 
     talk = make_talk(as_json)
+    if data is None:
+        _say_installation(talk)
+        return
     collection = _open(data, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
     with talk.progress("read features") as progress:
         report = examine(collection, 50 if quick else None, progress)
@@ -142,6 +149,30 @@ def doctor(
     talk.summary(report.to_dict())
     if not report.sound:
         raise typer.Exit(3)
+
+
+def _say_installation(talk: Talk) -> None:
+    """Versions, device, and what `auto` features would be."""
+    import platform
+
+    import av
+    import torch
+
+    from avloc.features.backbones.network import find_device
+    from avloc.features.choose import available
+    from avloc.features.weights import cache_folder
+    from avloc.version import __version__
+
+    versions = {"avloc": __version__, "Python": platform.python_version(), "PyTorch": torch.__version__}
+    versions |= {"PyAV": av.__version__}
+    talk.say(", ".join(f"{name} {version}" for name, version in versions.items()))
+    talk.say(f"device: {find_device('auto')}")
+    best = {modality: available(modality) for modality in ("visual", "audio")}
+    for modality, (name, here) in best.items():
+        state = "available" if here else f"not available; get it with: avloc backbones --get {name}"
+        talk.say(f"{modality} features (auto): {name}, {state}")
+    talk.say(f"weights are stored in {cache_folder()}")
+    talk.summary({"versions": versions, "auto": {m: {"backbone": n, "available": h} for m, (n, h) in best.items()}})
 
 
 def _open(

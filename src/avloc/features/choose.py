@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 from avloc.config import AUTO, ExtractConfig
 from avloc.errors import FormatError, InputError
@@ -40,7 +39,7 @@ def without_auto(
     return options.model_copy(update=chosen)
 
 
-def available(modality: Literal["visual", "audio"]) -> tuple[str, bool]:
+def available(modality: str) -> tuple[str, bool]:
     """The best backbone of a modality, and whether its weights are here; nothing is downloaded."""
     best, _ = CHOICES[modality]
     return best, all(find(weights, {}) is not None for weights in card(best).weights)
