@@ -10,6 +10,7 @@ from avloc.evaluate.detection import Evaluation, evaluate_files
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import read_labels
 from avloc.formats.results import Localized
+from avloc.model.files import RECORD_FILE
 from avloc.pipeline.folder import localize_all
 from avloc.pipeline.localizer import load
 from avloc.train.loop import fit
@@ -32,7 +33,7 @@ def train_and_score(
 
     A video without the modality of a uni-modal model is not localized and counts as missed.
     """
-    if not (home / "run" / "record.json").exists():
+    if not (home / "run" / RECORD_FILE).exists():
         fit(demo / "features", demo / "labels.csv", home / "run", config, has_state(home / "run"), progress)
     store = FeatureStore(demo / "features")
     tests = [row.video_id for row in read_labels(demo / "labels.csv").subset("test")]

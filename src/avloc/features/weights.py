@@ -1,8 +1,8 @@
 """Find, download, verify and read published weight files.
 
-Search order: the user's path (`--weights NAME=PATH`), the cache folder, the source URL. The cache is $AVLOC_CACHE, else
-avloc/ in $XDG_CACHE_HOME, else ~/.cache/avloc. Files from the cache or the network must match the published checksum; a
-user's path is not checked.
+Search order: the user's path (`--weights NAME=PATH`), an installed package that holds the file, the cache folder, the
+source URL. The cache is $AVLOC_CACHE, else the user's cache folder (~/.cache/avloc on Linux). Files from the cache or
+the network must match the published checksum; a user's path is not checked.
 
 Nothing in a weight file is executed: .safetensors holds only tensors, and .pth/.pt are read with weights_only=True.
 """

@@ -24,6 +24,7 @@ from avloc.formats.features import FeatureStore
 from avloc.formats.labels import read_labels
 from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
+from avloc.model.files import RECORD_FILE
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
@@ -151,7 +152,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         train = config.train.model_dump() | {"init_from": str(cell.parent.run)}
         config = RunConfig.model_validate(config.model_dump() | {"train": train})
     resume = has_state(cell.run)
-    if not (cell.run / "record.json").exists() or not is_whole(cell.run):
+    if not (cell.run / RECORD_FILE).exists() or not is_whole(cell.run):
         fit(cell.data.features, cell.data.labels, cell.run, config, resume, progress)
     trained = time.monotonic()
     facts = {

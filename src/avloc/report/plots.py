@@ -29,6 +29,7 @@ from avloc.formats.features import FeatureStore
 from avloc.formats.results import RunSource
 from avloc.media.previews import COLUMNS, Preview
 from avloc.metrics import detection_scores
+from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.pipeline.attention import correlations
 from avloc.report.sources import PlotSources, probe_and_preview, video_files
 from avloc.system.text import file_stems
@@ -60,7 +61,7 @@ def plot_all(
     runs = sources.results()
     truth = read_reference(sources.truth, table=False).by_video if sources.truth is not None else {}
     shown = _shown(runs[0], truth, limit)
-    home = sources.trained_run("record.json")
+    home = sources.trained_run(RECORD_FILE)
     figures = _Figures(out, formats)
     _plot_scores(figures, runs, truth)
     if home is not None:
@@ -142,7 +143,7 @@ def _plot_attention(
 ) -> None:
     """Λ of every stage, for the shown videos."""
     folder = sources.features_of(home) if home is not None else None
-    if home is None or folder is None or not (home / "model.safetensors").is_file():
+    if home is None or folder is None or not (home / MODEL_FILE).is_file():
         figures.notes.append("attention: needs a trained run and its features; give --run and --features")
         return
     from avloc.pipeline.localizer import load

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from avloc.features.backbones.logmel import mel_filters
 from avloc.features.backbones.network import Network, fold_norms, load_network
 from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import EFFICIENTAT
@@ -194,15 +195,5 @@ def mel_frames(samples: Float[Tensor, "n samples"]) -> Float[Tensor, "n 128 t"]:
 
 @lru_cache(maxsize=1)
 def mel_bands() -> Float32[np.ndarray, "128 bins"]:
-    """Triangles that are linear in mel, as Kaldi's; the bin of half the sample rate has no weight."""
-
-    def mel(hz: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        return 1127.0 * np.log1p(hz / 700.0)
-
-    low, high = mel(np.array([0.0, HIGH_HZ]))
-    edges = np.linspace(low, high, BANDS + 2)[:, None]
-    bins = mel(np.arange(FFT // 2) * RATE_HZ / FFT)
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    weights = np.maximum(0.0, np.minimum(rising, falling))
-    return np.pad(weights, ((0, 0), (0, 1))).astype(np.float32)
+    """The filters of this front end, Kaldi's; the bin of half the sample rate lies above them."""
+    return mel_filters(BANDS, 0.0, HIGH_HZ, RATE_HZ, FFT).T.astype(np.float32)

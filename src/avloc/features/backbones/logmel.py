@@ -15,7 +15,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 
 BANDS = 64
 RATE_HZ = 16_000
@@ -62,16 +62,21 @@ def log_mel(
 
 
 def mel_bands(dtype: type[np.floating] = np.float32) -> Float[np.ndarray, "bins bands"]:
-    """Triangular filters on the mel scale, mel = 1127 ln(1 + f / 700), with peak value 1."""
+    """The filters of this front end; the DC component belongs to no band."""
+    weights = mel_filters(BANDS, LOW_HZ, HIGH_HZ, RATE_HZ, FFT)
+    weights[0] = 0.0
+    return weights.astype(dtype)
+
+
+def mel_filters(bands: int, low_hz: float, high_hz: float, rate_hz: int, fft: int) -> Float64[np.ndarray, "bins bands"]:
+    """Triangular filters on the mel scale, mel = 1127 ln(1 + f / 700), linear in mel, with peak value 1."""
 
     def mel(hz: np.ndarray) -> np.ndarray:
         return 1127.0 * np.log1p(hz / 700.0)
 
-    low, high = mel(np.array([LOW_HZ, HIGH_HZ]))
-    edges = np.linspace(low, high, BANDS + 2)
-    bins = mel(np.arange(FFT // 2 + 1) * RATE_HZ / FFT)[:, None]
+    low, high = mel(np.array([low_hz, high_hz]))
+    edges = np.linspace(low, high, bands + 2)
+    bins = mel(np.arange(fft // 2 + 1) * rate_hz / fft)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0  # the DC component belongs to no band
-    return weights.astype(dtype)
+    return np.maximum(0.0, np.minimum(rising, falling))

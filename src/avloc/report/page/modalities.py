@@ -7,6 +7,7 @@ from dataclasses import replace
 from avloc.errors import AvlocError
 from avloc.formats.features import FeatureStore
 from avloc.formats.results import find_results
+from avloc.model.files import MODEL_FILE
 from avloc.report.page.views import RunView
 from avloc.report.sources import PageSources
 
@@ -18,7 +19,7 @@ class Modalities:
         given = {"audio": sources.audio, "visual": sources.visual}
         self.runs = {name: find_results(path).read() for name, path in given.items() if path is not None}
         self.features: FeatureStore | None = None
-        run = sources.run or sources.trained_run("model.safetensors")
+        run = sources.run or sources.trained_run(MODEL_FILE)
         if self.runs or run is None:
             return
         folder = sources.features_of(run)
