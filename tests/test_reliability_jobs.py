@@ -33,7 +33,7 @@ from avloc.media.find import find_media
 from avloc.media.previews import make_proxy
 from avloc.media.probe import probe
 from avloc.paper.cells import open_data
-from avloc.paper.rows import recipes_of
+from avloc.paper.rows import rows_of
 from avloc.paper.runner import cell_of, compute_all
 from avloc.paper.show import fill, write_tables
 from avloc.pipeline.folder import find_inputs, localize_all
@@ -87,7 +87,7 @@ def report(home: Path, out: Path) -> None:
 
 def tables(home: Path, out: Path) -> None:
     data = open_data(f"demo={home}")
-    rows = {row: recipe for row, recipe in recipes_of(["table1"])["table1"].items() if row in ("audio", "visual")}
+    rows = {row: recipe for row, recipe in rows_of(["table1"])["table1"].items() if row in ("audio", "visual")}
     cells = {row: [cell_of(recipe, data, 0, SMALL, out)] for row, recipe in rows.items()}
     assert compute_all([cell for each in cells.values() for cell in each]) == {}
     write_tables([fill("table1", data, cells)], out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from avloc.model.checkpoint import ModelCard, load_model
 from avloc.paper.cells import Cell, open_data
 from avloc.paper.drawing import Panel, comparison_figure
 from avloc.paper.figures import coverage, draw_figures
-from avloc.paper.multiply_adds import multiply_adds
-from avloc.paper.plan import Tables, TablesPlan
+from avloc.paper.multiply_adds import multiply_adds, paper_card
+from avloc.paper.plan import Tables, TablesPlan, plan_tables
 from avloc.paper.published import AVERAGE, PAPER, number
-from avloc.paper.rows import ROWS, recipes_of
+from avloc.paper.rows import ROWS, rows_of
 from avloc.paper.runner import cell_of, compute_all, needed
 from avloc.paper.show import Filled, fill, lines_of, title_of
+from avloc.presets import PRESETS, RECIPES, recipe_on
 from avloc.train.loop import fit
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 from benchmarks.console import run_command
@@ -182,15 +184,71 @@ def test_rows_that_are_one_model_share_its_run(folder: Path, tmp_path: Path) -> 
 
 
 def test_sizes_are_shares_of_the_base() -> None:
-    config = ROWS["table8"]["1-stage, 128 x 2048"].config("paper", {}, 0)
+    config = ROWS["table8"]["1-stage, 128 x 2048"].config(PRESETS["paper"], {}, 0)
     assert (config.model.audio_embed_dim, config.model.visual_embed_dim) == (128, 2048)
-    small = ROWS["table8"]["1-stage, 128 x 2048"].config("paper", {"model.embed_dim": 128}, 0)
+    small = ROWS["table8"]["1-stage, 128 x 2048"].config(PRESETS["paper"], {"model.embed_dim": 128}, 0)
     assert (small.model.audio_embed_dim, small.model.visual_embed_dim) == (16, 256)
-    assert ROWS["table4"]["2-stage, 512"].config("paper", {}, 0).model.embed_dim == 512
+    assert ROWS["table4"]["2-stage, 512"].config(PRESETS["paper"], {}, 0).model.embed_dim == 512
 
 
 def counted(row: str, snippets: int = 1) -> float:
-    return multiply_adds(ROWS["table4"][row].config("paper", {}, 0), snippets) / 1e6
+    return multiply_adds(paper_card(ROWS["table4"][row].config(PRESETS["paper"], {}, 0)), snippets) / 1e6
+
+
+@pytest.mark.parametrize("name", ["ave", "activitynet", "demo"])
+def test_the_papers_recipe_differs_from_the_paper_preset_in_schedule_and_size_only(name: str) -> None:
+    """Every other setting of the `paper` preset holds in the paper's rows, whatever the data's preset has."""
+    paper, row = preset("paper").model_dump(), ROWS["table1"]["2-stage"].config(recipe_on("paper", name), {}, 0)
+    changed = {
+        f"{part}.{key}"
+        for part, fields in row.model_dump().items()
+        for key, value in fields.items()
+        if value != paper[part][key]
+    }
+    allowed = {"model.embed_dim", *(f"train.{k}" for k in ("snippets", "steps", "eval_every", "learning_rate"))}
+    assert {key for key in changed if not key.startswith("extract.")} <= allowed | {"localize.decode"}
+    assert row.localize.decode == ("events" if name == "ave" else "actions")
+    assert ROWS["table1"]["2-stage"].config(recipe_on("default", name), {}, 0) == preset(name, {"model.num_stages": 2})
+
+
+def test_a_table_is_of_one_named_recipe(folder: Path, tmp_path: Path) -> None:
+    sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    command = ["tables", "table3", "--data", f"demo={folder}", "-o", str(tmp_path), "--dry-run", *sets]
+    result = CliRunner().invoke(app, [*command, "--recipe", "default"])
+    assert "recipe default" in result.output
+    with pytest.raises(InputError, match="paper or default, got 'defualt'"):
+        plan_tables(["table3"], [f"demo={folder}"], tmp_path, recipe="defualt")
+    data = open_data(f"demo={folder}")
+    cells = [cell_of(ROWS["table3"]["w/ skip connection"], data, 0, SMALL, tmp_path, name) for name in RECIPES]
+    assert [cell.config.model.direct for cell in cells] == [False, True]
+    assert "recipe default" in title_of(
+        Filled("table3", PAPER["table3"], "demo", "default", (AVERAGE,), {("a", AVERAGE): (0.5,)}, {})
+    )
+
+
+def test_cells_of_other_code_are_computed_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = cell_of(ROWS["table3"]["w/ skip connection"], open_data(f"demo={folder}"), 0, SMALL, tmp_path)
+    before = cell.key
+    monkeypatch.setattr("avloc.paper.cells.code_version", lambda: "another")
+    assert cell.key != before
+
+
+def test_tian_gets_the_grid_where_there_is_one(folder: Path, tmp_path: Path) -> None:
+    """Grid features beside the pooled ones are for Tian et al.'s attention; the other rows keep the pooled ones."""
+    home = tmp_path / "set"
+    shutil.copytree(folder, home)
+    for path in (home / "features").glob("*.safetensors"):
+        pooled = load_features(path)
+        assert pooled.visual is not None
+        save_features(home / "features_grid" / path.name, replace(pooled, visual=np.tile(pooled.visual, (1, 4))))
+    data = open_data(f"demo={home}")
+    tian, ours = (
+        cell_of(ROWS["table5"][name], data, 0, SMALL, tmp_path) for name in ("Tian et al. (2018)", "Proposed")
+    )
+    assert (tian.config.model.grid_cells, ours.config.model.grid_cells) == (4, 1)
+    assert not compute_all([tian, ours])
+    sizes = [load_model(cell.run)[1].visual_size for cell in (tian, ours)]
+    assert sizes[0] == 4 * sizes[1]
 
 
 def test_multiply_adds_of_table_4() -> None:
@@ -317,7 +375,7 @@ def test_a_run_that_fails_costs_its_cells_only(tmp_path: Path) -> None:
 
 def test_seeds_are_shown_as_mean_and_sample_standard_deviation() -> None:
     ours = {("w/o skip connection", AVERAGE): (0.2, 0.3), ("w/ skip connection", AVERAGE): (0.25,)}
-    filled = Filled("table3", PAPER["table3"], "demo", (AVERAGE,), ours, {AVERAGE: 0.1})
+    filled = Filled("table3", PAPER["table3"], "demo", "paper", (AVERAGE,), ours, {AVERAGE: 0.1})
     assert lines_of(filled, [AVERAGE]) == [
         ["w/o skip connection", "24.1"],
         ["  ours", "25.0 ± 7.1"],
@@ -340,7 +398,12 @@ def test_the_command_writes_ours_beside_the_papers(folder: Path, tmp_path: Path)
     values = [float(v) for v in cell["values"].split()]
     assert float(cell["mean"]) == pytest.approx(sum(values) / 2, abs=1e-6)
     flops = next(r for r in rows if r["row"] == "2-stage, 1024" and r["column"] == "multiply-adds")
-    assert (flops["paper"], round(float(flops["mean"]) / 1e6, 2)) == ("4.0e6", 4.54)
+    trained = cell_of(ROWS["table4"]["2-stage, 1024"], open_data(f"demo={folder}"), 0, SMALL, tmp_path)
+    assert flops["paper"] == "4.0e6"
+    assert float(flops["mean"]) == multiply_adds(load_model(trained.run)[1]) < 1e6, (
+        "the trained network, not one of the paper's size"
+    )
+    assert {row["recipe"] for row in rows} == {"paper"}
     page = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert "| 2-stage, 1024 | 4.0e6 | 26.0 |" in page
     assert "±" in page
@@ -371,7 +434,7 @@ def test_without_data_one_line_says_what_to_put_where(folder: Path, tmp_path: Pa
     with pytest.raises(InputError, match=r"features and labels\.csv and ground_truth\.json missing"):
         open_data(str(tmp_path / "half"))
     with pytest.raises(InputError, match="Did you mean 'table1'"):
-        recipes_of(["tabel1"])
+        rows_of(["tabel1"])
     with pytest.raises(InputError, match="there is no preset 'av'"):
         open_data(f"av={folder}")
 

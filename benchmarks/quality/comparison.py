@@ -8,19 +8,22 @@ import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from avloc.cli.console import Talk
+from avloc.config import parse_overrides
 from avloc.paper.cells import DataSet
+from avloc.paper.version import code_version
 from avloc.presets import PRESETS, RIVALS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 from benchmarks.console import add_command, markdown_table
-from benchmarks.quality.models import METHODS, Answer, Model, code, config_of, decoder
+from benchmarks.quality.models import FUSION, METHODS, Answer, Model, config_of, decoder
 from benchmarks.quality.report import Row, markdown, write_all
 from benchmarks.quality.run import comparison_options, compute_missing, overrides_of
-from benchmarks.quality.sets import GAPS, open_set, with_gaps
+from benchmarks.quality.sets import GAPS, held_out, open_set, with_gaps
 
 TRIVIAL = ("whole video, true classes", "whole video, predicted classes")
 MISSING = "missing tracks"
@@ -31,10 +34,15 @@ RECALLS = ("background recall", "foreground recall")
 
 def add_commands(commands: Any) -> None:
     parser = add_command(commands, table, [comparison_options()], seeds=1, markdown=False)
-    names = [*TRIVIAL, *METHODS, MISSING]
+    names = [*TRIVIAL, *METHODS, *FUSION, MISSING]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
+    parser.add_argument("--fusion", action="store_true", help="stages, skips, W and direct instead of the methods")
+    parser.add_argument(
+        "--held-out", action="store_true", help="measure on every fifth training video, not on the test"
+    )
+    parser.add_argument("--vary", action="append", default=[], metavar="SETTINGS", help="a variant of every method")
     parser = add_command(commands, collapse, [comparison_options()], seeds=20)
-    names = [name for name in PRESETS if name not in ("paper", *RIVALS)]
+    names = [name for name in PRESETS if not name.startswith("paper") and name not in RIVALS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PRESET")
 
 
@@ -56,12 +64,20 @@ def table(args: argparse.Namespace) -> None:
                                          higher mAP (ave10, seed 0: 29.6 and 2.6 %; naive fusion: 34.5 and 0.9 %)
         W-TALC, Tian et al.              their models, losses, batches, decay and background label, otherwise as below
         paper, 0-3 stages                the `paper` preset
+        paper, literal                   the `paper-literal` preset
         default                          the `default` preset
 
-    Methods that are not our model start from the `paper` preset with the normalisation, dropout, background label,
-    batch and decay of `default` where they apply (models.SHARED), so that no difference comes from the training setup.
+    Methods that are not our model start from the `paper` preset with the dropout, background label, batch and decay of
+    `default` where they apply (models.SHARED), so that no difference comes from the training setup. Each has the input
+    scaling that was best for it on held-out training videos (models.METHODS).
     Tian et al. keep their own background label, with which they are stronger (ave10, seed 0: average mAP 3.6 %, with
     ours 0.8 %).
+
+    --fusion compares instead 0 to 3 stages, no and plain skip connections, one W for all stages, and heads with and
+    without each snippet's own embedding (`direct`), in the recipes `default` and `paper`.
+
+    Choosing. --held-out measures on every fifth video of the subset train, which is then not trained on, and never
+    reads the test subset. --vary "KEY=VALUE KEY=VALUE" (repeatable) adds a variant of every method.
 
     Selection. If labels.csv has no validation subset, each run holds out a tenth of its training videos and keeps the
     step that ranks their labels best, as a user's run does; --selection last keeps the last step.
@@ -75,7 +91,14 @@ def table(args: argparse.Namespace) -> None:
     tables = {}
     for folder in args.sets:
         data = open_set(folder, args.out)
-        tables[data.name] = rows_of(data, args.seeds, overrides_of(args), args.out, args.only)
+        data = held_out(data, args.out) if args.held_out else data
+        only = args.only or (list(FUSION) if args.fusion else None)
+        rows = rows_of(data, args.seeds, overrides_of(args), args.out, only)
+        for settings in args.vary:
+            overrides = overrides_of(args) | parse_overrides(settings.split())
+            varied = rows_of(data, args.seeds, overrides, args.out, only)
+            rows += [replace(row, name=f"{row.name} [{settings}]") for row in varied]
+        tables[data.name] = rows
     answers = {
         ", ".join(filter(None, (name, row.name, row.decode, f"seed {seed}"))): answer
         for name, rows in tables.items()
@@ -97,12 +120,13 @@ def rows_of(
     """The rows of one set's table.
 
     Args:
-        only: names of METHODS, TRIVIAL and MISSING; None for all.
+        only: names of METHODS, FUSION, TRIVIAL and MISSING; None for all but FUSION.
     """
     wanted = set(only) if only is not None else {*METHODS, *TRIVIAL, MISSING}
+    known = METHODS | FUSION
 
     def row(part: str, name: str, method: str, decode: str, where: DataSet = data, without: str = "") -> Row:
-        start, changes = METHODS[method]
+        start, changes = known[method]
         models = [Model(where, config_of(start, changes, overrides, seed), out) for seed in range(seeds)]
         options = decoder(decode) if decode else None
         return Row(part, name, decode, tuple(Answer(data, model, options, out, without) for model in models))
@@ -112,7 +136,7 @@ def rows_of(
         rows.append(Row("no localizer", TRIVIAL[0], "", (Answer(data, None, None, out),)))
     if TRIVIAL[1] in wanted:
         rows.append(row("no localizer", TRIVIAL[1], "default", ""))
-    rows += [row("methods", name, name, decode) for decode in DECODERS for name in METHODS if name in wanted]
+    rows += [row("methods", name, name, decode) for decode in DECODERS for name in known if name in wanted]
     if MISSING in wanted:
         present = {row.name for row in rows}
         rows += [r for r in _missing_rows(data, with_gaps(data, out), row) if r.name not in present]
@@ -143,7 +167,7 @@ def note_of(args: argparse.Namespace, tables: dict[str, list[Row]]) -> str:
         f'"Gaps in training": {GAPS:.0%} of the training videos lack a modality.\n'
     )
     made_by = {facts.get("code") for rows in tables.values() for row in rows for a in row.answers if (facts := a.facts)}
-    if made_by - {None, code()}:
+    if made_by - {None, code_version()}:
         note += "\nSome of these runs were made by other code than the present one; another -o repeats them.\n"
     return note
 

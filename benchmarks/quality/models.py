@@ -9,19 +9,15 @@ settings are part of an answer's key only.
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import avloc
 from avloc.config import MACHINE, LocalizeConfig, RunConfig, preset
 from avloc.evaluate.snippets import evaluate_snippets, snippet_hits
 from avloc.formats.detections import read_detection_columns, write_segments_json
@@ -39,6 +35,7 @@ from avloc.metrics import (
 )
 from avloc.paper.cells import DataSet
 from avloc.paper.rows import ROWS
+from avloc.paper.version import code_version
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import RIVALS
 from avloc.system.atomic import atomic_write
@@ -73,9 +70,23 @@ METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "W-TALC": ("shared", {k: v for k, v in RIVALS["w-talc"].items() if k != "model.dropout"}),  # dropout: SHARED
     "Tian et al.": ("shared", RIVALS["tian"]),
     **{f"paper, {t} stages": ("paper", {"model.num_stages": t}) for t in range(4)},
+    "paper, literal": ("paper-literal", {}),
     "default": ("default", {}),
 }
 """{name: (preset or "shared", changes to it)}."""
+
+_FUSION = {
+    **{f"{t} stages": {"model.num_stages": t} for t in range(4)},
+    "no skip": {"model.skip": "none"},
+    "plain skip": {"model.skip": "plain"},
+    "one W": {"model.share_weight": True},
+}
+FUSION: dict[str, tuple[str, Mapping[str, Any]]] = {
+    f"{recipe}, {name}": (recipe, changes)
+    for recipe, other in (("default", {"without direct": False}), ("paper", {"with direct": True}))
+    for name, changes in {**_FUSION, **{name: {"model.direct": on} for name, on in other.items()}}.items()
+}
+"""As METHODS: choices of the fusion, one changed at a time, in two recipes. 2 stages, dense skips, W per stage."""
 
 
 def config_of(start: str, changes: Mapping[str, Any], overrides: Mapping[str, Any], seed: int) -> RunConfig:
@@ -162,26 +173,13 @@ class Answer:
             return dict(arrays)
 
 
-@cache
-def code() -> str:
-    """Hash of the code that trains and localizes, without comments and docstrings."""
-    root = Path(avloc.__file__).parent
-    files = sorted(path for room in ("localize", "model", "train") for path in root.glob(room + "/**/*.py"))
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        match getattr(node, "body", None):
-            case [ast.Expr(value=ast.Constant()) as docstring, *_]:
-                docstring.value = ast.Constant("")
-    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:12]
-
-
 def work(model: Model | None, answers: Sequence[Answer]) -> float:
     """Train the model and compute the answers, where they are missing; returns seconds taken.
 
     Raises:
         AvlocError: the data or settings are unusable.
     """
-    began, cpu, made_by = time.monotonic(), time.process_time(), code()
+    began, cpu, made_by = time.monotonic(), time.process_time(), code_version()
     if model is not None and not model.done.exists():
         if not (model.run / "record.json").exists():
             fit(model.data.features, model.data.labels, model.run, model.config, has_state(model.run))

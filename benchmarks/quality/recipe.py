@@ -18,28 +18,29 @@ from avloc.formats.features import FeatureStore
 from avloc.metrics import rasterise
 from avloc.model.batch import collate
 from avloc.paper.cells import Cell, DataSet, open_data
-from avloc.paper.rows import ROWS, Recipe
+from avloc.paper.rows import ROWS, Row
 from avloc.paper.runner import cell_of, compute_all
 from avloc.pipeline.localizer import Localizer, load
+from avloc.presets import RECIPES
 from avloc.types import FeatureSequence
 from benchmarks.console import add_command, markdown_table, mean_sd
 
 CHOICES = {
-    "as it is": Recipe(),
-    "background: never": Recipe({"loss.mil_background": "never"}),
-    "background: known": Recipe({"loss.mil_background": "known"}),
-    "background: always 1": Recipe({"loss.mil_background_weight": 1.0}),
-    "MIL on logits": Recipe({"loss.mil_scores": "logits"}),
-    "Λ x 16": Recipe({"model.correlation_scale": 16.0}),
-    "τ 0.5": Recipe({"loss.threshold": 0.5}),
-    "τ 0.7": Recipe({"loss.threshold": 0.7}),
-    "warm-up 0.3": Recipe({"loss.warmup": 0.3}),
-    "N 0": Recipe({"loss.neighbors": 0}),
-    "N 8": Recipe({"loss.neighbors": 8}),
-    "N 2": Recipe({"loss.neighbors": 2}),
-    "τ 0.5, N 0": Recipe({"loss.threshold": 0.5, "loss.neighbors": 0}),
-    "τ 0.5, N 8": Recipe({"loss.threshold": 0.5, "loss.neighbors": 8}),
-    "τ 0.5, warm-up 0.3": Recipe({"loss.threshold": 0.5, "loss.warmup": 0.3}),
+    "as it is": Row(),
+    "background: never": Row({"loss.mil_background": "never"}),
+    "background: known": Row({"loss.mil_background": "known"}),
+    "background: always 1": Row({"loss.mil_background_weight": 1.0}),
+    "MIL on logits": Row({"loss.mil_scores": "logits"}),
+    "Λ x 16": Row({"model.correlation_scale": 16.0}),
+    "τ 0.5": Row({"loss.threshold": 0.5}),
+    "τ 0.9": Row({"loss.threshold": 0.9}),
+    "warm-up 0.3": Row({"loss.warmup": 0.3}),
+    "N 0": Row({"loss.neighbors": 0}),
+    "N 8": Row({"loss.neighbors": 8}),
+    "N 2": Row({"loss.neighbors": 2}),
+    "τ 0.5, N 0": Row({"loss.threshold": 0.5, "loss.neighbors": 0}),
+    "τ 0.5, N 8": Row({"loss.threshold": 0.5, "loss.neighbors": 8}),
+    "τ 0.5, warm-up 0.3": Row({"loss.threshold": 0.5, "loss.warmup": 0.3}),
 }
 """Changes to the full model (2 stages, open-max, all losses). N has an effect only where L_pseu is active."""
 
@@ -63,6 +64,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--data", required=True, help="PRESET=FOLDER")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--recipe", default="paper", choices=RECIPES)
     parser.add_argument("--only", nargs="+", default=["choices"], choices=["choices", *ROWS], metavar="NAME")
 
 
@@ -81,7 +83,7 @@ def recipe(args: argparse.Namespace) -> None:
         L_pseu        share of training snippets on which it is active, mean over the last fifth of the run
     """
     torch.set_num_threads(1)
-    plan = plan_of(args.only, open_data(args.data), args.seeds, args.sets, args.out)
+    plan = plan_of(args.only, open_data(args.data), args.seeds, args.sets, args.out, args.recipe)
     cells = [cell for rows in plan.values() for row in rows.values() for cell in row]
     failed = {} if args.report_only else compute_all(cells)
     for name, rows in plan.items():
@@ -92,13 +94,13 @@ def recipe(args: argparse.Namespace) -> None:
 
 
 def plan_of(
-    names: Sequence[str], data: DataSet, seeds: int, sets: Sequence[str], out: Path
+    names: Sequence[str], data: DataSet, seeds: int, sets: Sequence[str], out: Path, recipe: str = "paper"
 ) -> dict[str, dict[str, list[Cell]]]:
     """{"choices" or a table: {row: its cells, one per seed}}."""
     overrides = parse_overrides(sets)
     return {
         name: {
-            row: [cell_of(changed, data, seed, overrides, out) for seed in range(seeds)]
+            row: [cell_of(changed, data, seed, overrides, out, recipe) for seed in range(seeds)]
             for row, changed in (CHOICES if name == "choices" else ROWS[name]).items()
         }
         for name in names
@@ -127,7 +129,7 @@ def measured(cell: Cell) -> Mapping[str, float]:
 
 
 def _on_tests(cell: Cell) -> dict[str, float]:
-    localizer, store = load(cell.run), FeatureStore(cell.data.features)
+    localizer, store = load(cell.run), FeatureStore(cell.features)
     background, foreground, right, videos, means, spreads, gaps = [], [], [], [], [], [], []
     for truth in cell.data.tests():
         features = store.load(truth.video_id)

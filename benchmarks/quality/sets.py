@@ -12,7 +12,7 @@ import numpy as np
 from avloc.errors import InputError
 from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore, save_features
-from avloc.formats.labels import read_labels, write_labels
+from avloc.formats.labels import LabelTable, read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
@@ -72,5 +72,20 @@ def with_gaps(data: DataSet, out: Path) -> DataSet:
                 features = replace(features, **{gone[video]: None})
             save_features(home / "features" / f"{video}.safetensors", features, "float16")
         shutil.copyfile(data.labels, home / "labels.csv")
+        shutil.copyfile(data.folder / "ground_truth.json", home / "ground_truth.json")
+    return replace(open_data(str(home)), name=data.name)
+
+
+def held_out(data: DataSet, out: Path) -> DataSet:
+    """Every fifth training video as the subset test, the others as train; the real test videos are left out."""
+    home = out / "sets" / f"{data.name}-held-out"
+    if not (home / "ground_truth.json").exists():
+        train = [row for row in read_labels(data.labels).rows if row.subset == "train"]
+        rows = [replace(row, subset="train" if k % 5 else "test") for k, row in enumerate(train)]
+        store = FeatureStore(data.features)
+        for row in rows:
+            if row.video_id in store:
+                save_features(home / "features" / f"{row.video_id}.safetensors", store.load(row.video_id), "float16")
+        write_labels(home / "labels.csv", LabelTable(tuple(rows)))
         shutil.copyfile(data.folder / "ground_truth.json", home / "ground_truth.json")
     return replace(open_data(str(home)), name=data.name)

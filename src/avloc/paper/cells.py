@@ -25,14 +25,19 @@ from avloc.formats.labels import read_labels
 from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
 from avloc.model.files import RECORD_FILE
+from avloc.paper.multiply_adds import multiply_adds
+from avloc.paper.published import FLOPS
+from avloc.paper.version import code_version
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import fingerprint
-from avloc.types import ActivationSequence, Detection, Progress, VideoAnnotation
+from avloc.types import ActivationSequence, Detection, FeatureSequence, Progress, VideoAnnotation
 
 _SCHEMA = 1
 _FILES = ("features", "labels.csv", "ground_truth.json")
+GRID_FEATURES = "features_grid"
+"""Folder of features whose visual rows are a flattened spatial grid, beside the pooled ones in features/."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,31 @@ class DataSet:
     @property
     def features(self) -> Path:
         return self.folder / "features"
+
+    @property
+    def grid_features(self) -> Path | None:
+        """The same videos with visual features on a spatial grid, which Tian et al. attend to; None without them."""
+        folder = self.folder / GRID_FEATURES
+        return folder if folder.is_dir() else None
+
+    @property
+    def grid_cells(self) -> int:
+        """Cells of the grid: 49 for AVE's 7 x 7. 1 without grid features.
+
+        Raises:
+            FormatError: the visual size of the grid features is not a multiple of that of the pooled ones.
+        """
+        if self.grid_features is None:
+            return 1
+        grid, pooled = FeatureStore(self.grid_features), FeatureStore(self.features)
+        video = grid.ids[0]
+        flat, cell = (_visual_size(store.load(video)) for store in (grid, pooled))
+        if not cell or flat % cell:
+            raise FormatError(
+                f"{self.grid_features}: expected visual rows of n x {cell} numbers, the size in {self.features}, got "
+                f"{flat}; convert the data set again with --grid"
+            )
+        return flat // cell
 
     @property
     def labels(self) -> Path:
@@ -106,6 +136,10 @@ def _ends(path: Path, size: int = 4096) -> bytes:
         return length.to_bytes(8, "little") + head + file.read()
 
 
+def _visual_size(features: FeatureSequence) -> int:
+    return 0 if features.visual is None else features.visual.shape[1]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A training run.
@@ -123,9 +157,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Identifier: equal for equal settings, seed and data, on any machine."""
+        """Identifier: equal for equal settings, seed, data and code, on any machine."""
         settings = self.config.model_dump(exclude={"extract": True, "train": set(MACHINE)})
-        return fingerprint([_SCHEMA, settings, self.data.fingerprint, self.parent.key if self.parent else None])
+        parent = self.parent.key if self.parent else None
+        return fingerprint([_SCHEMA, code_version(), settings, self.data.fingerprint, parent])
+
+    @property
+    def features(self) -> Path:
+        """The features it is trained and tested on."""
+        grid = self.data.grid_features
+        return self.data.features if grid is None or self.config.model.grid_cells == 1 else grid
 
     @property
     def path(self) -> Path:
@@ -153,12 +194,13 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         config = RunConfig.model_validate(config.model_dump() | {"train": train})
     resume = has_state(cell.run)
     if not (cell.run / RECORD_FILE).exists() or not is_whole(cell.run):
-        fit(cell.data.features, cell.data.labels, cell.run, config, resume, progress)
+        fit(cell.features, cell.data.labels, cell.run, config, resume, progress)
     trained = time.monotonic()
     facts = {
         "data": cell.data.name,
         "seed": config.train.seed,
-        "scores": score(load(cell.run), cell.data),
+        "code": code_version(),
+        "scores": score(load(cell.run), cell.data, cell.features),
         "train_s": trained - began,
         "score_s": time.monotonic() - trained,
         "resumed": resume,
@@ -168,10 +210,16 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
     drop_states(cell.run)
 
 
-def score(localizer: Localizer, data: DataSet) -> dict[str, float]:
-    """Scores of a model on the test videos, in [0, 1]; a video without its modalities counts as having no detection."""
+def score(localizer: Localizer, data: DataSet, features_folder: Path | None = None) -> dict[str, float]:
+    """Scores of a model on the test videos, in [0, 1], and its multiply-adds per snippet.
+
+    A video without the model's modalities counts as having no detection.
+
+    Args:
+        features_folder: the features; None: `data.features`.
+    """
     tests = data.tests()
-    store = FeatureStore(data.features)
+    store = FeatureStore(features_folder or data.features)
     found: dict[str, tuple[Detection, ...]] = {}
     activations = []
     for annotation in tests:
@@ -188,6 +236,7 @@ def score(localizer: Localizer, data: DataSet) -> dict[str, float]:
     result = {f"mAP@{t:g}": float(m) for t, m in zip(scores.t_iou, scores.mean_ap, strict=True)}
     result |= {"average mAP": scores.average_mean_ap, "trivial average mAP": trivial.average_mean_ap}
     result |= {f"trivial mAP@{t:g}": float(m) for t, m in zip(trivial.t_iou, trivial.mean_ap, strict=True)}
+    result[FLOPS] = multiply_adds(localizer.card)
     snippets = evaluate_snippets(activations, tests)
     if snippets is not None:
         result["accuracy"] = snippets.snippets.accuracy

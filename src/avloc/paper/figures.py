@@ -49,12 +49,14 @@ def draw_figures(
     seed: int = 0,
     formats: Sequence[str] = ("pdf", "png"),
     progress: Progress | None = None,
+    recipe: str = "paper",
 ) -> tuple[list[Path], list[str]]:
     """Train the missing models and draw the figures.
 
     Args:
         names: in FIGURES; all if empty.
         out: output folder of the tables; runs are shared with `avloc tables`.
+        recipe: of `presets.RECIPES`.
 
     Returns:
         Files written, and a note for each figure without a video to show.
@@ -69,7 +71,7 @@ def draw_figures(
             raise InputError(f"there is no {name!r}.{did_you_mean(name, FIGURES)}")
     wanted = [name for name in FIGURES if name in names or not names]
     models = dict.fromkeys(model for name in wanted for model in FIGURES[name])
-    cells = {model: cell_of(_MODELS[model], data, seed, overrides, out) for model in models}
+    cells = {model: cell_of(_MODELS[model], data, seed, overrides, out, recipe) for model in models}
     failed = compute_all(list(cells.values()), progress=progress)
     if failed:
         raise InputError(f"a model could not be trained: {next(iter(failed.values()))}")

@@ -16,26 +16,24 @@ AUDIO_SIZE, VISUAL_SIZE, CLASSES = 128, 2048, 100
 """VGGish, I3D with flow, ActivityNet1.2 (§4.1-4.2)."""
 
 
-def multiply_adds(
-    config: RunConfig,
-    snippets: int = 1,
-    audio_size: int = AUDIO_SIZE,
-    visual_size: int = VISUAL_SIZE,
-    num_classes: int = CLASSES,
-) -> float:
+def paper_card(config: RunConfig) -> ModelCard:
+    """A model of this configuration at the paper's sizes."""
+    return ModelCard(config, tuple(map(str, range(CLASSES))), AUDIO_SIZE, VISUAL_SIZE, {})
+
+
+def multiply_adds(card: ModelCard, snippets: int = 1) -> float:
     """Multiply-adds of a forward pass over a video of `snippets` snippets, per snippet.
 
     The cost per snippet of Λ and the two attended sequences (Eq. 1-2) grows with the video: 3 d_x multiply-adds per
     stage and snippet of the video. The paper's cells leave that out; with one snippet it is 0.1 % at d_x 1024.
     """
-    card = ModelCard(config, tuple(map(str, range(num_classes))), audio_size, visual_size, {})
     model = card.build().eval()
     batch = Batch(
-        torch.zeros(1, snippets, audio_size),
-        torch.zeros(1, snippets, visual_size),
+        torch.zeros(1, snippets, card.audio_size),
+        torch.zeros(1, snippets, card.visual_size),
         torch.ones(1, snippets, dtype=torch.bool),
         torch.ones(1, 2, dtype=torch.bool),
-        torch.zeros(1, num_classes),
+        torch.zeros(1, len(card.classes)),
     )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(batch)

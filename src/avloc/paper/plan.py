@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avloc.errors import InputError, did_you_mean
 from avloc.paper.cells import Cell, DataSet, open_data
-from avloc.paper.rows import recipes_of
+from avloc.paper.rows import rows_of
 from avloc.paper.runner import cell_of, compute_all, needed
 from avloc.paper.show import Filled, fill, write_tables
+from avloc.presets import RECIPES
 from avloc.types import Progress
 
 
@@ -24,11 +26,13 @@ class TablesPlan:
 
     Args:
         cells: {(table, data set): {row: its cells, one a seed}}.
+        recipe: of `presets.RECIPES`.
     """
 
     tables: tuple[str, ...]
     sources: tuple[DataSet, ...]
     cells: Mapping[tuple[str, DataSet], Mapping[str, Sequence[Cell]]]
+    recipe: str = "paper"
 
     @property
     def all_cells(self) -> list[Cell]:
@@ -49,7 +53,7 @@ class TablesPlan:
         """The tables with the cells that are finished; without a data set, the paper's cells alone."""
         places: list[DataSet | None] = [*self.sources] or [None]
         return [
-            fill(table, source, self.cells[table, source] if source else {})
+            fill(table, source, self.cells[table, source] if source else {}, self.recipe)
             for table in self.tables
             for source in places
         ]
@@ -75,6 +79,7 @@ def plan_tables(
     out: Path,
     seeds: int = 1,
     overrides: Mapping[str, Any] | None = None,
+    recipe: str = "paper",
 ) -> TablesPlan:
     """List the cells that tables need; compute nothing.
 
@@ -83,21 +88,25 @@ def plan_tables(
         data: PRESET=FOLDER of data sets, as `open_data` takes them.
         seeds: runs per row, with seeds 0, 1, ...
         overrides: configuration changes that hold for all rows.
+        recipe: the base of all rows: "paper", what the paper states, or "default", the best known recipe. Either has
+            the schedule and sizes of the data set's preset.
 
     Raises:
-        InputError: unknown table or preset, or incomplete data set. ConfigError: an invalid override.
+        InputError: unknown table, preset or recipe, or incomplete data set. ConfigError: an invalid override.
     """
-    wanted = recipes_of(names)
+    if recipe not in RECIPES:
+        raise InputError(f"--recipe takes {' or '.join(RECIPES)}, got {recipe!r}.{did_you_mean(recipe, RECIPES)}")
+    wanted = rows_of(names)
     sources = tuple(map(open_data, data))
     cells = {
         (table, source): {
-            row: [cell_of(recipe, source, seed, overrides or {}, out) for seed in range(seeds)]
-            for row, recipe in rows.items()
+            name: [cell_of(row, source, seed, overrides or {}, out, recipe) for seed in range(seeds)]
+            for name, row in rows.items()
         }
         for table, rows in wanted.items()
         for source in sources
     }
-    return TablesPlan(tuple(wanted), sources, cells)
+    return TablesPlan(tuple(wanted), sources, cells, recipe)
 
 
 def make_tables(

@@ -18,44 +18,44 @@ PAPER_EMBED_DIM = 1024  # paper §4.2
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one row differs from the base configuration.
+class Row:
+    """A row of a table that is a model: how it differs from the base configuration.
 
     Args:
         changes: {"section.key": value}.
         share, audio_share, visual_share: d_x, d_xu, d_xv as shares of the base's d_x; None: equal to d_x.
-        start: the recipe whose run provides the frozen stages; `changes` holds their number.
+        start: the row whose run provides the frozen stages; `changes` holds their number.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     share: float = 1.0
     audio_share: float | None = None
     visual_share: float | None = None
-    start: Recipe | None = None
+    start: Row | None = None
 
-    def config(self, base: str, overrides: Mapping[str, Any], seed: int) -> RunConfig:
+    def config(self, base: Mapping[str, Any], overrides: Mapping[str, Any], seed: int) -> RunConfig:
         """The full configuration of this row.
 
         Args:
-            base: name of a preset. overrides: changes to it for all rows; the row's own take precedence.
+            base: settings of a preset. overrides: changes to it for all rows; the row's own take precedence.
 
         Raises:
-            ConfigError: an unknown preset or key.
+            ConfigError: an unknown key.
         """
-        width = preset(base, {**overrides, **self.changes}).model.embed_dim
+        width = preset("default", {**base, **overrides, **self.changes}).model.embed_dim
         sizes: dict[str, Any] = {"model.embed_dim": _size(width, self.share)}
         for name, share in (("audio", self.audio_share), ("visual", self.visual_share)):
             if share is not None:
                 sizes[f"model.{name}_embed_dim"] = _size(width, share)
-        return preset(base, {**overrides, **sizes, **self.changes, "train.seed": seed})
+        return preset("default", {**base, **overrides, **sizes, **self.changes, "train.seed": seed})
 
 
 def _size(width: int, share: float) -> int:
     return max(1, round(width * share))
 
 
-def _stages(count: int, **more: Any) -> Recipe:
-    return Recipe({"model.num_stages": count, **{key.replace("__", "."): value for key, value in more.items()}})
+def _stages(count: int, **more: Any) -> Row:
+    return Row({"model.num_stages": count, **{key.replace("__", "."): value for key, value in more.items()}})
 
 
 _ONLY: dict[str, dict[str, Any]] = {  # consistency losses and classifier (§4.3, Tables 2, 9 and 10)
@@ -69,17 +69,17 @@ _ONLY: dict[str, dict[str, Any]] = {  # consistency losses and classifier (§4.3
 _VISUAL = {"model.modality": "visual"}
 
 
-def _losses(name: str, stages: int = 2) -> Recipe:
-    return Recipe({"model.num_stages": stages, **_ONLY[name]})
+def _losses(name: str, stages: int = 2) -> Row:
+    return Row({"model.num_stages": stages, **_ONLY[name]})
 
 
-def _frozen(skip: str) -> Recipe:
-    return Recipe(
+def _frozen(skip: str) -> Row:
+    return Row(
         {"model.num_stages": 3, "model.skip": skip, "train.frozen_stages": 2}, start=_stages(2, model__skip=skip)
     )
 
 
-def _table7() -> dict[str, Recipe]:
+def _table7() -> dict[str, Row]:
     rows = {}
     for name, skip in (("w/o skip", "none"), ("w/ skip", "plain"), ("w/ dense skip", "dense")):
         rows[f"{name}, 2-stage"] = _stages(2, model__skip=skip)
@@ -89,22 +89,22 @@ def _table7() -> dict[str, Recipe]:
     return rows
 
 
-def _table8() -> dict[str, Recipe]:
+def _table8() -> dict[str, Row]:
     rows = {}
     for audio in (128, 512, 1024, 2048):
         for visual in (512, 1024, 2048):
             square = audio == visual == PAPER_EMBED_DIM  # the 1-stage model of Table 1: same configuration, same run
             audio_share, visual_share = (None if square else size / PAPER_EMBED_DIM for size in (audio, visual))
             name = f"1-stage, {audio} x {visual}"
-            rows[name] = Recipe({"model.num_stages": 1}, audio_share=audio_share, visual_share=visual_share)
+            rows[name] = Row({"model.num_stages": 1}, audio_share=audio_share, visual_share=visual_share)
     rows["2-stage, 1024 x 1024"] = _stages(2)
     return rows
 
 
-ROWS: dict[str, dict[str, Recipe]] = {
+ROWS: dict[str, dict[str, Row]] = {
     "table1": {
-        "audio": Recipe({"model.modality": "audio"}),
-        "visual": Recipe(_VISUAL),
+        "audio": Row({"model.modality": "audio"}),
+        "visual": Row(_VISUAL),
         **{f"{t}-stage": _stages(t) for t in range(4)},
     },
     "table2": {name: _losses(name) for name in ("S-I", "O-I", "O-II", "O-III")},
@@ -114,31 +114,31 @@ ROWS: dict[str, dict[str, Recipe]] = {
         "w/ dense skip connections": _stages(2),
     },
     "table4": {
-        "visual-only, 1024": Recipe(_VISUAL),
+        "visual-only, 1024": Row(_VISUAL),
         "1-stage, 1024": _stages(1),
         "2-stage, 1024": _stages(2),
-        "visual-only, 512": Recipe(_VISUAL, share=0.5),
-        "2-stage, 512": Recipe({"model.num_stages": 2}, share=0.5),
+        "visual-only, 512": Row(_VISUAL, share=0.5),
+        "2-stage, 512": Row({"model.num_stages": 2}, share=0.5),
     },
-    "table5": {"Tian et al. (2018)": Recipe(RIVALS["tian"]), "Proposed": _stages(2)},
+    "table5": {"Tian et al. (2018)": Row(RIVALS["tian"]), "Proposed": _stages(2)},
     "table6": {
-        "Paul et al. (2018)": Recipe(RIVALS["w-talc"]),
-        "Tian et al. (2018)": Recipe(RIVALS["tian"]),
+        "Paul et al. (2018)": Row(RIVALS["w-talc"]),
+        "Tian et al. (2018)": Row(RIVALS["tian"]),
         "Naive fusion (0-stage)": _losses("S-0", stages=0),
         "Naive fusion (0-stage) + CL": _losses("S-I", stages=0),
         "Ours": _stages(2),
-        "Ours (efficient)": Recipe({"model.num_stages": 2}, share=0.5),
+        "Ours (efficient)": Row({"model.num_stages": 2}, share=0.5),
     },
     "table7": _table7(),
     "table8": _table8(),
     "table9": {f"{t}-stage, {name}": _losses(name, t) for t in range(4) for name in ("O-I", "O-II", "O-III")},
     "table10": {name: _losses(name) for name in _ONLY},
 }
-"""{table: {row: recipe}}. The paper's other rows are published numbers of other methods."""
+"""{table: {name: row}}. The paper's other rows are published numbers of other methods."""
 
 
-def recipes_of(names: Sequence[str]) -> dict[str, dict[str, Recipe]]:
-    """{table: {row: recipe}} of the named tables; all if `names` is empty.
+def rows_of(names: Sequence[str]) -> dict[str, dict[str, Row]]:
+    """{table: {name: row}} of the named tables; all if `names` is empty.
 
     Raises:
         InputError: no such table.

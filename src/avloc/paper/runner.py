@@ -12,22 +12,27 @@ from typing import Any
 
 from avloc.errors import AvlocError, StorageError
 from avloc.paper.cells import Cell, DataSet, compute
-from avloc.paper.rows import Recipe
+from avloc.paper.rows import Row
+from avloc.presets import recipe_on
 from avloc.system.locks import folder_lock
 from avloc.system.pool import keep_freed_memory, pool
 from avloc.types import Progress
 
 
-def cell_of(recipe: Recipe, data: DataSet, seed: int, overrides: Mapping[str, Any], out: Path) -> Cell:
+def cell_of(row: Row, data: DataSet, seed: int, overrides: Mapping[str, Any], out: Path, recipe: str = "paper") -> Cell:
     """The cell of a row on a data set with a seed.
+
+    Args:
+        recipe: of `presets.RECIPES`.
 
     Raises:
         ConfigError: an invalid override.
     """
-    start = recipe.start
-    parent = None if start is None else cell_of(start, data, seed, overrides, out)
-    more = {} if parent is None else {"train.init_from": "(the parent's run)"}
-    return Cell(data, recipe.config(data.name, {**overrides, **more}, seed), out, parent)
+    parent = None if row.start is None else cell_of(row.start, data, seed, overrides, out, recipe)
+    more: dict[str, Any] = {} if parent is None else {"train.init_from": "(the parent's run)"}
+    if row.changes.get("model.method") == "tian" and data.grid_features is not None:
+        more["model.grid_cells"] = data.grid_cells
+    return Cell(data, row.config(recipe_on(recipe, data.name), {**overrides, **more}, seed), out, parent)
 
 
 def needed(cells: Sequence[Cell]) -> list[list[Cell]]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avloc.paper.cells import Cell, DataSet, read_cell
-from avloc.paper.multiply_adds import multiply_adds
+from avloc.paper.multiply_adds import multiply_adds, paper_card
 from avloc.paper.published import ACCURACY, FLOPS, PAPER, PaperTable
 from avloc.paper.rows import ROWS
+from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, pluralize
 
@@ -27,6 +28,7 @@ class Filled:
     Args:
         name, paper: the table.
         data: name of our data set, or "".
+        recipe: of our models.
         columns: the paper's that apply to the data, then ours.
         ours: {(row, column): one value per seed}; scores in [0, 1], or multiply-adds.
         trivial: {column: score of the baseline, true classes over full videos}, in [0, 1].
@@ -35,18 +37,20 @@ class Filled:
     name: str
     paper: PaperTable
     data: str
+    recipe: str
     columns: tuple[str, ...]
     ours: Values
     trivial: Mapping[str, float]
 
 
-def fill(name: str, data: DataSet | None, cells: Mapping[str, Sequence[Cell]]) -> Filled:
+def fill(name: str, data: DataSet | None, cells: Mapping[str, Sequence[Cell]], recipe: str = "paper") -> Filled:
     """Fill a table with the finished cells.
 
     Args:
         name: "table1" to "table10".
-        data: None gives the paper's cells, and the multiply-adds, which need no data.
+        data: None gives the paper's cells, and the multiply-adds at the paper's sizes, which need no data.
         cells: {row: its cells, one per seed}.
+        recipe: of the cells.
     """
     paper = PAPER[name]
     columns = _columns(paper, data)
@@ -60,10 +64,10 @@ def fill(name: str, data: DataSet | None, cells: Mapping[str, Sequence[Cell]]) -
                 ours[row, column] = values
         for found in scores:
             trivial |= {c: found[f"trivial {c}"] for c in columns if f"trivial {c}" in found}
-    if FLOPS in columns:
-        for row, recipe in ROWS[name].items():
-            ours[row, FLOPS] = (multiply_adds(recipe.config("paper", {}, 0)),)
-    return Filled(name, paper, data.name if data is not None else "", columns, ours, trivial)
+    if FLOPS in columns and data is None:
+        for row, changes in ROWS[name].items():
+            ours[row, FLOPS] = (multiply_adds(paper_card(changes.config(PRESETS[recipe], {}, 0))),)
+    return Filled(name, paper, data.name if data is not None else "", recipe, columns, ours, trivial)
 
 
 def _columns(paper: PaperTable, data: DataSet | None) -> tuple[str, ...]:
@@ -106,9 +110,9 @@ def _text(column: str, values: Sequence[float]) -> str:
 
 
 def title_of(filled: Filled) -> str:
-    """Heading: the paper's table, and the data and seeds of our lines."""
+    """Heading: the paper's table, and the data, recipe and seeds of our lines."""
     seeds = max((len(v) for (_, c), v in filled.ours.items() if c != FLOPS), default=0)
-    ours = f"ours: {filled.data}, {pluralize(seeds, 'seed')}" if seeds else "no runs of ours"
+    ours = f"ours: {filled.data}, recipe {filled.recipe}, {pluralize(seeds, 'seed')}" if seeds else "no runs of ours"
     return f"Table {filled.paper.number} (p. {filled.paper.page}), {filled.paper.title}: the paper's numbers; {ours}"
 
 
@@ -119,7 +123,7 @@ def _markdown(filled: Filled) -> str:
 
 
 def _csv(tables: Sequence[Filled]) -> str:
-    head = ["table", "page", "row", "column", "paper", "data", "mean", "std", "seeds", "values"]
+    head = ["table", "page", "row", "column", "paper", "data", "recipe", "mean", "std", "seeds", "values"]
     rows: list[Sequence[object]] = [head]
     for filled in tables:
         for row in filled.paper.rows:
@@ -131,13 +135,14 @@ def _csv(tables: Sequence[Filled]) -> str:
                 mean = f"{statistics.mean(values):.6g}" if values else ""
                 spread = f"{statistics.stdev(values):.6g}" if len(values) > 1 else ""
                 each = " ".join(f"{v:.6g}" for v in values)
-                where = [filled.paper.number, filled.paper.page, row, column, cell, filled.data]
+                where = [filled.paper.number, filled.paper.page, row, column, cell, filled.data, filled.recipe]
                 rows.append([*where, mean, spread, len(values), each])
     return csv_text(rows)
 
 
 NOTE = """Paper: Lee et al., ICLR 2021, cells verbatim, percent. Ours: percent, mean ± standard deviation over seeds.
-Multiply-adds are per snippet, counted by torch from the modules at the paper's sizes.
+Recipe paper: what the paper states; recipe default: avloc's. Multiply-adds are per snippet, counted by torch in the
+trained networks; without data, at the paper's sizes.
 """
 
 
