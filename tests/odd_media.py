@@ -39,18 +39,22 @@ def write_video(
     path: Path,
     pictures: Sequence[np.ndarray],
     *,
-    rate: int = 10,
+    rate: Fraction | int = 10,
     times_s: Sequence[Fraction] | None = None,
     codec: str = "mpeg4",
+    pixel_format: str = "yuv420p",
     options: dict[str, str] | None = None,
     rotation_deg: int | None = None,
+    aspect: Fraction | None = None,
     picture_start_s: Fraction = Fraction(0),
     sound: np.ndarray | None = None,
     sound_rate_hz: int = 16000,
     sound_codec: str = "pcm_s16le",
     sound_start_s: Fraction = Fraction(0),
     layout: str = "mono",
+    sound_options: dict[str, str] | None = None,
     spoil_sound: bool = False,
+    container: str | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video file.
@@ -58,14 +62,18 @@ def write_video(
     Args:
         times_s: presentation time of each frame, for variable frame rates; regular by default.
         rotation_deg: counter-clockwise rotation, written as a display matrix.
+        aspect: width / height of a pixel.
         picture_start_s, sound_start_s: start of each stream on the file's clock.
         sound: (channels, n) float32.
         spoil_sound: replace the content of each encoded audio packet with zeros.
+        container: ffmpeg's name of the container; by default of the file's suffix.
     """
     height, width = pictures[0].shape[:2]
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        video = container.add_stream(codec, rate=rate, options=options or {})
-        video.width, video.height, video.pix_fmt = width, height, "rgb8" if codec == "gif" else "yuv420p"
+    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+        video = output.add_stream(codec, rate=rate, options=options or {})
+        video.width, video.height, video.pix_fmt = width, height, "rgb8" if codec == "gif" else pixel_format
+        if aspect is not None:
+            video.codec_context.sample_aspect_ratio = aspect
         video.codec_context.thread_count = 1  # more threads, or x264's macroblock tree, make files irreproducible
         if codec in ("libx264", "h264"):
             video.codec_context.options = {"x264-params": "mbtree=0", **(options or {})}
@@ -74,14 +82,14 @@ def write_video(
             video.set_display_rotation(rotation_deg)
         audio = None
         if sound is not None:
-            audio = container.add_stream(sound_codec, rate=sound_rate_hz, layout=layout)
+            audio = output.add_stream(sound_codec, rate=sound_rate_hz, layout=layout, options=sound_options or {})
         packets = list(_encode_pictures(video, pictures, rate, times_s, picture_start_s))
         if audio is not None and sound is not None:
             heard = _encode_sound(audio, sound, sound_rate_hz, layout, sound_start_s)
             packets += [_spoilt(packet) for packet in heard] if spoil_sound else heard
         packets.sort(key=lambda packet: packet.dts * Fraction(packet.time_base))
         for packet in packets:
-            container.mux(packet)
+            output.mux(packet)
     return path
 
 
