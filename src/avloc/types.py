@@ -1,7 +1,8 @@
 """Data types shared by all packages. numpy only.
 
 Conventions
-    Time is in seconds from the start of the presentation (the first frame or audio sample a player would present).
+    Time is in seconds from the start of the presentation, as players count it: the earlier of the first frame and the
+    first audio sample, or 0 on the file's own clock where players start there (`FileClock`).
     Intervals are half-open, [start_s, end_s). Arrays are [snippet, channel]; column 0 of a class axis of size
     C+1 is background. All types are frozen and validated on construction.
 """
@@ -22,19 +23,52 @@ Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
+class Step:
+    """From the `packet`-th packet of a stream on, in file order, `shift_s` is added to its time stamps.
+
+    A shift of None: the stamps are damaged and ignored.
+    """
+
+    stream: int
+    packet: int
+    shift_s: Fraction | None
+
+
+@dataclass(frozen=True)
+class FileClock:
+    """How the time stamps of a file become seconds of its video, for all its streams.
+
+    Args:
+        origin_s: the shifted stamp of time 0.
+        video_end_s: end of the last frame, in seconds of the video; None: the end of the video.
+        steps: where the stamps start anew (joined recordings) or are damaged, in file order; empty for most files.
+        joins: number of recordings joined to the first.
+    """
+
+    origin_s: Fraction = Fraction(0)
+    video_end_s: Fraction | None = None
+    steps: tuple[Step, ...] = ()
+    joins: int = 0
+
+
+@dataclass(frozen=True)
 class Media:
     """A probed video file.
 
     Args:
         path: of the file.
         video_id: its name in every table; by default the file name without extension.
-        duration_s: of the video stream, from its first frame to the end of its last.
+        duration_s: from time 0 to the end of the last frame or audio sample, whichever is later.
         frame_rate: average fps, exact.
         has_audio: whether there is an audio stream that can be decoded (it may be silent).
         width, height: of a displayed frame, after rotation, in pixels.
         rotation_deg: clockwise display rotation: 0, 90, 180 or 270.
         audio_rate_hz, audio_channels: of the first audio stream; 0 without one.
         codec: names for display: "h264+aac", "hevc".
+        clock: from the file's time stamps to seconds.
+        rate_varies: whether the frame rate is variable.
+        rate_assumed: whether frame_rate is ffmpeg's default, because the file states neither a rate nor time stamps.
+        note: what was found to be wrong in the header, without harm; else empty.
     """
 
     path: Path
@@ -48,6 +82,10 @@ class Media:
     audio_rate_hz: int = 0
     audio_channels: int = 0
     codec: str = ""
+    clock: FileClock = FileClock()
+    rate_varies: bool = False
+    rate_assumed: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration_s) and self.duration_s > 0):
@@ -163,7 +201,7 @@ class Provenance:
     Args:
         backbones: {modality: name of the backbone}, as far as known; modalities are "visual" and "audio".
         absent_because: {modality: why the video has no such features}; "" if they were not requested.
-        details: further facts: "path", "damage", "visual_rate_hz", "visual_weights", "audio_weights".
+        details: further facts: "path", "damage", "notes", "visual_rate_hz", "visual_weights", "audio_weights".
     """
 
     backbones: Mapping[str, str] = field(default_factory=dict)

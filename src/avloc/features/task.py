@@ -179,4 +179,6 @@ def _remarks(features: FeatureSequence, options: ExtractConfig) -> str:
     damage = features.source.details.get("damage", "none")
     if damage != "none":
         remarks.append(f"damaged: {damage}")
+    if "notes" in features.source.details:
+        remarks.append(features.source.details["notes"])
     return "; ".join(remarks)

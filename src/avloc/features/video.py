@@ -50,8 +50,9 @@ def extract_features(
         on_progress: called with the decoded seconds as decoding proceeds.
     Returns:
         FeatureSequence. If the file is truncated, duration and grid cover what could be decoded. Details of its source:
-        "path", "damage" ("none", or a description), "visual_weights" and "audio_weights" (file and SHA-256, if the
-        backbone has weights), and "visual_rate_hz" (if `frame_rate` was given).
+        "path", "damage" ("none", or a description), "notes" (if any; unusual, but no damage), "visual_weights" and
+        "audio_weights" (file and SHA-256, if the backbone has weights), and "visual_rate_hz" (if `frame_rate` was
+        given).
     Raises:
         InputError: no backbone, a backbone of the wrong modality, or a frame rate that it cannot take.
         MediaError: too little of the file could be decoded, or only audio was requested and there is none.
@@ -133,6 +134,8 @@ def _provenance(
         absent["audio"] = reason if media.has_audio else "no sound stream"
     used = {name: b for name, b in (("visual", visual), ("audio", audio)) if b is not None and name not in absent}
     details = {"path": media.path.name, "damage": report.describe()}
+    if notes := report.notes():
+        details["notes"] = notes
     details |= {f"{name}_weights": b.weights for name, b in used.items() if b.weights is not None}
     if visual is not None and frame_rate is not None:
         details["visual_rate_hz"] = str(exact(frame_rate))

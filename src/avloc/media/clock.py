@@ -1,11 +1,14 @@
-"""Exact time stamps in seconds, on the file's clock and on the video's clock (0 at the first frame)."""
+"""Exact time stamps in seconds, on the file's clock and on the video's clock (see `extent`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+
+from avloc.types import Step
 
 BACKWARD_JUMP_S = Fraction(1)
 """Time stamps that fall back by more than this start a new recording."""
@@ -45,7 +48,7 @@ class FrameStamps:
 
 @dataclass
 class Clock:
-    """Converts time stamps of one stream to seconds after `origin_s`, the first frame.
+    """Converts time stamps of one stream to seconds after `origin_s`, time 0 of the video.
 
     Where the time stamps fall back by more than `BACKWARD_JUMP_S` (concatenated recordings), time continues from the
     previous value. Times at or after `limit_s` are returned but not remembered: a single outlier must not make the
@@ -70,3 +73,31 @@ class Clock:
         if time < self.limit_s:
             self._last_s = time
         return time
+
+
+class Shifts:
+    """Applies the steps of a `FileClock` to packets, given in file order from the start of the file."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps: dict[int, list[Step]] = {}
+        for step in steps:
+            self._steps.setdefault(step.stream, []).append(step)
+        self._counts = dict.fromkeys(self._steps, 0)
+        self._shift: dict[int, Fraction | None] = {}
+
+    def apply(self, packet: av.Packet) -> None:
+        """Shift the packet's stamps; damaged ones are removed."""
+        stream = packet.stream_index
+        steps = self._steps.get(stream)
+        if steps is None:
+            return
+        if steps and steps[0].packet == self._counts[stream]:
+            self._shift[stream] = steps.pop(0).shift_s
+        self._counts[stream] += 1
+        shift_s = self._shift.get(stream, Fraction(0))
+        if shift_s is None:
+            packet.pts = packet.dts = None
+        elif shift_s and packet.time_base:
+            ticks = round(shift_s / Fraction(packet.time_base))
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import av.container
@@ -17,7 +16,8 @@ import av.error
 import av.stream
 
 from avloc.errors import MediaError
-from avloc.media.clock import stamp
+from avloc.media.clock import Shifts, stamp
+from avloc.types import FileClock, Media, Step
 
 MAX_READ_ERRORS = 20
 """Consecutive read errors after which reading stops."""
@@ -98,6 +98,19 @@ def nominal_rate(stream: av.VideoStream) -> Fraction:
     return Fraction(25)
 
 
+def rate_is_assumed(stream: av.VideoStream, path: Path) -> bool:
+    """Whether the frame rate is only ffmpeg's default for bare streams, which state neither a rate nor time stamps."""
+    if stream.start_time is not None or stream.duration is not None:
+        return False
+    # the default is an option of the demuxer: a rate that follows it is not the file's
+    options = {"framerate": str(_OTHER_RATE), **_SAFE}
+    with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
+        return bool(nominal_rate(choose_streams(container, path)[0]) == _OTHER_RATE)
+
+
+_OTHER_RATE = 17
+
+
 def _ignore(error: Exception) -> None:
     pass
 
@@ -106,8 +119,13 @@ def packets(
     container: av.container.InputContainer,
     streams: Sequence[av.stream.Stream],
     on_error: Callable[[Exception], None] = _ignore,
+    steps: Sequence[Step] = (),
 ) -> Iterator[av.Packet]:
-    """Packets of `streams` in file order. Read errors are passed to `on_error`, and reading continues if possible."""
+    """Packets of `streams` in file order, with `steps` applied to their time stamps (from the start of the file only).
+
+    Read errors are passed to `on_error`, and reading continues if possible.
+    """
+    shifts = Shifts(steps)
     chosen = {stream.index for stream in streams}
     for stream in container.streams:
         if hasattr(stream, "discard"):  # missing in PyAV 14; it only saves reading
@@ -119,6 +137,7 @@ def packets(
             for packet in container.demux(*streams):
                 if packet.size:  # empty packets request a flush, which decoded(None) does at the end
                     failures = 0
+                    shifts.apply(packet)
                     yield packet
             return
         except EOFError:
@@ -145,32 +164,63 @@ def decoded(
         return []
 
 
-def decoded_frames(
-    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream, stop_s: Fraction | None = None
-) -> Iterator[Any]:
-    """Frames of one stream from the current position; packets that cannot be read or decoded are skipped.
-
-    Args:
-        stop_s: time on the file's clock after which no frame is needed. Packets up to a second later are decoded,
-            because frames that are shown before it may come after it in the file. None: to the end of the file.
-    """
-    for packet in packets(container, [stream]):
-        at_s = stamp(packet)
-        if stop_s is not None and at_s is not None and at_s > stop_s + 1:
-            break
-        yield from decoded(stream, packet)
-    yield from decoded(stream, None)
-
-
 def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
     """The first frame that can be decoded from the current position, or None."""
-    return next(decoded_frames(container, stream), None)
+    for packet in packets(container, [stream]):
+        for frame in decoded(stream, packet):
+            return frame
+    return next(iter(decoded(stream, None)), None)
 
 
 def seek(container: av.container.InputContainer, stream: av.VideoStream, time_s: Fraction) -> bool:
-    """Go to the last key frame at or before a time on the file's clock; False where the file cannot seek."""
+    """Go to a time on the file's clock, or to the key frame before it; False where the file cannot seek."""
     try:
         container.seek(int(time_s / Fraction(stream.time_base or 1)), stream=stream, backward=True)
     except (av.error.FFmpegError, OSError, OverflowError):
         return False
     return True
+
+
+_BACK_S = (0, 1, 4, 16, 64)
+
+
+def seek_key_frame(container: av.container.InputContainer, stream: av.VideoStream, time_s: Fraction) -> bool:
+    """Go to a place from which decoding gives a frame at or before a time on the file's clock.
+
+    In a transport stream a seek ends anywhere between key frames, so the next key frame is looked at, and if it comes
+    too late, the seek is repeated further back.
+
+    Returns:
+        False if no such place was found; the position is then undefined.
+    """
+    for back_s in _BACK_S:
+        if not seek(container, stream, time_s - back_s):
+            return False
+        keys = (stamp(packet) for packet in packets(container, [stream]) if packet.is_keyframe)
+        first_s = next((key_s for key_s in keys if key_s is not None), None)
+        if first_s is not None and first_s <= time_s:
+            return seek(container, stream, time_s - back_s)
+    return False
+
+
+def can_seek(clock: FileClock) -> bool:
+    """Whether time stamps are unique and undamaged, so that a seek finds the right one."""
+    return not clock.steps
+
+
+@contextlib.contextmanager
+def opened_before(
+    media: Media, time_s: Fraction
+) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, av.AudioStream | None, bool]]:
+    """Open a video such that decoding starts at a key frame at or before a time, or at the start of the file.
+
+    Returns:
+        The container, its streams, and whether it is at the start of the file.
+    """
+    with open_container(media.path) as container:
+        video, audio = choose_streams(container, media.path)
+        if time_s > 1 and can_seek(media.clock) and seek_key_frame(container, video, time_s + media.clock.origin_s):
+            yield container, video, audio, False
+            return
+    with open_container(media.path) as container:  # a failed seek may have read on
+        yield container, *choose_streams(container, media.path), True

@@ -1,11 +1,12 @@
 """Streaming decoder: frames and audio in one pass, on the video's clock.
 
-Clock: t = 0 is the presentation time of the first frame that can be decoded; audio times are relative to it. All times
-are exact (Fractions of a second). Memory use does not depend on the length of the video.
+Clock: t = 0 is the start of the file as players count it (see `extent`), for frames and audio. All times are exact
+(Fractions of a second). Memory use does not depend on the length of the video.
 
 Sampling: at times k / frame_rate, k = 0, 1, ..., the frame that a player shows, i.e. the last one with
-time <= k / frame_rate, for constant and variable frame rates. Frames in between are decoded, because others depend on
-them, but neither resized nor converted.
+time <= k / frame_rate, for constant and variable frame rates. Before the first frame, the first is shown; after the
+last, while the audio goes on, the last. Frames in between are decoded, because others depend on them, but neither
+resized nor converted.
 
 Damage: packets that cannot be read or decoded are counted and skipped; the previous frame is repeated, missing audio
 is filled with zeros. It is a MediaError if less than `MIN_DECODED` of the duration can be decoded.
@@ -26,8 +27,8 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import MediaError
 from avloc.media.clock import Clock, FrameStamps, stamp
-from avloc.media.container import choose_streams, decoded, open_container, packets
-from avloc.media.frames import first_frame_s, upright_rgb
+from avloc.media.container import decoded, opened_before, packets
+from avloc.media.frames import upright_rgb
 from avloc.media.sound import Sound, SoundTrack
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
@@ -35,6 +36,10 @@ from avloc.types import Media
 MIN_DECODED = Fraction(1, 2)
 """Share of the expected duration that must be decodable."""
 
+HELD_S = 1
+"""Seconds for which a frame is held before it is worth a note."""
+
+_INTERLEAVED_S = 10  # streams of a file lie closer together than this
 _SLACK_S = Fraction(1, 2)  # tolerated difference between the expected duration and the end of the last frame
 
 
@@ -43,7 +48,7 @@ class Picture:
     """The frame shown at a sampling time.
 
     Args:
-        time_s: k / frame_rate, exact.
+        time_s: start_s + k / frame_rate, exact.
         rgb: (h, w, 3), upright. Read-only: the same array can be yielded for several times.
     """
 
@@ -56,21 +61,29 @@ class DecodeReport:
     """Damage found in a decoding pass; complete when the pass is exhausted.
 
     Args:
-        promised_s: expected duration, from probe.
+        promised_s: expected end of the last frame, from probe.
+        duration_s: expected duration, from probe: later than promised_s if the audio is longer.
+        video_start_s: time of the first frame.
         video_end_s: end of the last frame (of the last packet, if no frames were requested).
         audio_samples: number of decoded samples at the stream's sample rate.
         damaged: number of packets that could not be read ("file") or decoded ("picture", "sound").
         misplaced: number of dropped frames, whose time stamp was not after that of the frame before.
-        jumps: number of times the time stamps fell back (see `Clock`).
+        jumps: number of times the time stamps fell back unexpectedly (see `Clock`).
+        joins: number of joins of recordings, which are no damage.
+        note: of the Media.
         reason: the decoder's first error message.
     """
 
     promised_s: Fraction = Fraction(0)
+    duration_s: Fraction = Fraction(0)
+    video_start_s: Fraction | None = None
     video_end_s: Fraction = Fraction(0)
     audio_samples: int = 0
     damaged: dict[str, int] = field(default_factory=lambda: {"file": 0, "picture": 0, "sound": 0})
     misplaced: int = 0
     jumps: int = 0
+    joins: int = 0
+    note: str = ""
     reason: str = ""
 
     def count(self, where: str, error: Exception) -> None:
@@ -96,6 +109,19 @@ class DecodeReport:
             words.append(f"picture ends at {float(self.video_end_s):.3f} s of {float(self.promised_s):.3f} s")
         return ("; ".join(words) + (f" ({self.reason})" if self.reason else "")) if words else "none"
 
+    def notes(self) -> str:
+        """What is unusual without being damage, in one line; else empty."""
+        words = [self.note] if self.note else []
+        if self.joins:
+            words.append(f"{self.joins + 1} recordings joined end to end")
+        if self.video_start_s is not None and self.video_start_s > HELD_S:
+            words.append(f"the video starts {float(self.video_start_s):.3f} s after the audio; its first frame is held")
+        if self.duration_s - self.promised_s > HELD_S and not self.truncated:
+            words.append(
+                f"the audio is {float(self.duration_s - self.promised_s):.3f} s longer; the last frame is held"
+            )
+        return "; ".join(words)
+
 
 def decode(
     media: Media,
@@ -103,6 +129,8 @@ def decode(
     frame_rate: Fraction | int | None = None,
     frame_size: tuple[int, int] | int | None = None,
     audio_rate_hz: int | None = None,
+    start_s: Fraction = Fraction(0),
+    stop_s: Fraction | None = None,
     report: DecodeReport | None = None,
     threads: int = 0,
 ) -> Iterator[Picture | Sound]:
@@ -115,25 +143,32 @@ def decode(
         frame_rate: fps of the sampled frames; None: no frames.
         frame_size: (h, w) of the frames, or their short side in pixels; None: the size as shown.
         audio_rate_hz: sample rate; None: no audio.
-        report: filled while decoding.
+        start_s, stop_s: the part to decode; by default the whole video. Times in `Sound` are then from start_s.
+        report: filled while decoding; of a part, only the damage is meaningful.
         threads: of the video decoder; 0: ffmpeg's choice.
     Yields:
-        Picture at k / frame_rate for all k with a frame to show, and contiguous Sound blocks from t = 0 to the end of
-        the audio or of media.duration_s, whichever comes first.
+        Picture at start_s + k / frame_rate for all k with a frame to show, and contiguous Sound blocks from start_s to
+        the end of the audio, of the part or of media.duration_s, whichever comes first.
     Raises:
-        MediaError: the file cannot be opened, or (at the end) too little of it could be decoded.
+        MediaError: the file cannot be opened, or (at the end, of the whole) too little of it could be decoded.
     """
     report = report if report is not None else DecodeReport()
-    report.promised_s = Fraction(media.duration_s)
-    origin_s = first_frame_s(media)  # before the pass: audio may come before it in the file
-    with open_container(media.path) as container:
-        video, audio = choose_streams(container, media.path)
+    clock = media.clock
+    report.duration_s = Fraction(media.duration_s)
+    report.promised_s = report.duration_s if clock.video_end_s is None else clock.video_end_s
+    report.joins, report.note = clock.joins, media.note
+    length_s = (report.duration_s if stop_s is None else stop_s) - start_s
+    with opened_before(media, start_s) as (container, video, audio, at_start):
         video.thread_type = "AUTO"
         video.codec_context.thread_count = threads
-        sampler = _Sampler(media, origin_s, frame_rate, frame_size, report)
-        track = SoundTrack(audio_rate_hz, origin_s, report.promised_s) if audio is not None and audio_rate_hz else None
+        sampler = _Sampler(media, start_s, length_s, frame_rate, frame_size, report)
+        track = None
+        if audio is not None and audio_rate_hz:
+            track = SoundTrack(audio_rate_hz, clock.origin_s + start_s, length_s)
         wanted: list[av.stream.Stream] = [video, audio] if audio is not None and track is not None else [video]
-        for packet in packets(container, wanted, lambda error: report.count("file", error)):
+        steps = clock.steps if at_start else ()
+        read = packets(container, wanted, lambda error: report.count("file", error), steps)
+        for packet in read if stop_s is None else _until(read, len(wanted), clock.origin_s + stop_s):
             if packet.stream_index == video.index:
                 yield from _with_heartbeat(sampler.take(video, packet))
             elif track is not None and audio is not None:
@@ -143,7 +178,21 @@ def decode(
             yield from _take_sound(track, audio, None, report)
             yield from track.finish()
             report.jumps += track.clock.jumps
-    _check_length(media, report)
+    if not start_s and stop_s is None:
+        _check_length(media, report)
+
+
+def _until(read: Iterator[av.Packet], streams: int, stop_s: Fraction) -> Iterator[av.Packet]:
+    """Packets until all streams are a second past a time on the file's clock: frames shown before may come later."""
+    done: set[int] = set()
+    for packet in read:
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        late_s = ticks * Fraction(packet.time_base) - stop_s if ticks is not None and packet.time_base else 0
+        if late_s > 1:
+            done.add(packet.stream_index)
+        if len(done) == streams or late_s > _INTERLEAVED_S:
+            return
+        yield packet
 
 
 def _with_heartbeat(items: Iterator[Any]) -> Iterator[Any]:
@@ -184,8 +233,8 @@ def _take_sound(
 def _check_length(media: Media, report: DecodeReport) -> None:
     if report.video_end_s < MIN_DECODED * report.promised_s:
         raise MediaError(
-            f"{media.path}: only {float(report.video_end_s):.1f} s of the promised {media.duration_s:.1f} s could be"
-            " decoded, at least half is needed; get the file again, or keep the intact part with"
+            f"{media.path}: only {float(report.video_end_s):.1f} s of the promised {float(report.promised_s):.1f} s"
+            " could be decoded, at least half is needed; get the file again, or keep the intact part with"
             " `ffmpeg -i IN -c copy OUT`"
         )
 
@@ -196,12 +245,15 @@ class _Sampler:
     def __init__(
         self,
         media: Media,
-        origin_s: Fraction,
+        start_s: Fraction,
+        length_s: Fraction,
         rate: Fraction | int | None,
         size: tuple[int, int] | int | None,
         report: DecodeReport,
     ) -> None:
-        self._clock = Clock(origin_s, Fraction(media.duration_s) + Fraction(1, 1000))
+        self._clock = Clock(media.clock.origin_s, start_s + length_s + Fraction(1, 1000))
+        self._start_s, self._stop_s = start_s, start_s + length_s
+        self._whole = not start_s and self._stop_s == report.duration_s
         self._rate = None if rate is None else Fraction(rate)
         self._size = _frame_size(media, size)
         self._path, self._frame_s = media.path, 1 / media.frame_rate
@@ -210,7 +262,7 @@ class _Sampler:
         self._reformatter = VideoReformatter()
         self._next = 0
         self._shown: av.VideoFrame | None = None
-        self._shown_s = Fraction(-1)
+        self._shown_s: Fraction | None = None
 
     def take(self, stream: av.VideoStream, packet: av.Packet | None) -> Iterator[Picture]:
         """Decode one packet (None: the end of the stream)."""
@@ -223,15 +275,18 @@ class _Sampler:
                 yield from self._show(frame)
 
     def finish(self, stream: av.VideoStream) -> Iterator[Picture]:
-        """The frames left in the decoder, and the last frame up to its end."""
+        """The frames left in the decoder; the last frame up to its end, or to the end of the audio if that is later."""
         yield from self.take(stream, None)
-        yield from self._emit_until(min(self._report.video_end_s, self._clock.limit_s))
+        cut_off = self._whole and self._report.truncated
+        yield from self._emit_until(self._report.video_end_s if cut_off else self._stop_s)
         self._report.jumps += self._clock.jumps
 
     def _place(self, item: av.Packet | av.VideoFrame, stamp_s: Fraction | None) -> Fraction:
         """Time of a packet or frame; extends the known end of the video."""
         end_s = self._report.video_end_s
         time_s = self._clock.place(stamp_s, end_s)
+        if self._report.video_start_s is None:
+            self._report.video_start_s = time_s
         length_s = item.duration * Fraction(item.time_base) if item.duration and item.time_base else self._frame_s
         if time_s < self._clock.limit_s:
             self._report.video_end_s = max(end_s, time_s + length_s)
@@ -239,19 +294,22 @@ class _Sampler:
 
     def _show(self, frame: av.VideoFrame) -> Iterator[Picture]:
         time_s = self._place(frame, self._stamps.of(frame))
-        if time_s <= self._shown_s or time_s >= self._clock.limit_s:
+        if time_s >= self._clock.limit_s or (self._shown_s is not None and time_s <= self._shown_s):
             self._report.misplaced += 1
             return
+        if self._shown is None:  # before the first frame, it is shown too
+            self._shown = frame
         yield from self._emit_until(time_s)
         self._shown, self._shown_s = frame, time_s
 
     def _emit_until(self, stop_s: Fraction) -> Iterator[Picture]:
         """The current frame at all sampling times before `stop_s`."""
-        if self._shown is None or self._rate is None or self._next / self._rate >= stop_s:
+        stop_s = min(stop_s, self._stop_s)
+        if self._shown is None or self._rate is None or self._start_s + self._next / self._rate >= stop_s:
             return
         rgb = self._convert(self._shown)
-        while self._next / self._rate < stop_s:
-            yield Picture(self._next / self._rate, rgb)
+        while self._start_s + self._next / self._rate < stop_s:
+            yield Picture(self._start_s + self._next / self._rate, rgb)
             self._next += 1
 
     def _convert(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:

@@ -76,10 +76,13 @@ def write_video(
 
 
 def small_video(media: Media) -> tuple[Fraction, tuple[int, int]]:
-    """Frame rate and (h, w) of a clip or proxy: at most 30 fps and 480 pixels on the short side, both sides even."""
+    """Frame rate and (h, w) of a clip or proxy: at most 30 fps and 480 pixels on the short side, both sides even.
+
+    A video of variable frame rate gets 30 fps, so that each frame is shown within a thirtieth of a second of its time.
+    """
     scale = min(1.0, _SMALL_SIDE / max(1, min(media.height, media.width)))
     height, width = (max(2, 2 * math.floor(side * scale / 2)) for side in (media.height, media.width))
-    return min(media.frame_rate, _SMALL_RATE), (height, width)
+    return _SMALL_RATE if media.rate_varies else min(media.frame_rate, _SMALL_RATE), (height, width)
 
 
 def _peek(path: Path, frames: Iterable[np.ndarray]) -> tuple[np.ndarray, Iterator[np.ndarray]]:

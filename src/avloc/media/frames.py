@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,33 +12,21 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
-from avloc.media.container import choose_streams, first_frame, open_container, packets
+from avloc.media.container import choose_streams, open_container, packets
 from avloc.types import Media
 
 
-def first_frame_s(media: Media) -> Fraction:
-    """Presentation time of the first frame on the file's own clock, in seconds.
-
-    Raises:
-        MediaError: no frame can be decoded.
-    """
-    with open_container(media.path) as container:
-        frame = first_frame(container, choose_streams(container, media.path)[0])
-    if frame is None:
-        raise MediaError(f"{media.path}: expected a video, no frame of it can be decoded")
-    return stamp(frame) or Fraction(0)
-
-
 def frame_times(media: Media) -> Float[np.ndarray, " n"]:
-    """Presentation times of all frames in seconds, ascending from 0; reads the file's packets without decoding.
+    """Presentation times of all frames in seconds, ascending; reads the file's packets without decoding.
 
-    Files without time stamps (bare streams) get a clock of their average rate.
+    The first is 0 unless the video starts later than the audio. Files without time stamps (bare streams) get a clock
+    of their average rate.
     """
     stamps = []
     count = 0
     with open_container(media.path) as container:
         stream, _ = choose_streams(container, media.path)
-        for packet in packets(container, [stream]):
+        for packet in packets(container, [stream], steps=media.clock.steps):
             if packet.is_discard or packet.stream_index != stream.index:
                 continue
             count += 1
@@ -48,8 +35,7 @@ def frame_times(media: Media) -> Float[np.ndarray, " n"]:
                 stamps.append(time_s)
     if len(stamps) < count or len(set(stamps)) < len(stamps) or not stamps:
         return np.arange(max(count, 1)) / float(media.frame_rate)
-    first = min(stamps)
-    return np.array([float(t - first) for t in sorted(stamps)])
+    return np.array([float(t - media.clock.origin_s) for t in sorted(stamps)])
 
 
 def rotation_ccw_deg(frame: av.VideoFrame) -> int:

@@ -1,7 +1,7 @@
 """Previews of a video file for the report page: thumbnails, a waveform, and a proxy for browsers.
 
 One decoding pass gives thumbnails and waveform. In videos longer than ten minutes, thumbnails are key frames found by
-seeking.
+seeking, except in joined recordings.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from avloc.errors import AvlocError, InputError, MediaError
-from avloc.media.container import choose_streams, first_frame, open_container, seek
+from avloc.media.container import can_seek, choose_streams, first_frame, open_container, seek_key_frame
 from avloc.media.decode import Picture, decode, frames, sound_blocks
 from avloc.media.encode import SMALL_AUDIO_HZ, small_video, write_video
+from avloc.media.extent import PADDING_S
 from avloc.media.frames import upright_rgb
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
@@ -70,7 +71,7 @@ def make_preview(media: Media) -> Preview:
     images: list[np.ndarray] = []
     sheet, problem = None, ""
     try:
-        if media.duration_s > _SEEK_ABOVE_S:
+        if media.duration_s > _SEEK_ABOVE_S and can_seek(media.clock):
             images = _key_frames(media, count, (_HEIGHT, width))
             wave.take_all(media)
         else:
@@ -123,11 +124,10 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
     images: list[np.ndarray] = []
     with open_container(media.path) as container:
         stream, _ = choose_streams(container, media.path)
-        origin_s = (stream.start_time or 0) * Fraction(stream.time_base or 1)
         for k in range(count):
             heartbeat()
-            time_s = origin_s + Fraction(media.duration_s) * (2 * k + 1) / (2 * count)
-            frame = first_frame(container, stream) if seek(container, stream, time_s) else None
+            time_s = media.clock.origin_s + Fraction(media.duration_s) * (2 * k + 1) / (2 * count)
+            frame = first_frame(container, stream) if seek_key_frame(container, stream, time_s) else None
             if frame is not None:
                 images.append(upright_rgb(media.path, frame, size))
             elif images:
@@ -152,10 +152,13 @@ def _sheet(images: list[np.ndarray]) -> bytes:
 
 
 def plays_in_browsers(media: Media) -> bool:
-    """Whether current browsers play it: H.264 (8 bit 4:2:0), VP8, VP9 or AV1 in mp4, mov, webm or mkv.
+    """Whether current browsers play it on our clock: H.264 (8 bit 4:2:0), VP8, VP9 or AV1 in mp4, mov, webm or mkv.
 
-    HEVC is excluded: some browsers show black frames without reporting an error.
+    HEVC is excluded: some browsers show black frames without reporting an error. So are files whose clock starts late
+    or anew (see `extent`), which browsers place elsewhere.
     """
+    if media.clock.steps or media.clock.origin_s > PADDING_S:
+        return False
     video, _, audio = media.codec.partition("+")
     if media.path.suffix.lower() not in _CONTAINERS or video not in _VIDEO_CODECS:
         return False

@@ -1,25 +1,17 @@
-"""Properties of a video file: `probe`.
-
-Duration: many headers are wrong or state none (an mp4 whose duration is that of the audio, a streamed webm, a cut
-recording). So probe seeks close to the end, reads (without decoding) the last packets, and takes the end of the last
-frame. The header's duration is used only if the file ends before it (a truncated file: the decoder then finds out how
-much is there), or if the end cannot be read.
-"""
+"""Properties of a video file: `probe`."""
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
-import av.container
-import av.error
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
-from avloc.media.container import choose_streams, first_frame, nominal_rate, open_container, packets, seek
+from avloc.media.container import choose_streams, first_frame, nominal_rate, open_container, packets, rate_is_assumed
+from avloc.media.extent import measure
 from avloc.media.frames import rotation_ccw_deg
 from avloc.types import Media
 
@@ -28,11 +20,11 @@ MIN_BYTES_PER_S = 20
 """Minimum for videos longer than an hour; a repeated frame takes about as much, including its index entry. Files with
 less have damaged time stamps, and would take days to fill with copies of one frame."""
 
+_UNUSUAL_RATE = 200
+"""fps above which the stated rate is checked: it may be that of the time stamps' unit."""
+
 MAX_DURATION_S = 30 * 86_400
 MAX_ASPECT = Fraction(50)
-
-_STATES_DURATION = ("mov", "matroska", "avi", "flv", "asf")
-"""Formats whose header states a duration; for others ffmpeg estimates it from the bit rate."""
 
 
 def probe(path: str | Path, video_id: str | None = None) -> Media:
@@ -42,8 +34,8 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
         path: a file that ffmpeg decodes, in one of `container.CONTAINERS`.
         video_id: name of the video in every table; by default the file name without extension.
     Returns:
-        Media. duration_s is from the first frame to the end of the last one; width and height are as shown: rotated,
-        and stretched in width if pixels are not square.
+        Media. duration_s is from time 0 to the end of the last frame or audio sample, see `extent`; width and height
+        are as shown: rotated, and stretched in width if pixels are not square.
     Raises:
         MediaError: missing, empty, a folder, not a video, no video stream, no index, no decodable frame, or an
             implausible duration or size.
@@ -55,8 +47,10 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
         if frame is None:
             raise MediaError(f"{path}: expected a video, no frame of it can be decoded ({_codec(video)})")
         rate = nominal_rate(video)
-        duration = _duration_s(container, video, path, stamp(frame) or Fraction(0), rate)
-        _check_duration(path, duration)
+        if rate > _UNUSUAL_RATE:
+            rate = min(rate, _packet_rate(path) or rate)
+        extent = measure(container, path, video, audio, stamp(frame), 1 / rate)
+        _check_duration(path, extent.duration_s)
         turn = -rotation_ccw_deg(frame) % 360
         width, height = _shown_size(video, frame, turn)
         if max(width, height) > MAX_ASPECT * min(width, height):
@@ -64,7 +58,7 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
         return Media(
             path=path,
             video_id=path.stem if video_id is None else video_id,
-            duration_s=float(duration),
+            duration_s=float(extent.duration_s),
             frame_rate=rate,
             has_audio=audio is not None,
             width=width,
@@ -73,7 +67,27 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
             audio_rate_hz=audio.codec_context.sample_rate if audio is not None else 0,
             audio_channels=audio.codec_context.channels if audio is not None else 0,
             codec=_codec(video) + (f"+{_codec(audio)}" if audio is not None else ""),
+            clock=extent.clock,
+            rate_varies=_varies(video, rate),
+            rate_assumed=rate_is_assumed(video, path),
+            note=extent.note,
         )
+
+
+def _packet_rate(path: Path) -> Fraction | None:
+    """fps by the stamps of the first packets; None without stamps."""
+    with open_container(path) as container:
+        video, _ = choose_streams(container, path)
+        stamps = sorted(
+            {at for packet in islice(packets(container, [video]), 100) if (at := stamp(packet)) is not None}
+        )
+    return (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else None
+
+
+def _varies(video: av.VideoStream, rate: Fraction) -> bool:
+    """Whether ffmpeg's base rate, a multiple of all frames' rates, is not that of frames or fields."""
+    base = video.base_rate
+    return bool(base) and video.start_time is not None and not any(abs(base / (n * rate) - 1) < 0.01 for n in (1, 2))
 
 
 def _check_duration(path: Path, duration_s: Fraction) -> None:
@@ -95,74 +109,3 @@ def _shown_size(video: av.VideoStream, frame: av.VideoFrame, turn_deg: int) -> t
     aspect = aspect if aspect and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT else None  # as players do
     width = round(frame.width * aspect) if aspect else frame.width
     return (frame.height, width) if turn_deg in (90, 270) else (width, frame.height)
-
-
-@dataclass
-class _Ends:
-    """End times of the streams on the file's clock, from the packets read so far."""
-
-    video_s: Fraction | None = None
-    any_s: Fraction | None = None
-    video_packets_s: Fraction = Fraction(0)  # summed durations, for streams without time stamps
-
-    def add(self, packet: av.Packet, is_video: bool, frame_s: Fraction) -> None:
-        if packet.is_discard:  # hidden by an edit list: decoded, never shown
-            return
-        length = packet.duration * Fraction(packet.time_base) if packet.duration and packet.time_base else Fraction(0)
-        if is_video:
-            length = length or frame_s
-            self.video_packets_s += length
-        start = stamp(packet)
-        if start is None:
-            return
-        self.any_s = max(self.any_s or start, start + length)
-        if is_video:
-            self.video_s = max(self.video_s or start, start + length)
-
-
-def _duration_s(
-    container: av.container.InputContainer, video: av.VideoStream, path: Path, first_s: Fraction, rate: Fraction
-) -> Fraction:
-    """Duration of the video stream; see the top of this file."""
-    stream_s = video.duration * Fraction(video.time_base) if video.duration and video.time_base else None
-    header_end_s = None
-    if container.duration:
-        header_end_s = Fraction(container.duration + (container.start_time or 0), av.time_base)
-    stated_s = stream_s or (header_end_s - first_s if header_end_s is not None else None)
-
-    ends = _Ends()
-    if stated_s:
-        # well before the end: in a transport stream a seek does not land on a key frame, and the frame shown last may
-        # come before others in the file
-        near_end_s = max(Fraction(0), stated_s - max(Fraction(2), 20 / rate))
-        ends = _read_ends(container, video, 1 / rate, seek_s=first_s + near_end_s)
-    if ends.video_s is None:  # no duration stated, no seeking, only audio at the end, or a truncated file
-        with open_container(path) as again:
-            ends = _read_ends(again, choose_streams(again, path)[0], 1 / rate, seek_s=None)
-    if ends.video_s is None:  # no time stamps at all
-        return max(ends.video_packets_s, 1 / rate)
-
-    length_s = max(ends.video_s - first_s, 1 / rate)
-    if header_end_s is not None and stated_s and ends.any_s is not None and _trusted(container):
-        slack_s = max(Fraction(1), (header_end_s - first_s) / 20)
-        if ends.any_s < header_end_s - slack_s:
-            return max(length_s, stated_s)
-    return length_s
-
-
-def _trusted(container: av.container.InputContainer) -> bool:
-    return container.format.name.startswith(_STATES_DURATION)
-
-
-def _read_ends(
-    container: av.container.InputContainer, video: av.VideoStream, frame_s: Fraction, seek_s: Fraction | None
-) -> _Ends:
-    """Read packets from about `seek_s` on the file's clock (None: the start) to the end of the file."""
-    ends = _Ends()
-    if seek_s is not None and not seek(container, video, seek_s):
-        return ends
-    streams = [*container.streams.video, *container.streams.audio]
-    with contextlib.suppress(av.error.FFmpegError):
-        for packet in packets(container, streams):
-            ends.add(packet, packet.stream_index == video.index, frame_s)
-    return ends

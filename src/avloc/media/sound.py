@@ -1,9 +1,9 @@
 """Convert any audio stream to mono float32 blocks at one sample rate; sample n is at n / rate on the video's clock.
 
-Audio before the first frame is cut; a late start and gaps in the time stamps are filled with zeros; audio after the end
-of the video is cut. Time stamps jitter (webm rounds them to milliseconds), so deviations below `TOLERANCE_S` count as
-continuous; they do not accumulate, because each frame is compared with its absolute position. Mono is the mean of all
-channels: no channel of 5.1 audio is favoured, and nothing clips.
+Audio before time 0 is cut (see `extent`); a late start and gaps in the time stamps are filled with zeros. Time stamps
+jitter (webm rounds them to milliseconds), so deviations below `TOLERANCE_S` count as continuous; they do not
+accumulate, because each frame is compared with its absolute position. Mono is the mean of all channels: no channel of
+5.1 audio is favoured, and nothing clips.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class SoundTrack:
 
     Args:
         rate_hz: output sample rate.
-        origin_s: time of the first video frame on the file's clock.
-        limit_s: duration of the video in seconds; later samples are dropped.
+        origin_s: time 0 on the file's clock.
+        limit_s: duration in seconds; later samples are dropped.
     """
 
     def __init__(self, rate_hz: int, origin_s: Fraction, limit_s: Fraction) -> None:
@@ -105,6 +105,7 @@ class SoundTrack:
         self._source_hz = 0
         self._base_s = Fraction(0)  # time of the first sample passed to this resampler
         self._given = 0  # samples passed to it, including pending ones
+        self._cutting = False  # a whole frame was cut, so the next one is cut exactly
         self._pending: list[np.ndarray] = []
         self._pending_count = 0
         self._resampler: _Resampler = _Same()
@@ -121,8 +122,9 @@ class SoundTrack:
         if time_s >= self.clock.limit_s:
             return
         gap = round((time_s - expected_s) * self._source_hz)
-        if self.decoded_samples and abs(gap) <= TOLERANCE_S * self._source_hz:
+        if self._given and not self._cutting and abs(gap) <= TOLERANCE_S * self._source_hz:
             gap = 0
+        self._cutting = -gap >= len(samples)
         self.decoded_samples += len(samples)
         if gap < 0:
             samples = samples[-gap:]

@@ -1,0 +1,82 @@
+"""Whether a file ends where its structure says. A truncated file does not; one that states a wrong duration does.
+
+Sources: ISO/IEC 14496-12 (boxes of mp4 and mov), RFC 8794 and 9559 (EBML, Matroska), Microsoft RIFF (avi), Adobe FLV
+10.1 annex E.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+
+def is_complete(path: Path, format_name: str) -> bool:
+    """Whether the outermost structure of a file reaches exactly to its end; False if it cannot be told.
+
+    Args:
+        format_name: ffmpeg's, "mov,mp4,...".
+    """
+    check = {"mov": _boxes, "matroska": _ebml, "avi": _riff, "flv": _flv}.get(format_name.split(",")[0])
+    if check is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            return check(file, os.fstat(file.fileno()).st_size)
+    except OSError:
+        return False
+
+
+def _boxes(file: BinaryIO, size: int) -> bool:
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8:  # 0: to the end of the file
+            return False
+        at += length
+    return at == size
+
+
+def _ebml(file: BinaryIO, size: int) -> bool:
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(12)
+        name = 8 - head[0].bit_length() + 1  # an identifier's length is given by its leading zeros
+        if name > 4 or len(head) <= name or not head[name]:
+            return False
+        width = 8 - head[name].bit_length() + 1
+        value = int.from_bytes(head[name : name + width], "big") & ((1 << 7 * width) - 1)
+        if value == (1 << 7 * width) - 1:  # unknown size: a live recording
+            return False
+        at += name + width + value
+    return at == size
+
+
+def _riff(file: BinaryIO, size: int) -> bool:
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        if head[:4] != b"RIFF":
+            return False
+        length = int.from_bytes(head[4:], "little")
+        at += 8 + length + length % 2
+    return at == size
+
+
+def _flv(file: BinaryIO, size: int) -> bool:
+    """The last tag is preceded by its type and length, and followed by its size with the 11 bytes of its head."""
+    if size < 15:
+        return False
+    file.seek(size - 4)
+    last = int.from_bytes(file.read(4), "big")
+    if not 11 <= last <= size - 13:
+        return False
+    file.seek(size - 4 - last)
+    head = file.read(4)
+    return head[0] in (8, 9, 18) and int.from_bytes(head[1:], "big") == last - 11
