@@ -28,7 +28,7 @@ import av.error
 
 from avloc.media.complete import is_complete
 from avloc.media.container import open_container, packets, seek
-from avloc.media.joins import DISCONTINUOUS, Recording, Scan, recordings, steps
+from avloc.media.joins import BACK_S, DISCONTINUOUS, Recording, Scan, recordings, steps
 from avloc.types import FileClock
 
 LATE_S = 60
@@ -69,16 +69,20 @@ def measure(
     discontinuous = bool(container.format.flags & DISCONTINUOUS)
     stated = _Stated.of(container, video, first_s or Fraction(0))
     scan = None if discontinuous else _scan_end(container, video, first_s or Fraction(0), stated.video_s, frame_s)
-    if scan is None or stated.is_later_than(scan) or _falls_back(scan):
+    whole = scan is None or stated.is_later_than(scan) or _falls_back(scan)
+    if scan is None or whole:
         with open_container(path) as again:
             scan = _scan(again, frame_s)
-        found = recordings(scan, video.index, discontinuous)
+        found = recordings(scan, video.index)
     else:
         found = [Recording([run for runs in scan.runs.values() for run in runs])]
-    if first_s is None or video.index not in scan.runs:  # no time stamps
+    starts = found[0].starts()
+    if first_s is None or video.index not in starts:  # no time stamps
         length_s = max(scan.lengths_s.get(video.index, Fraction(0)), frame_s)
         return Extent(length_s, FileClock(video_end_s=length_s))
 
+    if discontinuous and not any(run.spans(float(first_s)) for run in found[0].runs):
+        first_s = starts[video.index]  # the first frame's stamp is an outlier
     ends = _ends(found)
     origin_s = _origin_s(container, found[0], first_s, frame_s, discontinuous)
     video_end_s = max(ends.get(video.index, first_s) - origin_s, first_s - origin_s + frame_s)
@@ -91,7 +95,7 @@ def measure(
         elif stated.video_s is not None:
             video_end_s = max(video_end_s, stated.video_s)
             duration_s = max(duration_s, video_end_s)
-    made = steps(scan, found) if len(found) > 1 or discontinuous else ()
+    made = steps(scan, found) if whole else ()
     return Extent(duration_s, FileClock(origin_s, video_end_s, made, len(found) - 1), note)
 
 
@@ -139,7 +143,7 @@ def _scan_end(
 
 def _scan(container: av.container.InputContainer, frame_s: Fraction) -> Scan:
     """Read packets from the current position to the end of the file."""
-    scan = Scan()
+    scan = Scan(bool(container.format.flags & DISCONTINUOUS))
     videos = {stream.index for stream in container.streams.video}
     streams = [*container.streams.video, *container.streams.audio]
     with contextlib.suppress(av.error.FFmpegError):
@@ -149,7 +153,7 @@ def _scan(container: av.container.InputContainer, frame_s: Fraction) -> Scan:
 
 
 def _falls_back(scan: Scan) -> bool:
-    return any(after.first < before.last for runs in scan.runs.values() for before, after in pairwise(runs))
+    return any(b.first < a.last - BACK_S for runs in scan.runs.values() for a, b in pairwise(runs))
 
 
 def _ends(found: list[Recording]) -> dict[int, Fraction]:

@@ -9,12 +9,12 @@ Stamps are divided into runs, within which they increase steadily. A run that st
     a join       otherwise
 
 The thresholds are ffmpeg's (ffmpeg_demux.c, ts_discontinuity_detect): in formats flagged AVFMT_TS_DISCONT, a step back
-by more than 0.1 s or forward by more than 10 s. Unlike ffmpeg, a slide show whose audio goes on keeps its gaps.
+by more than 0.1 s or forward by more than 10 s. Unlike ffmpeg, a slide show whose audio goes on keeps its gaps, and
+in other formats a step back of a second at a key frame is a join.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -25,10 +25,11 @@ from avloc.types import Step
 DISCONTINUOUS = 0x0200
 """AVFMT_TS_DISCONT, of the formats whose stamps may start anew: MPEG-TS, MPEG-PS (VOB), Ogg."""
 
-AHEAD_S = 10
+AHEAD_S = 10.0
+NEAR_S = 1.0
+"""A longer step forward starts a run; up to `AHEAD_S` it is a gap."""
+
 BACK_S = 0.1
-BACK_PTS_S = 1.0
-"""For streams without decoding stamps. With B-frames, presentation stamps go back and forth, but not at key frames."""
 
 OVERLAP_S = Fraction(1, 4)
 """Audio at a join may overlap by this much, as encoders pad it; more is audio that the video's end would cut."""
@@ -38,45 +39,46 @@ _FEW = 2
 
 @dataclass
 class Run:
-    """Stamps of one stream that increase steadily. `place`: number of packets of the file before its first."""
+    """Stamps of one stream that increase steadily.
+
+    Args:
+        packet: number of packets of the stream before it.
+        place: number of packets of the file before it.
+        first, last: decoding stamps in seconds, presentation stamps where there are none; `last` is the latest.
+        start_s, end_s: of its presentation, exact.
+        suspect: it is one packet, shown long before or after it is decoded.
+        beside: the current runs of the other streams when it started.
+    """
 
     stream: int
     packet: int
     place: int
     first: float
-    last_dts: float | None = None
-    last_pts: float | None = None
-    start_s: Fraction | None = None
-    end_s: Fraction | None = None
+    last: float
+    start_s: Fraction
+    end_s: Fraction
     count: int = 0
+    suspect: bool = False
     beside: list[Run] = field(default_factory=list)
 
-    @property
-    def last(self) -> float:
-        return self.last_dts if self.last_dts is not None else self.last_pts or 0.0
-
-    def continued_by(self, dts: float | None, pts: float | None, key: bool = True) -> bool:
-        """Whether a packet with these stamps may follow; `key`: it is a key frame, or audio."""
-        if dts is not None and self.last_dts is not None:
-            return -BACK_S <= dts - self.last_dts <= AHEAD_S
-        now = pts if pts is not None else dts
-        before = self.last_pts if self.last_pts is not None else self.last_dts
-        if now is None or before is None:
-            return True
-        return (now - before >= -BACK_PTS_S or not key) and now - before <= AHEAD_S
-
     def spans(self, time: float) -> bool:
+        """Whether a stamp is within the run or close to it."""
         return self.first - AHEAD_S <= time <= self.last + AHEAD_S
 
 
 @dataclass
 class Scan:
-    """The runs of all streams, from packets in file order; the memory does not depend on the number of packets."""
+    """The runs of all streams, from packets in file order; the memory does not depend on the number of packets.
 
+    Args:
+        discontinuous: whether the format is one of `DISCONTINUOUS`.
+    """
+
+    discontinuous: bool
     runs: dict[int, list[Run]] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
     lengths_s: dict[int, Fraction] = field(default_factory=dict)
-    place: int = 0
+    _place: int = 0
     _units: dict[int, tuple[Fraction, float]] = field(default_factory=dict)
 
     def add(self, packet: av.Packet, default_s: Fraction) -> None:
@@ -84,34 +86,42 @@ class Scan:
         stream = packet.stream_index
         number = self.counts.get(stream, 0)
         self.counts[stream] = number + 1
-        self.place += 1
-        if not packet.time_base:
+        self._place += 1
+        if packet.is_discard or not packet.time_base:  # hidden by an edit list: decoded, never shown
             return
-        exact, unit = self._units.setdefault(stream, (Fraction(packet.time_base), float(packet.time_base)))
-        length = packet.duration or 0
-        if packet.is_discard:  # hidden by an edit list: decoded, never shown
-            return
-        length_s = length * exact if length else default_s
+        unit, unit_s = self._units.setdefault(stream, (Fraction(packet.time_base), float(packet.time_base)))
+        length_s = packet.duration * unit if packet.duration else default_s
         self.lengths_s[stream] = self.lengths_s.get(stream, Fraction(0)) + length_s
-        pts, dts = packet.pts, packet.dts
-        if pts is None and dts is None:
+        pts = packet.pts if packet.pts is not None else packet.dts
+        if pts is None:
             return
-        pts_s, dts_s = (None if ticks is None else ticks * unit for ticks in (pts, dts))
+        dts = packet.dts if packet.dts is not None else pts
+        start_s, time = pts * unit, dts * unit_s
+        # at a join in a program stream, the last picture of one recording may get the presentation stamp of the next
+        suspect = self.discontinuous and not -NEAR_S <= pts * unit_s - time <= AHEAD_S
         runs = self.runs.setdefault(stream, [])
-        if not runs or not runs[-1].continued_by(dts_s, pts_s, bool(packet.is_keyframe)):
+        if suspect or self._starts(runs, time, packet):
             beside = [others[-1] for other, others in self.runs.items() if other != stream and others]
-            first = dts_s if dts_s is not None else pts_s
-            runs.append(Run(stream, number, self.place, first or 0.0, beside=beside))
+            runs.append(Run(stream, number, self._place, time, time, start_s, start_s, 0, suspect, beside))
         run = runs[-1]
-        if dts_s is not None:
-            run.last_dts = dts_s
-        if pts_s is not None:
-            run.last_pts = pts_s if run.last_pts is None else max(pts_s, run.last_pts)
         run.count += 1
-        start = (pts if pts is not None else dts) * exact
-        run.start_s = start if run.start_s is None or start < run.start_s else run.start_s
-        end = start + length_s
-        run.end_s = end if run.end_s is None or end > run.end_s else run.end_s
+        run.last = max(run.last, time)
+        run.start_s = min(run.start_s, start_s)
+        run.end_s = max(run.end_s, start_s + length_s)
+
+    def _starts(self, runs: list[Run], time: float, packet: av.Packet) -> bool:
+        """Whether a packet starts a run."""
+        if not runs or runs[-1].suspect:
+            return True
+        step = time - runs[-1].last
+        if step > NEAR_S:
+            return True
+        if self.discontinuous and packet.dts is not None:
+            back = step < -BACK_S
+        else:  # presentation stamps, and decoding stamps that ffmpeg derives from them, go to and fro with B-frames
+            back = step < -NEAR_S and packet.is_keyframe
+        returns = len(runs) > 1 and runs[-1].count <= _FEW and runs[-1].last < runs[-2].last
+        return back or (returns and 0 <= time - runs[-2].last <= NEAR_S)
 
 
 @dataclass
@@ -125,7 +135,6 @@ class Recording:
         """Start of each stream."""
         found: dict[int, Fraction] = {}
         for run in self.runs:
-            assert run.start_s is not None
             found[run.stream] = min(found.get(run.stream, run.start_s), run.start_s)
         return found
 
@@ -133,70 +142,74 @@ class Recording:
         """End of each stream, with the shift."""
         found: dict[int, Fraction] = {}
         for run in self.runs:
-            assert run.end_s is not None
             found[run.stream] = max(found.get(run.stream, run.end_s + self.shift_s), run.end_s + self.shift_s)
         return found
 
 
-def recordings(scan: Scan, video: int, discontinuous: bool) -> list[Recording]:
-    """The recordings of a file, each with its shift.
-
-    Args:
-        scan: of the whole file.
-        video: index of the video stream.
-        discontinuous: whether a step forward may be a join: `DISCONTINUOUS` formats.
-    """
+def recordings(scan: Scan, video: int) -> list[Recording]:
+    """The recordings of a file, each with its shift; `scan` is of the whole file, `video` the video stream's index."""
     found = [Recording()]
-    current: dict[int, int] = {}
+    number: dict[int, int] = {}  # of a run's recording, by id
     last: dict[int, Run] = {}
     good = [run for runs in scan.runs.values() for run in _without_outliers(runs, scan)]
     for run in sorted(good, key=lambda run: run.place):
-        k = current.get(run.stream, 0)
+        before = last.get(run.stream)
+        k = 0 if before is None else number[id(before)]
         newer = [n for n in range(len(found) - 1, k, -1) if any(other.spans(run.first) for other in found[n].runs)]
-        if run.stream not in last:
+        same = [other for other in run.beside if number.get(id(other)) == k]
+        if before is None:
             k = newer[0] if newer else k
-        elif not _is_gap(run, last[run.stream], found[k].runs if discontinuous else None):
+        elif not _is_gap(run, before, same if scan.discontinuous else None):
             if not newer:
                 found.append(Recording())
             k = newer[0] if newer else len(found) - 1
         found[k].runs.append(run)
-        current[run.stream], last[run.stream] = k, run
+        number[id(run)], last[run.stream] = k, run
     _place_end_to_end(found, video)
     return found
 
 
 def _is_gap(run: Run, before: Run, same: list[Run] | None) -> bool:
-    """Whether a run continues the clock of the run before it after a gap, as other runs of its recording, `same`, do.
+    """Whether a run continues the clock of the run before it.
 
-    None: the format has one clock.
+    Args:
+        same: the runs of other streams beside it, of the same recording; None: the format has one clock.
     """
-    if run.first < before.last:
+    step = run.first - before.last
+    if step < -BACK_S:
         return False
-    return same is None or any(other.spans(run.first) for other in run.beside if any(other is one for one in same))
+    return step <= AHEAD_S or same is None or any(other.spans(run.first) for other in same)
 
 
-def _without_outliers(runs: list[Run], scan: Scan) -> Iterable[Run]:
-    """The runs of a stream except outliers; what continues after an outlier joins the run before it."""
+def _without_outliers(runs: list[Run], scan: Scan) -> list[Run]:
+    """The runs of a stream except outliers, each of which lasts as long as it states, after the run before."""
     kept: list[Run] = []
     for k, run in enumerate(runs):
-        after = runs[k + 1] if k + 1 < len(runs) else None
-        if run.count <= _FEW and len(runs) > 1 and _is_outlier(run, kept[-1] if kept else None, after, scan):
-            continue
-        kept.append(run)
-    return kept
+        if run.suspect:
+            outlier = not any(other.spans(float(run.start_s)) for other in run.beside)
+        else:
+            after = next((later for later in runs[k + 1 :] if not later.suspect), None)
+            outlier = run.count <= _FEW and _is_outlier(run, kept[-1] if kept else None, after, scan)
+        if not outlier:
+            kept.append(run)
+        elif kept:
+            kept[-1].end_s += run.end_s - run.start_s
+    return kept or runs[:1]
 
 
 def _is_outlier(run: Run, before: Run | None, after: Run | None, scan: Scan) -> bool:
-    if before is None:  # the first stamp: an outlier if the next one agrees with the other streams, and it does not
-        others = [runs[0] for stream, runs in scan.runs.items() if stream != run.stream]
-        near = [other for other in others if other.spans(after.first)] if after is not None else []
+    """Whether a run of few packets is out of place between two others."""
+    others = [runs for stream, runs in scan.runs.items() if stream != run.stream]
+    if before is None:  # the first stamp: the next one agrees with the other streams, and it does not
+        near = [runs[0] for runs in others if runs[0].spans(after.first)] if after is not None else []
         return bool(near) and not any(other.spans(run.first) for other in near)
     if after is not None:
-        return before.count > _FEW and before.continued_by(after.first, None)
-    if run.first > before.last:
+        passes = before.last - BACK_S <= run.first <= after.first + BACK_S
+        return not passes and -BACK_S <= after.first - before.last <= AHEAD_S
+    # the last stamp: a join only if another stream starts anew as well
+    if -BACK_S <= run.first - before.last <= AHEAD_S or (run.first > before.last and not scan.discontinuous):
         return False
-    # the last stamp falls back: a join only if another stream starts anew as well
-    return not any(runs[-1].place > before.place and len(runs) > 1 for s, runs in scan.runs.items() if s != run.stream)
+    return not any(len(runs) > 1 and runs[-1].place > before.place for runs in others)
 
 
 def _place_end_to_end(found: list[Recording], video: int) -> None:

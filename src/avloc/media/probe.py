@@ -49,7 +49,8 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
         rate = nominal_rate(video)
         if rate > _UNUSUAL_RATE:
             rate = min(rate, _packet_rate(path) or rate)
-        extent = measure(container, path, video, audio, stamp(frame), 1 / rate)
+        varies = _varies(video, rate)
+        extent = measure(container, path, video, audio, stamp(frame), 1 / (video.base_rate if varies else rate))
         _check_duration(path, extent.duration_s)
         turn = -rotation_ccw_deg(frame) % 360
         width, height = _shown_size(video, frame, turn)
@@ -68,7 +69,7 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
             audio_channels=audio.codec_context.channels if audio is not None else 0,
             codec=_codec(video) + (f"+{_codec(audio)}" if audio is not None else ""),
             clock=extent.clock,
-            rate_varies=_varies(video, rate),
+            rate_varies=varies,
             rate_assumed=rate_is_assumed(video, path),
             note=extent.note,
         )
