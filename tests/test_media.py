@@ -56,7 +56,7 @@ def test_flash_and_click_land_where_they_happened(tmp_path: Path, name: str, opt
     sound = odd.clicks(4, options.get("sound_rate_hz", RATE_HZ), [2.5], channels)
     path = odd.write_video(tmp_path / name, odd.grey_frames(40, white=[25]), sound=sound, **options)
     media = probe(path)
-    assert media.duration_s == pytest.approx(4.0, abs=0.001)
+    assert media.duration_s == pytest.approx(4.0, abs=0.025)  # encoders pad the audio
     assert media.frame_rate == 10
     assert (media.width, media.height, media.has_audio, media.audio_channels) == (64, 48, True, channels)
     assert flash_times(path) == [2.5]
@@ -72,7 +72,7 @@ def test_flash_and_click_land_where_they_happened(tmp_path: Path, name: str, opt
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_sound_is_cut_or_padded_to_the_picture(tmp_path: Path, suffix: str) -> None:
+def test_audio_that_starts_late_or_early_or_ends_late_is_kept(tmp_path: Path, suffix: str) -> None:
     codec = {"mkv": "pcm_s16le", "mp4": "aac"}[suffix]
     pictures = odd.grey_frames(40, white=[25])
     late = odd.write_video(
@@ -92,10 +92,10 @@ def test_sound_is_cut_or_padded_to_the_picture(tmp_path: Path, suffix: str) -> N
         sound_codec=codec,
         picture_start_s=F(1),
     )
-    assert flash_times(early) == [2.5]
-    assert onset_s(sound_of(early)) == pytest.approx(2.5, abs=0.003)
-    assert len(sound_of(early)) == 4 * RATE_HZ  # cut at the end of the video
-    assert probe(early).duration_s == pytest.approx(4.0)
+    assert flash_times(early) == [3.5]
+    assert onset_s(sound_of(early)) == pytest.approx(0.5, abs=0.003)
+    assert len(sound_of(early)) == pytest.approx(9 * RATE_HZ, abs=1024)
+    assert probe(early).duration_s == pytest.approx(9.0, abs=0.07)
 
 
 def test_holes_in_the_sound_are_filled(tmp_path: Path) -> None:

@@ -40,12 +40,14 @@ class FileClock:
 
     Args:
         origin_s: the shifted stamp of time 0.
+        end_s: exact duration; None: the duration of the Media.
         video_end_s: end of the last frame, in seconds of the video; None: the end of the video.
         steps: where the stamps start anew (joined recordings) or are damaged, in file order; empty for most files.
         joins: number of recordings joined to the first.
     """
 
     origin_s: Fraction = Fraction(0)
+    end_s: Fraction | None = None
     video_end_s: Fraction | None = None
     steps: tuple[Step, ...] = ()
     joins: int = 0

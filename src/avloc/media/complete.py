@@ -22,7 +22,8 @@ def is_complete(path: Path, format_name: str) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return check(file, os.fstat(file.fileno()).st_size)
+            size = os.fstat(file.fileno()).st_size
+            return size > 0 and check(file, size)
     except OSError:
         return False
 

@@ -6,7 +6,7 @@ Errors of ffmpeg become a MediaError that names the file, or are passed to a cal
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -164,9 +164,15 @@ def decoded(
         return []
 
 
-def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
-    """The first frame that can be decoded from the current position, or None."""
+def first_frame(
+    container: av.container.InputContainer, stream: av.VideoStream, key_s: Fraction | None = None
+) -> av.VideoFrame | None:
+    """The first frame that can be decoded from the current position, or from the key frame stamped `key_s`, or None."""
     for packet in packets(container, [stream]):
+        if key_s is not None:
+            if not packet.is_keyframe or stamp(packet) != key_s:
+                continue
+            key_s = None
         for frame in decoded(stream, packet):
             return frame
     return next(iter(decoded(stream, None)), None)
@@ -184,23 +190,34 @@ def seek(container: av.container.InputContainer, stream: av.VideoStream, time_s:
 _BACK_S = (0, 1, 4, 16, 64)
 
 
-def seek_key_frame(container: av.container.InputContainer, stream: av.VideoStream, time_s: Fraction) -> bool:
-    """Go to a place from which decoding gives a frame at or before a time on the file's clock.
+def seek_key_frame(container: av.container.InputContainer, stream: av.VideoStream, time_s: Fraction) -> Fraction | None:
+    """Go to a key frame at or before a time on the file's clock, or somewhat further back.
 
-    In a transport stream a seek ends anywhere between key frames, so the next key frame is looked at, and if it comes
-    too late, the seek is repeated further back.
+    In a transport stream a seek ends anywhere between key frames, so the packets from there to the time are looked at,
+    and if they hold no key frame, the seek is repeated further back.
 
     Returns:
-        False if no such place was found; the position is then undefined.
+        Time stamp of the last such key frame; None if none was found, the position is then undefined.
     """
     for back_s in _BACK_S:
         if not seek(container, stream, time_s - back_s):
-            return False
-        keys = (stamp(packet) for packet in packets(container, [stream]) if packet.is_keyframe)
-        first_s = next((key_s for key_s in keys if key_s is not None), None)
-        if first_s is not None and first_s <= time_s:
-            return seek(container, stream, time_s - back_s)
-    return False
+            return None
+        key_s = _last_key_frame(packets(container, [stream]), time_s)
+        if key_s is not None:
+            return key_s if seek(container, stream, time_s - back_s) else None
+    return None
+
+
+def _last_key_frame(read: Iterable[av.Packet], time_s: Fraction) -> Fraction | None:
+    found = None
+    for packet in read:
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        if ticks is not None and packet.time_base and ticks * Fraction(packet.time_base) > time_s:
+            break
+        at_s = stamp(packet)
+        if packet.is_keyframe and at_s is not None and at_s <= time_s:
+            found = at_s
+    return found
 
 
 def can_seek(clock: FileClock) -> bool:
@@ -219,7 +236,8 @@ def opened_before(
     """
     with open_container(media.path) as container:
         video, audio = choose_streams(container, media.path)
-        if time_s > 1 and can_seek(media.clock) and seek_key_frame(container, video, time_s + media.clock.origin_s):
+        file_s = time_s + media.clock.origin_s
+        if time_s > 1 and can_seek(media.clock) and seek_key_frame(container, video, file_s) is not None:
             yield container, video, audio, False
             return
     with open_container(media.path) as container:  # a failed seek may have read on

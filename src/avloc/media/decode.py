@@ -70,7 +70,7 @@ class DecodeReport:
         misplaced: number of dropped frames, whose time stamp was not after that of the frame before.
         jumps: number of times the time stamps fell back unexpectedly (see `Clock`).
         joins: number of joins of recordings, which are no damage.
-        note: of the Media.
+        note: of the Media, and whether its frame rate is assumed.
         reason: the decoder's first error message.
     """
 
@@ -154,9 +154,11 @@ def decode(
     """
     report = report if report is not None else DecodeReport()
     clock = media.clock
-    report.duration_s = Fraction(media.duration_s)
+    report.duration_s = Fraction(media.duration_s) if clock.end_s is None else clock.end_s
     report.promised_s = report.duration_s if clock.video_end_s is None else clock.video_end_s
     report.joins, report.note = clock.joins, media.note
+    if media.rate_assumed:
+        report.note = f"the file states neither times nor a rate, {float(media.frame_rate):g} fps is assumed"
     length_s = (report.duration_s if stop_s is None else stop_s) - start_s
     with opened_before(media, start_s) as (container, video, audio, at_start):
         video.thread_type = "AUTO"

@@ -79,7 +79,7 @@ def measure(
     starts = found[0].starts()
     if first_s is None or video.index not in starts:  # no time stamps
         length_s = max(scan.lengths_s.get(video.index, Fraction(0)), frame_s)
-        return Extent(length_s, FileClock(video_end_s=length_s))
+        return Extent(length_s, FileClock(end_s=length_s))
 
     if discontinuous and not any(run.spans(float(first_s)) for run in found[0].runs):
         first_s = starts[video.index]  # the first frame's stamp is an outlier
@@ -96,7 +96,7 @@ def measure(
             video_end_s = max(video_end_s, stated.video_s)
             duration_s = max(duration_s, video_end_s)
     made = steps(scan, found) if whole else ()
-    return Extent(duration_s, FileClock(origin_s, video_end_s, made, len(found) - 1), note)
+    return Extent(duration_s, FileClock(origin_s, duration_s, video_end_s, made, len(found) - 1), note)
 
 
 @dataclass(frozen=True)

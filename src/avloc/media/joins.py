@@ -206,10 +206,12 @@ def _is_outlier(run: Run, before: Run | None, after: Run | None, scan: Scan) -> 
     if after is not None:
         passes = before.last - BACK_S <= run.first <= after.first + BACK_S
         return not passes and -BACK_S <= after.first - before.last <= AHEAD_S
-    # the last stamp: a join only if another stream starts anew as well
     if -BACK_S <= run.first - before.last <= AHEAD_S or (run.first > before.last and not scan.discontinuous):
         return False
-    return not any(len(runs) > 1 and runs[-1].place > before.place for runs in others)
+    # the last stamp: a gap or a join if another stream passes through it or starts anew as well
+    return not any(
+        runs[-1].spans(run.first) or (len(runs) > 1 and runs[-1].place > before.place) for runs in others if runs
+    )
 
 
 def _place_end_to_end(found: list[Recording], video: int) -> None:

@@ -127,7 +127,8 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
         for k in range(count):
             heartbeat()
             time_s = media.clock.origin_s + Fraction(media.duration_s) * (2 * k + 1) / (2 * count)
-            frame = first_frame(container, stream) if seek_key_frame(container, stream, time_s) else None
+            key_s = seek_key_frame(container, stream, time_s)
+            frame = first_frame(container, stream, key_s) if key_s is not None else None
             if frame is not None:
                 images.append(upright_rgb(media.path, frame, size))
             elif images:

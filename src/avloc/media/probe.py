@@ -23,6 +23,8 @@ less have damaged time stamps, and would take days to fill with copies of one fr
 _UNUSUAL_RATE = 200
 """fps above which the stated rate is checked: it may be that of the time stamps' unit."""
 
+_USUAL_RATE = Fraction(25)  # of the last frame of a variable frame rate
+
 MAX_DURATION_S = 30 * 86_400
 MAX_ASPECT = Fraction(50)
 
@@ -50,7 +52,9 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
         if rate > _UNUSUAL_RATE:
             rate = min(rate, _packet_rate(path) or rate)
         varies = _varies(video, rate)
-        extent = measure(container, path, video, audio, stamp(frame), 1 / (video.base_rate if varies else rate))
+        extent = measure(
+            container, path, video, audio, stamp(frame), 1 / (min(video.base_rate, _USUAL_RATE) if varies else rate)
+        )
         _check_duration(path, extent.duration_s)
         turn = -rotation_ccw_deg(frame) % 360
         width, height = _shown_size(video, frame, turn)
