@@ -7,10 +7,12 @@ return simple statistics of their input.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.stream
 import numpy as np
 
 GREY, WHITE = 60, 255
@@ -127,6 +129,53 @@ def _spoilt(packet):
     spoilt.pts, spoilt.dts, spoilt.duration = packet.pts, packet.dts, packet.duration
     spoilt.time_base, spoilt.stream = packet.time_base, packet.stream
     return spoilt
+
+
+@dataclass(frozen=True)
+class Track:
+    """One stream of a file: frames or (1, n) audio.
+
+    Args:
+        flags: names of `av.stream.Disposition`.
+        spoilt: as `spoil_sound` of `write_video`.
+    """
+
+    frames: Sequence[np.ndarray] = ()
+    sound: np.ndarray | None = None
+    codec: str = "mpeg4"
+    flags: tuple[str, ...] = ()
+    rate: int = 10
+    start_s: Fraction = Fraction(0)
+    title: str = ""
+    spoilt: bool = False
+
+
+def write_tracks(path: Path, *tracks: Track) -> Path:
+    """Write a file of any number of streams; in mkv exactly these flags."""
+    with av.open(str(path), "w", options={"default_mode": "passthrough"} if path.suffix == ".mkv" else {}) as container:
+        streams = []
+        for track in tracks:
+            layout = {} if track.sound is None else {"layout": "mono"}
+            stream = container.add_stream(track.codec, rate=track.rate, **layout)
+            if track.sound is None:
+                stream.height, stream.width = track.frames[0].shape[:2]
+                stream.pix_fmt = {"png": "rgb24", "mjpeg": "yuvj420p"}.get(track.codec, "yuv420p")
+                stream.codec_context.time_base = Fraction(1, track.rate)
+            for flag in track.flags:
+                stream.disposition |= av.stream.Disposition[flag]
+            if track.title:
+                stream.metadata["title"] = track.title
+            streams.append(stream)
+        packets = []
+        for track, stream in zip(tracks, streams, strict=True):
+            if track.sound is None:
+                packets += _encode_pictures(stream, track.frames, track.rate, None, track.start_s)
+            else:
+                heard = _encode_sound(stream, track.sound, track.rate, "mono", track.start_s)
+                packets += [_spoilt(packet) for packet in heard] if track.spoilt else heard
+        for packet in sorted(packets, key=lambda packet: packet.dts * Fraction(packet.time_base)):
+            container.mux(packet)
+    return path
 
 
 def write_sound_only(path: Path, sound: np.ndarray, rate_hz: int = 16000) -> Path:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -54,6 +55,22 @@ class FileClock:
 
 
 @dataclass(frozen=True)
+class StreamChoice:
+    """The streams of a media file that are used.
+
+    Args:
+        video: number among the file's video streams, from 1; None: chosen by the file's flags.
+        audio: number among its audio streams, from 1; "mix": the mean of all; None: chosen by the file's flags.
+    """
+
+    video: int | None = None
+    audio: int | Literal["mix"] | None = None
+
+
+BY_FLAGS = StreamChoice()
+
+
+@dataclass(frozen=True)
 class Media:
     """A probed video file.
 
@@ -65,12 +82,15 @@ class Media:
         has_audio: whether there is an audio stream that can be decoded (it may be silent).
         width, height: of a displayed frame, after rotation, in pixels.
         rotation_deg: clockwise display rotation: 0, 90, 180 or 270.
-        audio_rate_hz, audio_channels: of the first audio stream; 0 without one.
+        audio_rate_hz, audio_channels: of the first used audio stream; 0 without one.
         codec: names for display: "h264+aac", "hevc".
         clock: from the file's time stamps to seconds.
         rate_varies: whether the frame rate is variable.
         rate_assumed: whether frame_rate is ffmpeg's default, because the file states neither a rate nor time stamps.
         note: what was found to be wrong in the header, without harm; else empty.
+        streams: the streams used; every reader of the file takes these.
+        requested: what was asked for; `streams` says what it came to.
+        video_streams, audio_streams: how many the file has to choose from (flagged covers do not count).
     """
 
     path: Path
@@ -88,6 +108,10 @@ class Media:
     rate_varies: bool = False
     rate_assumed: bool = False
     note: str = ""
+    streams: StreamChoice = BY_FLAGS
+    requested: StreamChoice = BY_FLAGS
+    video_streams: int = 1
+    audio_streams: int = 1
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration_s) and self.duration_s > 0):
@@ -203,7 +227,10 @@ class Provenance:
     Args:
         backbones: {modality: name of the backbone}, as far as known; modalities are "visual" and "audio".
         absent_because: {modality: why the video has no such features}; "" if they were not requested.
-        details: further facts: "path", "damage", "notes", "visual_rate_hz", "visual_weights", "audio_weights".
+        details: further facts: "path", "damage", "notes", "visual_rate_hz", "visual_weights", "audio_weights";
+            "video_stream", "audio_stream" (number of the stream used, or "mix") if the file had several or one was
+            requested; "video_stream_option", "audio_stream_option" (as requested); "silence" (the audio stream used is
+            silent and there are others).
     """
 
     backbones: Mapping[str, str] = field(default_factory=dict)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avloc.cli.shared import (
+    AudioStream,
     Device,
     DryRun,
     Json,
     Out,
     Overwrite,
+    VideoStream,
     Workers,
     exit_partial,
+    make_streams,
     make_talk,
     require_some,
     say_failures,
@@ -44,6 +47,8 @@ def extract(
         int | None, typer.Option(help="With --fps: snippet length in frames, such as 16.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frame rate that the visual backbone sees, such as 25.")] = None,
+    video_stream: VideoStream = None,
+    audio_stream: AudioStream = None,
     weights: Weights = [],  # noqa: B006
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     layout: Annotated[str, typer.Option(help="safetensors, or npy for other tools.")] = "safetensors",
@@ -70,13 +75,14 @@ def extract(
     avloc extract videos/ -o features --workers 2
     avloc extract videos/ -o features --visual i3d --audio vggish --step-s 0.64
     avloc extract videos/ -o i3d --visual i3d --frames-per-snippet 16 --fps 25
+    avloc extract recordings/ -o features --audio-stream mix
     """
     from avloc.config import preset
     from avloc.features.folder import extract_all, parse_shard, plan_all
     from avloc.media.find import find_media
     from avloc.system.isolate import Limits
 
-    talk = make_talk(as_json)
+    talk, streams = make_talk(as_json), make_streams(video_stream, audio_stream)
     if step_s is not None and frames_per_snippet is not None:
         raise InputError("--step-s and --frames-per-snippet both set the snippet length; give one of them")
     settings = {
@@ -85,6 +91,8 @@ def extract(
         "step_s": 1.0 if step_s is None else step_s,
         "frames_per_snippet": frames_per_snippet,
         "fps": fps,
+        "video_stream": streams.video,
+        "audio_stream": streams.audio,
         "weights": _weights(weights),
         "dtype": dtype,
         "device": device,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.config import RunConfig
     from avloc.formats.failures import Failure
+    from avloc.types import StreamChoice
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder; the name is used as given.")]
 Sets = Annotated[
@@ -32,6 +33,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo finished work
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON summary to stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")]
 FigureFormats = Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")]
+VideoStream = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Video stream of each file, from 1; by the file's default flags if absent."),
+]
+AudioStream = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|mix", help="Audio stream of each file, from 1, or mix for the mean of all; likewise if absent."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos.")]
 
@@ -56,6 +67,16 @@ def make_config(name: str | None, path: Path | None, sets: list[str]) -> RunConf
         raise ConfigError("--preset and --config both name a starting configuration; give one of them")
     overrides = parse_overrides(sets)
     return read_config(path, overrides) if path is not None else preset(name or "default", overrides)
+
+
+def make_streams(video: int | None, audio: str | None) -> StreamChoice:
+    """The options --video-stream and --audio-stream."""
+    from avloc.formats.streams import parse_streams
+
+    try:
+        return parse_streams(str(video or ""), audio)
+    except ValueError:
+        raise InputError(f"--audio-stream takes a number from 1, or mix, got {audio!r}") from None
 
 
 def parse_suffixes(formats: str) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 from avloc.cli.look import cut_clips, say_page
 from avloc.cli.media import say_extracted
 from avloc.cli.shared import (
+    AudioStream,
     Config,
     Device,
     DryRun,
@@ -21,9 +22,11 @@ from avloc.cli.shared import (
     Preset,
     Seed,
     Sets,
+    VideoStream,
     Workers,
     exit_partial,
     make_config,
+    make_streams,
     make_talk,
     require_some,
     say_failures,
@@ -70,6 +73,8 @@ def run(
     preset: Preset = None,
     config: Config = None,
     sets: Sets = [],  # noqa: B006
+    video_stream: VideoStream = None,
+    audio_stream: AudioStream = None,
     workers: Workers = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -81,10 +86,16 @@ def run(
     avloc run videos/ --labels labels.csv -o out
     avloc run videos/ --labels labels.csv -o out --set train.steps=2000
     """
+    from avloc.config import with_overrides
     from avloc.workflow import Workflow, match_labels
 
     talk = make_talk(as_json)
-    job = Workflow(videos, labels, out, make_config(preset, config, sets), workers, overwrite)
+    streams = make_streams(video_stream, audio_stream)
+    given = {"extract.video_stream": streams.video, "extract.audio_stream": streams.audio}
+    settings = with_overrides(
+        make_config(preset, config, sets), {key: value for key, value in given.items() if value is not None}
+    )
+    job = Workflow(videos, labels, out, settings, workers, overwrite)
     _say_labels(talk, *match_labels(labels, videos))
     with job.lock(), talk.part():
         with talk.part("extract"):
@@ -162,12 +173,16 @@ def localize(
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="Folder of the videos, if the inputs are features.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Also cut a clip of every detection into this folder.")] = None,
+    video_stream: VideoStream = None,
+    audio_stream: AudioStream = None,
     device: Device = "auto",
     sets: LocalizeSets = [],  # noqa: B006
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Localize actions and events in videos or features.
+
+    The streams used of a video are chosen anew, not as for the videos that the run was trained on.
 
     avloc localize run videos/ -o detections --min-score 0.3
     avloc localize run features/ -o detections -f csv,elan,vtt
@@ -176,7 +191,7 @@ def localize(
     from avloc.formats.results import ResultsFolder
     from avloc.pipeline.folder import localize_folder, plan_folder
 
-    talk = make_talk(as_json)
+    talk, streams = make_talk(as_json), make_streams(video_stream, audio_stream)
     if dry_run:
         count = len(plan_folder(inputs, formats, videos).paths)
         talk.say(f"would localize {pluralize(count, 'video')} with {run}, to {out}")
@@ -187,7 +202,7 @@ def localize(
     with talk.part():
         with talk.progress("localize") as progress:
             overrides = {**parse_overrides(sets), **given}
-            result = localize_folder(run, inputs, out, formats, overrides, videos, progress, device)
+            result = localize_folder(run, inputs, out, formats, overrides, videos, progress, device, streams)
         _say_localized(talk, result, out)
         if clips is not None:
             with talk.part("clips"):
@@ -212,6 +227,7 @@ def _say_localized(talk: Talk, result: LocalizedFolder, out: Path) -> None:
     from avloc.pipeline.folder import counted
 
     failures = result.failures
+    talk.notes(f"{name}: {video.note}" for name, video in result.videos.items() if video.note)
     total = sum(len(video.detections) for video in result.videos.values())
     talk.say(f"{counted(result.videos, result.decode)}, {len(failures)} failed; written to {out}")
     say_failures(talk, failures, out)

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from avloc.config.renamed import present_names
+from avloc.types import StreamChoice
 
 
 class Options(BaseModel):
@@ -35,9 +36,19 @@ class ExtractConfig(Options):
     fps: float | None = Field(None, gt=0)  # frame rate for the backbone; None: its own (I3D 25)
     dtype: Literal["float32", "float16"] = "float32"  # ours: float16 halves the file size
     weights: dict[str, str] = {}  # ours: {name of a weight file: path}; "*" matches every name
+    video_stream: int | None = Field(None, ge=1)  # ours: number in the file, from 1; None: by its default flags
+    audio_stream: int | Literal["mix"] | None = None  # ours: likewise; "mix": the mean of all, for several microphones
     device: str = "auto"  # ours: cuda if available
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # ours: see features/backbones/protocol.py
     compile: bool = False  # ours: torch.compile costs minutes before the first snippet
+
+    @field_validator("audio_stream", mode="before")
+    @classmethod
+    def _number_or_mix(cls, stream: Any) -> Any:
+        number = int(stream) if isinstance(stream, str) and re.fullmatch("[0-9]{1,4}", stream) else stream
+        if number not in (None, "mix") and not (type(number) is int and number >= 1):
+            raise ValueError("expected a number from 1, or mix")
+        return number
 
     @field_validator("device")
     @classmethod
@@ -51,6 +62,11 @@ class ExtractConfig(Options):
         if self.frames_per_snippet is not None and self.fps is None:
             raise ValueError("extract.frames_per_snippet needs extract.fps: 16 at 25 per second make a step of 0.64 s")
         return self
+
+    @property
+    def streams(self) -> StreamChoice:
+        """Streams to use of every file; those of the audio only where its features are made."""
+        return StreamChoice(self.video_stream, self.audio_stream if self.audio is not None else None)
 
     @property
     def step(self) -> Fraction:

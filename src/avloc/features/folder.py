@@ -228,6 +228,13 @@ def _check_same(target: Path, features: FeatureSequence, options: ExtractConfig)
             f"visual={options.visual or 'none'}, audio={options.audio or 'none'}, "
             f"step_s={float(options.step):g}, fps={wanted_rate or 'own'}. {_REMEDY}"
         )
+    for kind, wanted in (("video", options.streams.video), ("audio", options.streams.audio)):
+        used, asked = details.get(f"{kind}_stream"), details.get(f"{kind}_stream_option")
+        if asked if wanted is None else str(wanted) not in (asked, used or "1"):
+            raise InputError(
+                f"{target}: extracted with {kind}_stream={asked or f'by flags ({used or 1})'}; requested "
+                f"{kind}_stream={wanted or 'by flags'}. {_REMEDY}"
+            )
     for modality, hashes in weight_hashes(options).items():
         weights = details.get(f"{modality}_weights", "")
         if weights and not all(each in weights for each in hashes):

@@ -54,7 +54,7 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0, names: Vid
     _check_name(path, names(path))
     visual = cast(VisualBackbone, _backbone(options.visual, options)) if options.visual else None
     audio = cast(AudioBackbone, _backbone(options.audio, options)) if options.audio else None
-    media = probe(path, names(path))
+    media = probe(path, names(path), options.streams)
     return extract_features(media, visual, audio, options.step, frame_rate=options.fps, threads=threads)
 
 
@@ -179,6 +179,13 @@ def _remarks(features: FeatureSequence, options: ExtractConfig) -> str:
     damage = features.source.details.get("damage", "none")
     if damage != "none":
         remarks.append(f"damaged: {damage}")
-    if "notes" in features.source.details:
-        remarks.append(features.source.details["notes"])
+    details = features.source.details
+    if "notes" in details:
+        remarks.append(details["notes"])
+    for kind in ("video", "audio"):
+        used, asked = details.get(f"{kind}_stream", "1"), details.get(f"{kind}_stream_option")
+        if used != "1" and asked is None:
+            remarks.append(f"{kind} stream {used} is used")
+    if "silence" in details:
+        remarks.append(details["silence"])
     return "; ".join(remarks)

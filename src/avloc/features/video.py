@@ -22,6 +22,9 @@ from avloc.media.decode import DecodeReport, Picture, decode
 from avloc.system.isolate_child import heartbeat
 from avloc.types import FeatureSequence, Media, Provenance, SnippetGrid, exact
 
+SILENT_PEAK = 1e-3
+"""Audio below this peak (-60 dBFS) is silent: no event of a video is as quiet."""
+
 MAX_FRAMES = 512
 """Frames buffered at once, for any snippet length: about 150 MB at 256 pixels."""
 
@@ -51,8 +54,8 @@ def extract_features(
     Returns:
         FeatureSequence. If the file is truncated, duration and grid cover what could be decoded. Details of its source:
         "path", "damage" ("none", or a description), "notes" (if any; unusual, but no damage), "visual_weights" and
-        "audio_weights" (file and SHA-256, if the backbone has weights), and "visual_rate_hz" (if `frame_rate` was
-        given).
+        "audio_weights" (file and SHA-256, if the backbone has weights), "visual_rate_hz" (if `frame_rate` was given),
+        and the streams used (see `Provenance`).
     Raises:
         InputError: no backbone, a backbone of the wrong modality, or a frame rate that it cannot take.
         MediaError: too little of the file could be decoded, or only audio was requested and there is none.
@@ -63,7 +66,7 @@ def extract_features(
     grid = SnippetGrid.cover(media.duration_s, step_s)
     visual_rows = _VisualRows(visual, grid, batch_snippets, frame_rate) if visual is not None else None
     audio_rows = _audio_rows(audio, grid, batch_snippets) if audio is not None and media.has_audio else None
-    report = _decode_into(media, visual_rows, audio_rows, threads, on_progress)
+    report, peak = _decode_into(media, visual_rows, audio_rows, threads, on_progress)
     if report.audio_samples == 0:
         audio_rows = None
     if visual_rows is None and audio_rows is None:
@@ -78,7 +81,7 @@ def extract_features(
         grid=grid,
         visual=visual_rows.finish(grid.count) if visual_rows is not None else None,
         audio=audio_rows.finish(grid.count) if audio_rows is not None else None,
-        source=_provenance(media, visual, audio, audio_rows is not None, frame_rate, report),
+        source=_provenance(media, visual, audio, audio_rows is not None, frame_rate, report, peak),
     )
 
 
@@ -96,9 +99,13 @@ def _decode_into(
     audio: _AudioRows | WindowedAudioRows | None,
     threads: int,
     on_progress: Callable[[float], None] | None,
-) -> DecodeReport:
-    """Decode the file once, as a stream, and feed frames and audio samples to the backbones."""
-    report = DecodeReport()
+) -> tuple[DecodeReport, float]:
+    """Decode the file once, as a stream, and feed frames and audio samples to the backbones.
+
+    Returns:
+        The report, and the largest absolute audio sample.
+    """
+    report, peak = DecodeReport(), 0.0
     stream = decode(
         media,
         frame_rate=visual.frame_rate if visual is not None else None,
@@ -114,9 +121,10 @@ def _decode_into(
         else:
             assert audio is not None
             audio.push(item.samples)
+            peak = max(peak, float(item.samples.max()), -float(item.samples.min()))
         if on_progress is not None:
             on_progress(float(item.time_s))
-    return report
+    return report, peak
 
 
 def _provenance(
@@ -126,12 +134,18 @@ def _provenance(
     heard: bool,
     frame_rate: float | Fraction | None,
     report: DecodeReport,
+    peak: float,
 ) -> Provenance:
-    """Backbones, the reason for an absent modality, and details; `heard`: whether there are audio features."""
+    """Backbones, the reason for an absent modality, and details.
+
+    Args:
+        heard: whether there are audio features.
+        peak: largest absolute audio sample.
+    """
     absent = {name: "" for name, wanted in (("visual", visual), ("audio", audio)) if wanted is None}
     if audio is not None and not heard:
         reason = f"the sound stream cannot be decoded ({report.reason or 'empty'})"
-        absent["audio"] = reason if media.has_audio else "no sound stream"
+        absent["audio"] = reason + _try_another(media) if media.has_audio else "no sound stream"
     used = {name: b for name, b in (("visual", visual), ("audio", audio)) if b is not None and name not in absent}
     details = {"path": media.path.name, "damage": report.describe()}
     if notes := report.notes():
@@ -139,7 +153,38 @@ def _provenance(
     details |= {f"{name}_weights": b.weights for name, b in used.items() if b.weights is not None}
     if visual is not None and frame_rate is not None:
         details["visual_rate_hz"] = str(exact(frame_rate))
+    details |= _stream_details(media, audio is not None)
+    if heard and peak < SILENT_PEAK and media.audio_streams > 1:
+        details["silence"] = _silence(media)
     return Provenance({name: b.name for name, b in used.items()}, absent, details)
+
+
+def _stream_details(media: Media, with_audio: bool) -> dict[str, str]:
+    """The streams used, of each kind of which the file has several or one was requested; see `Provenance`."""
+    kinds: list[tuple[str, int | str | None, int | str | None, int]] = [
+        ("video", media.streams.video, media.requested.video, media.video_streams)
+    ]
+    if with_audio:
+        kinds.append(("audio", media.streams.audio, media.requested.audio, media.audio_streams))
+    details = {}
+    for kind, used, requested, count in kinds:
+        if used is not None and (count > 1 or requested is not None):
+            details[f"{kind}_stream"] = str(used)
+        if requested is not None:
+            details[f"{kind}_stream_option"] = str(requested)
+    return details
+
+
+def _silence(media: Media) -> str:
+    used = media.streams.audio
+    if used == "mix":
+        return f"all {media.audio_streams} audio streams are silent"
+    return f"audio stream {used} of {media.audio_streams} is silent{_try_another(media)}"
+
+
+def _try_another(media: Media) -> str:
+    used = media.streams.audio
+    return "" if used == "mix" or media.audio_streams < 2 else f"; try --audio-stream {2 if used == 1 else 1}"
 
 
 def _frames_per_snippet(backbone: VisualBackbone, step_s: Fraction, frame_rate: float | Fraction | None) -> int:

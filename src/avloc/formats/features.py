@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.streams import recorded_streams
 from avloc.system.atomic import atomic_write, canonical_safetensors
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
@@ -275,11 +276,13 @@ def write_source(source: Provenance) -> dict[str, str]:
 
 
 def read_source(facts: Mapping[str, str]) -> Provenance:
-    """What `write_source` wrote."""
+    """What `write_source` wrote. ValueError if it is damaged."""
     made = {name: facts[name] for name in MODALITIES if name in facts}
     absent = {name: text[len("none: ") :] for name, text in made.items() if text == "none" or text.startswith("none: ")}
     backbones = {name: text for name, text in made.items() if name not in absent}
-    return Provenance(backbones, absent, {key: text for key, text in facts.items() if key not in made})
+    source = Provenance(backbones, absent, {key: text for key, text in facts.items() if key not in made})
+    recorded_streams(source)  # ValueError if damaged
+    return source
 
 
 def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, SnippetGrid, Provenance]:

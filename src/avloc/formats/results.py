@@ -3,7 +3,8 @@
 segments.<suffix>               detections of all videos, one file per format
 per-video/<video>.<suffix>      detections of one video, in formats that hold one
 scores/<video>.safetensors      activations
-videos.csv                      video,duration_s,labels,detections,modalities,path
+videos.csv                      video,duration_s,labels,detections,modalities,path; and video_stream,audio_stream if any
+                                video has several streams or one was requested
 failures.csv                    video,path,reason
 run.yaml                        version, classes, backbones, training step, configuration
 """
@@ -11,7 +12,7 @@ run.yaml                        version, classes, backbones, training step, conf
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from avloc.formats.activations import load_activations, save_activations
 from avloc.formats.annotations import SegmentColumns
 from avloc.formats.detections import read_detections, read_submission, rename_videos
 from avloc.formats.failures import FAILURES, Failure, write_failures
+from avloc.formats.streams import parse_streams
 from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import csv_text, readable
-from avloc.types import ActivationSequence, Detection
+from avloc.types import BY_FLAGS, ActivationSequence, Detection, StreamChoice
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Localized:
     duration_s: float
     modalities: tuple[str, ...]
     path: Path | None
+    streams: StreamChoice = BY_FLAGS
+    note: str = ""
 
     def likely(self, least: float) -> tuple[Detection, ...]:
         """Detections with at least this score."""
@@ -118,6 +122,7 @@ class RunSource:
     Args:
         folder: the results folder; None for a single file of detections.
         paths: {video_id: video file}, as far as the run recorded them.
+        streams: {video_id: streams used of its file}, where the run recorded any.
         options: its `localize` settings.
     """
 
@@ -127,6 +132,7 @@ class RunSource:
     detections: Mapping[str, tuple[Detection, ...]]
     paths: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
+    streams: Mapping[str, StreamChoice] = field(default_factory=dict)
 
     @property
     def likely_from(self) -> float:
@@ -167,7 +173,8 @@ class Results:
             options = _options(self.table.parent) if self.table.stem == "segments" else {}
             return RunSource(self.name, self.table, None, read_detections(self.table), options=options)
         home = self.folder.path
-        return RunSource(self.name, self.table, home, read_detections(self.table), _noted_paths(home), _options(home))
+        paths, streams = _noted_files(home)
+        return RunSource(self.name, self.table, home, read_detections(self.table), paths, _options(home), streams)
 
     def columns(self, video_ids: Collection[str]) -> tuple[SegmentColumns, tuple[str, ...]]:
         """Detections as columns, and the videos that the file names; arguments and errors as in `read_submission`."""
@@ -218,15 +225,21 @@ def find_results(path: Path) -> Results:
     )
 
 
-def _noted_paths(folder: Path) -> dict[str, Path]:
-    """{video_id: file} of the files named in videos.csv that still exist."""
+def _noted_files(folder: Path) -> tuple[dict[str, Path], dict[str, StreamChoice]]:
+    """{video_id: file} of the files named in videos.csv that still exist, and {video_id: streams} where recorded."""
     table = ResultsFolder(folder).videos
     if not table.is_file():
-        return {}
+        return {}, {}
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            rows = [(row.get("video") or "", row.get("path") or "") for row in csv.DictReader(file)]
-        return {video: Path(path) for video, path in rows if path and Path(path).is_file()}
+            rows = {row.get("video") or "": row for row in csv.DictReader(file)}
+        paths = {video: Path(path) for video, row in rows.items() if (path := row.get("path"))}
+        streams = {
+            video: parse_streams(row.get("video_stream"), row.get("audio_stream")) for video, row in rows.items()
+        }
+        return {v: path for v, path in paths.items() if path.is_file()}, {
+            v: s for v, s in streams.items() if s != BY_FLAGS
+        }
     except (csv.Error, ValueError, OSError) as error:
         raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
 
@@ -257,10 +270,19 @@ def _video_column(table: Path) -> list[str]:
 
 
 def _videos_table(found: Mapping[str, Localized], files: Mapping[str, Path | None], least: float) -> str:
-    rows: list[Sequence[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
+    rows: list[list[object]] = [["video", "duration_s", "labels", "detections", "modalities", "path"]]
+    chosen = any(result.streams != BY_FLAGS for result in found.values())
+    rows[0] += ["video_stream", "audio_stream"] if chosen else []
     for name, result in found.items():
         labels = ";".join(dict.fromkeys(d.label for d in result.likely(least)))
         path = files[name]
-        row = [name, f"{result.duration_s:.3f}", labels, len(result.detections), "+".join(result.modalities)]
-        rows.append([*row, readable(path.resolve()) if path is not None else ""])
+        row: list[object] = [
+            name,
+            f"{result.duration_s:.3f}",
+            labels,
+            len(result.detections),
+            "+".join(result.modalities),
+        ]
+        row.append(readable(path.resolve()) if path is not None else "")
+        rows.append(row + [result.streams.video or "", result.streams.audio or ""] * chosen)
     return csv_text(rows)

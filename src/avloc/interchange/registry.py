@@ -28,7 +28,7 @@ from avloc.interchange.via import write_via
 from avloc.media.frames import frame_times
 from avloc.media.probe import probe
 from avloc.system.text import file_stems
-from avloc.types import Detection
+from avloc.types import BY_FLAGS, Detection, StreamChoice
 
 
 @dataclass(frozen=True)
@@ -131,23 +131,28 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
 
 
 def write_detections(
-    out: Path, names: Sequence[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None]]
+    out: Path, names: Sequence[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None, StreamChoice]]
 ) -> list[Path]:
-    """`write_formats` for {video_id: (detections, duration in seconds, video file if known)}.
+    """`write_formats` for {video_id: (detections, duration in seconds, video file if known, its streams)}.
 
     Files are probed only for formats that refer to them or count their frames.
     """
     frames = any(FORMATS[name].frames for name in names)
     probed = not _TABLES.issuperset(names)
     videos = [
-        with_media(VideoSegments(video, tuple(detections), duration_s), path if probed else None, frames)
-        for video, (detections, duration_s, path) in found.items()
+        with_media(VideoSegments(video, tuple(detections), duration_s), path if probed else None, frames, streams)
+        for video, (detections, duration_s, path, streams) in found.items()
     ]
     return write_formats(out, names, videos)
 
 
 def save_detections(
-    path: Path, video_id: str, detections: Sequence[Detection], duration_s: float, media: Path | None = None
+    path: Path,
+    video_id: str,
+    detections: Sequence[Detection],
+    duration_s: float,
+    media: Path | None = None,
+    streams: StreamChoice = BY_FLAGS,
 ) -> None:
     """Write one video's detections to a file, in the format of its suffix.
 
@@ -164,10 +169,12 @@ def save_detections(
         ) from None
     if name == "truth":  # .json without detections
         name = "json"
-    write_as(name, path, [with_media(video, None if name in _TABLES else media, FORMATS[name].frames)])
+    write_as(name, path, [with_media(video, None if name in _TABLES else media, FORMATS[name].frames, streams)])
 
 
-def with_media(video: VideoSegments, path: Path | None, frames: bool = False) -> VideoSegments:
+def with_media(
+    video: VideoSegments, path: Path | None, frames: bool = False, streams: StreamChoice = BY_FLAGS
+) -> VideoSegments:
     """The segments with the probed video file and, if `frames`, its frame times.
 
     Raises:
@@ -175,7 +182,7 @@ def with_media(video: VideoSegments, path: Path | None, frames: bool = False) ->
     """
     if path is None:
         return video
-    media = probe(path, video.video_id)
+    media = probe(path, video.video_id, streams)
     times_s = frame_times(media) if frames else None
     return replace(video, media=media, duration_s=video.duration_s or media.duration_s, frame_times_s=times_s)
 

@@ -7,6 +7,7 @@
     probe      probe(path) -> Media
     decode     one streaming pass: frames and audio on one clock
     sound      any audio stream -> mono blocks at one sample rate
+    mix        several audio streams -> their mean
     encode     frames and audio -> an mp4 file
     clips      cut clips out of a video
     previews   thumbnails, waveforms and browser-playable proxies

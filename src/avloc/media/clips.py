@@ -67,8 +67,8 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
     start, end = Fraction(start_s) + media.clock.origin_s, Fraction(end_s) + media.clock.origin_s
     began: Fraction | None = None  # on the file's clock
     try:
-        with opened_before(media, Fraction(start_s)) as (source, video, audio, at_start), atomic_path(path) as part:
-            streams = [video] if audio is None else [video, audio]
+        with opened_before(media, Fraction(start_s)) as (source, video, sounds, at_start), atomic_path(path) as part:
+            streams = [video, *sounds]
             form = source.format.name.split(",")[0]
             with av.open(f"file:{part}", "w", format="mp4" if form == "mov" else form) as target:
                 outputs = {s.index: target.add_stream_from_template(s) for s in streams}

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import av.container
@@ -17,7 +19,7 @@ import av.stream
 
 from avloc.errors import MediaError
 from avloc.media.clock import Shifts, stamp
-from avloc.types import FileClock, Media, Step
+from avloc.types import BY_FLAGS, FileClock, Media, Step, StreamChoice
 
 MAX_READ_ERRORS = 20
 """Consecutive read errors after which reading stops."""
@@ -68,23 +70,104 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     return f"expected a video, ffmpeg cannot read this ({reason}); check that it plays, or convert it to mp4"
 
 
-def choose_streams(container: av.container.InputContainer, path: Path) -> tuple[av.VideoStream, av.AudioStream | None]:
-    """The first video stream, ignoring cover art, and the first audio stream that has a decoder."""
-    art = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    videos = [stream for stream in container.streams.video if not stream.disposition & art]
-    sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    if not videos:
-        kinds = ", ".join(sorted({_codec_name(stream) for stream in container.streams.audio})) or "no streams"
-        raise MediaError(f"{path}: expected a video, it has no video stream (only {kinds})")
-    for video in videos:
-        if video.codec_context is not None:
-            video.codec_context.options = _LIMITS
-            return video, sounds[0] if sounds else None
-    raise MediaError(f"{path}: expected a video that ffmpeg decodes, its video codec is unknown; convert it to mp4")
+def choose_streams(
+    container: av.container.InputContainer, path: Path, choice: StreamChoice = BY_FLAGS
+) -> tuple[av.VideoStream, tuple[av.AudioStream, ...]]:
+    """The video stream and the audio streams (several: their mean is meant) that are used.
+
+    By flags: the first one flagged `default`, else the first. Commentaries and tracks for the visually or hearing
+    impaired come after the others, unless they alone are flagged `default`. Streams without a decoder are passed over,
+    and so are covers: flagged ones, and streams of one picture beside another video stream or beside audio.
+
+    Raises:
+        MediaError: no video stream that can be decoded, or a requested stream that is not there.
+    """
+    video = _choose_video(container, path, choice.video)
+    video.codec_context.options = _LIMITS
+    decodable = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if choice.audio == "mix":
+        return video, tuple(decodable)
+    if choice.audio is not None:
+        return video, (_numbered(container.streams.audio, choice.audio, "audio", path),)
+    return video, tuple(sorted(decodable, key=_precedence)[:1])
 
 
-def _codec_name(stream: av.AudioStream) -> str:
-    return stream.codec_context.name if stream.codec_context is not None else "unknown audio"
+def is_cover(stream: av.stream.Stream) -> bool:
+    """Whether a video stream is flagged as a cover image or as thumbnails."""
+    flags = av.stream.Disposition
+    return bool(stream.disposition & (flags.attached_pic | flags.timed_thumbnails | flags.still_image))
+
+
+def _precedence(stream: av.stream.Stream) -> tuple[bool, bool]:
+    """Sorting key: flagged default first (as ffmpeg does), then those meant for everybody."""
+    flags = av.stream.Disposition
+    special = flags.comment | flags.hearing_impaired | flags.visual_impaired | flags.descriptions | flags.dependent
+    return not stream.disposition & flags.default, bool(stream.disposition & special)
+
+
+def _choose_video(container: av.container.InputContainer, path: Path, number: int | None) -> av.VideoStream:
+    if number is not None:
+        return _numbered(container.streams.video, number, "video", path)
+    videos = [stream for stream in container.streams.video if not is_cover(stream)]
+    decodable = sorted((stream for stream in videos if stream.codec_context is not None), key=_precedence)
+    beside_audio = len(container.streams.audio) > 0
+    # a lone stream of one picture is a cover only where it could be one: a video of one frame is a video
+    doubtful = len(decodable) > 1 or (beside_audio and any(map(_is_image, decodable)))
+    for stream in decodable:
+        if not (doubtful and _is_one_picture(stream, path)):
+            return stream
+    for stream in decodable:
+        if not (beside_audio and _is_image(stream)):
+            return stream
+    if len(videos) > len(decodable):
+        raise MediaError(f"{path}: expected a video that ffmpeg decodes, its video codec is unknown; convert it to mp4")
+    found = ["a cover image"] if len(container.streams.video) else []
+    found += [", ".join(sorted({_codec_name(stream) for stream in container.streams.audio}))] if beside_audio else []
+    raise MediaError(f"{path}: expected a video, it has no video stream (only {' and '.join(found) or 'no streams'})")
+
+
+def _is_image(stream: av.VideoStream) -> bool:
+    return _codec_name(stream) in ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
+
+
+def _is_one_picture(stream: av.VideoStream, path: Path) -> bool:
+    """Whether a stream has no second picture; reads the file up to it, to the end if there is none."""
+    if stream.frames > 1:
+        return False
+    with open_container(path) as container:
+        return len(list(islice(packets(container, [container.streams[stream.index]]), 2))) < 2
+
+
+_S = TypeVar("_S", av.VideoStream, av.AudioStream)
+
+
+def _numbered(streams: Sequence[_S], number: int, kind: str, path: Path) -> _S:
+    """Stream `number`, from 1, of the streams of one kind."""
+    if 1 <= number <= len(streams):
+        stream = streams[number - 1]
+        if stream.codec_context is not None and not is_cover(stream):
+            return stream
+    known = ", ".join(f"{k} ({_describe(stream)})" for k, stream in enumerate(streams, start=1))
+    raise MediaError(
+        f"{path}: expected {kind} stream {number} that can be decoded, its {kind} streams are: {known or 'none'}; "
+        f"choose with --{kind}-stream"
+    )
+
+
+def _describe(stream: av.stream.Stream) -> str:
+    """Codec, language, title and flags of a stream."""
+    flags = [name for name in ("default", "comment", "hearing_impaired", "visual_impaired") if _has(stream, name)]
+    title = (stream.metadata.get("title") or stream.metadata.get("name", ""))[:40]  # mp4 says name
+    facts = [_codec_name(stream), stream.metadata.get("language", "").replace("und", ""), title and repr(title)]
+    return ", ".join(fact for fact in (*facts, *flags, "cover image" if is_cover(stream) else "") if fact)
+
+
+def _has(stream: av.stream.Stream, flag: str) -> bool:
+    return bool(stream.disposition & av.stream.Disposition[flag])
+
+
+def _codec_name(stream: av.stream.Stream) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown codec"
 
 
 def nominal_rate(stream: av.VideoStream) -> Fraction:
@@ -98,14 +181,14 @@ def nominal_rate(stream: av.VideoStream) -> Fraction:
     return Fraction(25)
 
 
-def rate_is_assumed(stream: av.VideoStream, path: Path) -> bool:
+def rate_is_assumed(stream: av.VideoStream, path: Path, choice: StreamChoice = BY_FLAGS) -> bool:
     """Whether the frame rate is only ffmpeg's default for bare streams, which state neither a rate nor time stamps."""
     if stream.start_time is not None or stream.duration is not None:
         return False
     # the default is an option of the demuxer: a rate that follows it is not the file's
     options = {"framerate": str(_OTHER_RATE), **_SAFE}
     with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
-        return bool(nominal_rate(choose_streams(container, path)[0]) == _OTHER_RATE)
+        return bool(nominal_rate(choose_streams(container, path, choice)[0]) == _OTHER_RATE)
 
 
 _OTHER_RATE = 17
@@ -228,17 +311,17 @@ def can_seek(clock: FileClock) -> bool:
 @contextlib.contextmanager
 def opened_before(
     media: Media, time_s: Fraction
-) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, av.AudioStream | None, bool]]:
+) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, tuple[av.AudioStream, ...], bool]]:
     """Open a video such that decoding starts at a key frame at or before a time, or at the start of the file.
 
     Returns:
         The container, its streams, and whether it is at the start of the file.
     """
     with open_container(media.path) as container:
-        video, audio = choose_streams(container, media.path)
+        video, sounds = choose_streams(container, media.path, media.streams)
         file_s = time_s + media.clock.origin_s
         if time_s > 1 and can_seek(media.clock) and seek_key_frame(container, video, file_s) is not None:
-            yield container, video, audio, False
+            yield container, video, sounds, False
             return
     with open_container(media.path) as container:  # a failed seek may have read on
-        yield container, *choose_streams(container, media.path), True
+        yield container, *choose_streams(container, media.path, media.streams), True

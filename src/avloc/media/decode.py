@@ -29,6 +29,7 @@ from avloc.errors import MediaError
 from avloc.media.clock import Clock, FrameStamps, stamp
 from avloc.media.container import decoded, opened_before, packets
 from avloc.media.frames import upright_rgb
+from avloc.media.mix import SoundMix
 from avloc.media.sound import Sound, SoundTrack
 from avloc.system.isolate_child import heartbeat
 from avloc.types import Media
@@ -160,26 +161,26 @@ def decode(
     if media.rate_assumed:
         report.note = f"the file states neither times nor a rate, {float(media.frame_rate):g} fps is assumed"
     length_s = (report.duration_s if stop_s is None else stop_s) - start_s
-    with opened_before(media, start_s) as (container, video, audio, at_start):
+    with opened_before(media, start_s) as (container, video, sounds, at_start):
         video.thread_type = "AUTO"
         video.codec_context.thread_count = threads
         sampler = _Sampler(media, start_s, length_s, frame_rate, frame_size, report)
-        track = None
-        if audio is not None and audio_rate_hz:
-            track = SoundTrack(audio_rate_hz, clock.origin_s + start_s, length_s)
-        wanted: list[av.stream.Stream] = [video, audio] if audio is not None and track is not None else [video]
+        heard = {stream.index: stream for stream in sounds if audio_rate_hz}
+        rate_hz, sound_start_s = audio_rate_hz or 1, clock.origin_s + start_s
+        mix = SoundMix(rate_hz, {index: SoundTrack(rate_hz, sound_start_s, length_s) for index in heard})
+        wanted: list[av.stream.Stream] = [video, *heard.values()]
         steps = clock.steps if at_start else ()
         read = packets(container, wanted, lambda error: report.count("file", error), steps)
         for packet in read if stop_s is None else _until(read, len(wanted), clock.origin_s + stop_s):
             if packet.stream_index == video.index:
                 yield from _with_heartbeat(sampler.take(video, packet))
-            elif track is not None and audio is not None:
-                yield from _with_heartbeat(_take_sound(track, audio, packet, report))
+            else:
+                yield from _with_heartbeat(_take_sound(mix, heard[packet.stream_index], packet, report))
         yield from _with_heartbeat(sampler.finish(video))
-        if track is not None and audio is not None:
-            yield from _take_sound(track, audio, None, report)
-            yield from track.finish()
-            report.jumps += track.clock.jumps
+        for stream in heard.values():
+            yield from _take_sound(mix, stream, None, report)
+        yield from mix.finish()
+        report.jumps += mix.jumps
     if not start_s and stop_s is None:
         _check_length(media, report)
 
@@ -221,15 +222,15 @@ def sound_blocks(media: Media, rate_hz: int, report: DecodeReport | None = None)
 
 
 def _take_sound(
-    track: SoundTrack, stream: av.AudioStream, packet: av.Packet | None, report: DecodeReport
+    mix: SoundMix, stream: av.AudioStream, packet: av.Packet | None, report: DecodeReport
 ) -> Iterator[Sound]:
     for frame in decoded(stream, packet, lambda error: report.count("sound", error)):
         if isinstance(frame, av.AudioFrame):
             try:
-                yield from track.push(frame)
+                yield from mix.push(stream.index, frame)
             except ValueError as error:
                 report.count("sound", error)
-    report.audio_samples = track.decoded_samples
+    report.audio_samples = mix.decoded_samples
 
 
 def _check_length(media: Media, report: DecodeReport) -> None:

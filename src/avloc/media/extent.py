@@ -17,6 +17,7 @@ packets fall back in time. Measured on 2 cores: about 450 MB/s for a transport s
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -53,7 +54,7 @@ def measure(
     container: av.container.InputContainer,
     path: Path,
     video: av.VideoStream,
-    audio: av.AudioStream | None,
+    sounds: Sequence[av.AudioStream],
     first_s: Fraction | None,
     frame_s: Fraction,
 ) -> Extent:
@@ -61,11 +62,11 @@ def measure(
 
     Args:
         path: of the container, to open it again.
-        video, audio: the chosen streams.
+        video, sounds: the chosen streams.
         first_s: time stamp of the first frame that can be decoded; None without time stamps.
         frame_s: length of a frame, where packets state none.
     """
-    shown = {video.index} | ({audio.index} if audio is not None else set())
+    shown = {video.index, *(stream.index for stream in sounds)}
     discontinuous = bool(container.format.flags & DISCONTINUOUS)
     stated = _Stated.of(container, video, first_s or Fraction(0))
     scan = None if discontinuous else _scan_end(container, video, first_s or Fraction(0), stated.video_s, frame_s)

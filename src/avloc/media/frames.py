@@ -25,7 +25,7 @@ def frame_times(media: Media) -> Float[np.ndarray, " n"]:
     stamps = []
     count = 0
     with open_container(media.path) as container:
-        stream, _ = choose_streams(container, media.path)
+        stream, _ = choose_streams(container, media.path, media.streams)
         for packet in packets(container, [stream], steps=media.clock.steps):
             if packet.is_discard or packet.stream_index != stream.index:
                 continue

@@ -123,7 +123,7 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
     """The key frame before the middle of each step, found by seeking."""
     images: list[np.ndarray] = []
     with open_container(media.path) as container:
-        stream, _ = choose_streams(container, media.path)
+        stream, _ = choose_streams(container, media.path, media.streams)
         for k in range(count):
             heartbeat()
             time_s = media.clock.origin_s + Fraction(media.duration_s) * (2 * k + 1) / (2 * count)
@@ -155,12 +155,15 @@ def _sheet(images: list[np.ndarray]) -> bytes:
 def plays_in_browsers(media: Media) -> bool:
     """Whether current browsers play it on our clock: H.264 (8 bit 4:2:0), VP8, VP9 or AV1 in mp4, mov, webm or mkv.
 
-    HEVC is excluded: some browsers show black frames without reporting an error. So are files whose clock starts late
-    or anew (see `extent`), which browsers place elsewhere.
+    They play the first stream of each kind: excluded are files of which others are used, files whose clock starts late
+    or anew (see `extent`), which browsers place elsewhere, and HEVC, which some browsers show as black frames without
+    reporting an error.
     """
     if media.clock.steps or media.clock.origin_s > PADDING_S:
         return False
     video, _, audio = media.codec.partition("+")
+    if media.streams.video not in (None, 1) or media.streams.audio not in (None, 1):
+        return False
     if media.path.suffix.lower() not in _CONTAINERS or video not in _VIDEO_CODECS:
         return False
     if media.has_audio and audio not in _AUDIO_CODECS:
@@ -170,7 +173,7 @@ def plays_in_browsers(media: Media) -> bool:
 
 def _pixel_format(media: Media) -> str:
     with open_container(media.path) as container:
-        return str(choose_streams(container, media.path)[0].codec_context.pix_fmt)
+        return str(choose_streams(container, media.path, media.streams)[0].codec_context.pix_fmt)
 
 
 def make_proxy(media: Media, path: Path) -> bool:
@@ -182,7 +185,7 @@ def make_proxy(media: Media, path: Path) -> bool:
     Raises:
         MediaError: the video cannot be decoded. InputError: the file cannot be written.
     """
-    origin = _origin(media.path)
+    origin = _origin(media)
     if _comment(path) == origin:
         return False
     rate, size = small_video(media)
@@ -193,10 +196,10 @@ def make_proxy(media: Media, path: Path) -> bool:
     return True
 
 
-def _origin(path: Path) -> str:
-    """Fingerprint of a file: proxies are numbered, and the number may have belonged to another video."""
-    facts = path.stat()
-    words = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+def _origin(media: Media) -> str:
+    """Fingerprint of a file and its streams: proxies are numbered, and the number may have been another video's."""
+    facts = media.path.stat()
+    words = f"{media.path.resolve()} {facts.st_size} {facts.st_mtime_ns} {media.streams}"
     return "avloc proxy " + hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:32]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -10,10 +11,18 @@ import av
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
-from avloc.media.container import choose_streams, first_frame, nominal_rate, open_container, packets, rate_is_assumed
+from avloc.media.container import (
+    choose_streams,
+    first_frame,
+    is_cover,
+    nominal_rate,
+    open_container,
+    packets,
+    rate_is_assumed,
+)
 from avloc.media.extent import measure
 from avloc.media.frames import rotation_ccw_deg
-from avloc.types import Media
+from avloc.types import BY_FLAGS, Media, StreamChoice
 
 LONG_S = 3600
 MIN_BYTES_PER_S = 20
@@ -29,31 +38,33 @@ MAX_DURATION_S = 30 * 86_400
 MAX_ASPECT = Fraction(50)
 
 
-def probe(path: str | Path, video_id: str | None = None) -> Media:
+def probe(path: str | Path, video_id: str | None = None, streams: StreamChoice = BY_FLAGS) -> Media:
     """Read the properties of a video file: its header, one decoded frame, and its last packets.
 
     Args:
         path: a file that ffmpeg decodes, in one of `container.CONTAINERS`.
         video_id: name of the video in every table; by default the file name without extension.
+        streams: the streams to use; by default as `choose_streams` finds by the file's flags.
     Returns:
         Media. duration_s is from time 0 to the end of the last frame or audio sample, see `extent`; width and height
         are as shown: rotated, and stretched in width if pixels are not square.
     Raises:
-        MediaError: missing, empty, a folder, not a video, no video stream, no index, no decodable frame, or an
-            implausible duration or size.
+        MediaError: missing, empty, a folder, not a video, no video stream, no such stream, no index, no frame that can
+            be decoded, or an implausible duration or size.
     """
     path = Path(path)
     with open_container(path) as container:
-        video, audio = choose_streams(container, path)
+        video, sounds = choose_streams(container, path, streams)
+        audio = sounds[0] if sounds else None
         frame = first_frame(container, video)
         if frame is None:
             raise MediaError(f"{path}: expected a video, no frame of it can be decoded ({_codec(video)})")
         rate = nominal_rate(video)
         if rate > _UNUSUAL_RATE:
-            rate = min(rate, _packet_rate(path) or rate)
+            rate = min(rate, _packet_rate(path, streams) or rate)
         varies = _varies(video, rate)
         extent = measure(
-            container, path, video, audio, stamp(frame), 1 / (min(video.base_rate, _USUAL_RATE) if varies else rate)
+            container, path, video, sounds, stamp(frame), 1 / (min(video.base_rate, _USUAL_RATE) if varies else rate)
         )
         _check_duration(path, extent.duration_s)
         turn = -rotation_ccw_deg(frame) % 360
@@ -74,15 +85,19 @@ def probe(path: str | Path, video_id: str | None = None) -> Media:
             codec=_codec(video) + (f"+{_codec(audio)}" if audio is not None else ""),
             clock=extent.clock,
             rate_varies=varies,
-            rate_assumed=rate_is_assumed(video, path),
+            rate_assumed=rate_is_assumed(video, path, streams),
             note=extent.note,
+            streams=_used(container, video, sounds),
+            requested=streams,
+            video_streams=sum(not is_cover(stream) for stream in container.streams.video),
+            audio_streams=len(container.streams.audio),
         )
 
 
-def _packet_rate(path: Path) -> Fraction | None:
+def _packet_rate(path: Path, streams: StreamChoice) -> Fraction | None:
     """fps by the stamps of the first packets; None without stamps."""
     with open_container(path) as container:
-        video, _ = choose_streams(container, path)
+        video, _ = choose_streams(container, path, streams)
         stamps = sorted(
             {at for packet in islice(packets(container, [video]), 100) if (at := stamp(packet)) is not None}
         )
@@ -93,6 +108,16 @@ def _varies(video: av.VideoStream, rate: Fraction) -> bool:
     """Whether ffmpeg's base rate, a multiple of all frames' rates, is not that of frames or fields."""
     base = video.base_rate
     return bool(base) and video.start_time is not None and not any(abs(base / (n * rate) - 1) < 0.01 for n in (1, 2))
+
+
+def _used(
+    container: av.container.InputContainer, video: av.VideoStream, sounds: Sequence[av.AudioStream]
+) -> StreamChoice:
+    """The numbers of the chosen streams."""
+    numbers = [k for k, stream in enumerate(container.streams.audio, start=1) if stream in sounds]
+    return StreamChoice(
+        container.streams.video.index(video) + 1, "mix" if len(numbers) > 1 else numbers[0] if numbers else None
+    )
 
 
 def _check_duration(path: Path, duration_s: Fraction) -> None:

@@ -19,7 +19,7 @@ from avloc.pipeline.localizer import Localizer, load, with_options
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize, readable
-from avloc.types import FeatureSequence, Progress
+from avloc.types import BY_FLAGS, FeatureSequence, Progress, StreamChoice
 from avloc.version import __version__
 
 
@@ -99,7 +99,10 @@ def _localize_all(
                 )
             source = path if isinstance(given, FeatureSequence) else result.path
             folder.save_activations(result.activations)
-            found[result.video_id] = Localized(result.detections, result.duration_s, result.modalities, source)
+            note = result.note if source is not None else ""  # of features it was said when they were extracted
+            found[result.video_id] = Localized(
+                result.detections, result.duration_s, result.modalities, source, result.streams, note
+            )
         except StorageError:  # the next video would fail too
             raise
         except AvlocError as error:
@@ -107,7 +110,7 @@ def _localize_all(
         if progress is not None:
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
-    write_detections(out, formats, {n: (r.detections, r.duration_s, files[n]) for n, r in found.items()})
+    write_detections(out, formats, {n: (r.detections, r.duration_s, files[n], r.streams) for n, r in found.items()})
     folder.finish(found, files, failures, _run_card(localizer), likely_from(localizer.options.decode))
     return found, tuple(failures)
 
@@ -208,17 +211,18 @@ def localize_folder(
     videos: Path | Sequence[str] | None = None,
     progress: Progress | None = None,
     device: str = "auto",
+    streams: StreamChoice = BY_FLAGS,
 ) -> LocalizedFolder:
     """Localize with a trained run: `plan_folder`, load the run, `localize_all`.
 
     Args:
         overrides: changes to the run's localize.* settings.
-        device: as in `pipeline.localizer.load`.
+        device, streams: as in `pipeline.localizer.load`.
 
     Raises:
         AvlocError: as these three do.
     """
     plan = plan_folder(inputs, formats, videos)
-    localizer = with_options(load(run, device), overrides or {})
+    localizer = with_options(load(run, device, streams), overrides or {})
     found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media)
     return LocalizedFolder(found, failures, localizer.options.decode)

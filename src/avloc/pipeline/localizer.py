@@ -18,12 +18,13 @@ from avloc.errors import ConfigError, InputError
 from avloc.features.backbones.network import find_device
 from avloc.features.task import extract_one
 from avloc.formats.features import load_features
+from avloc.formats.streams import recorded_streams
 from avloc.localize import localize
 from avloc.model.base import Model
 from avloc.model.batch import Batch, Window, collate, windows
 from avloc.model.checkpoint import ModelCard, load_model
 from avloc.model.losses import topk_mean
-from avloc.types import ActivationSequence, Detection, FeatureSequence
+from avloc.types import BY_FLAGS, ActivationSequence, Detection, FeatureSequence, StreamChoice
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Localization:
     activations: ActivationSequence
     path: Path | None = None  # the video file, if the input was one
     likely_from: float = 0.0  # score threshold for showing a detection on the timeline
+    streams: StreamChoice = BY_FLAGS  # of the video file, as recorded with its features
+    note: str = ""  # on silent audio
 
     @property
     def video_id(self) -> str:
@@ -62,7 +65,7 @@ class Localization:
         .boris, .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need `path`."""
         from avloc.interchange.registry import save_detections
 
-        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path)
+        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams)
 
     def plot(self, path: str | Path | None = None) -> Any:
         """A timeline of detections and activations, as a matplotlib figure; saved to `path` if given."""
@@ -83,12 +86,18 @@ class Localizer:
     Args:
         model, card: as `checkpoint.load_model` returns them.
         options: how activations become detections; None for those of the run.
+        streams: to use of video files. Those that the run was trained on do not count: the choice belongs to a file.
     """
 
     def __init__(
-        self, model: Model, card: ModelCard, options: LocalizeConfig | None = None, device: str = "cpu"
+        self,
+        model: Model,
+        card: ModelCard,
+        options: LocalizeConfig | None = None,
+        device: str = "cpu",
+        streams: StreamChoice = BY_FLAGS,
     ) -> None:
-        self.model, self.card, self.device = model.to(device).eval(), card, device
+        self.model, self.card, self.device, self.streams = model.to(device).eval(), card, device, streams
         self.options = options or card.config.localize
 
     @property
@@ -101,11 +110,14 @@ class Localizer:
         Raises:
             MediaError, FormatError: it cannot be read. InputError: it lacks the modalities or features of the model.
         """
-        activations = self.activations(video if isinstance(video, FeatureSequence) else self.features(Path(video)))
+        features = video if isinstance(video, FeatureSequence) else self.features(Path(video))
+        activations = self.activations(features)
         is_media = not isinstance(video, FeatureSequence) and Path(video).suffix != ".safetensors"
         path = Path(video) if is_media else None  # type: ignore[arg-type]
         found = localize(activations, self.options)
-        return Localization(found, activations, path, likely_from(self.options.decode))
+        source = features.source
+        threshold, note = likely_from(self.options.decode), source.details.get("silence", "")
+        return Localization(found, activations, path, threshold, recorded_streams(source), note)
 
     def can_use(self, features: FeatureSequence) -> bool:
         """Whether a video has a modality that the model uses."""
@@ -124,7 +136,8 @@ class Localizer:
         """Options to extract features as in training, only of the modalities that the model uses."""
         used = self.model.embeds
         wanted = {name: self.card.backbones.get(name) if name in used else None for name in ("visual", "audio")}
-        return self.card.config.extract.model_copy(update={**wanted, "device": self.device})
+        streams = {"video_stream": self.streams.video, "audio_stream": self.streams.audio}
+        return self.card.config.extract.model_copy(update={**wanted, **streams, "device": self.device})
 
     def nothing(self, features: FeatureSequence) -> ActivationSequence:
         """Activations of a video that the model cannot use: background from start to end."""
@@ -198,17 +211,18 @@ class Localizer:
             )
 
 
-def load(run: str | Path, device: str = "auto") -> Localizer:
+def load(run: str | Path, device: str = "auto", streams: StreamChoice = BY_FLAGS) -> Localizer:
     """A trained run, ready to localize.
 
     Args:
         device: of the model and of the backbones: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        streams: to use of video files, such as StreamChoice(audio=2).
 
     Raises:
         InputError: there is no such run. ConfigError: there is no such device.
     """
     model, card = load_model(Path(run))
-    return Localizer(model, card, device=str(find_device(device)))
+    return Localizer(model, card, device=str(find_device(device)), streams=streams)
 
 
 def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localizer:
@@ -221,4 +235,4 @@ def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localize
         if not key.startswith("localize."):
             raise ConfigError(f"{key} was fixed when the run was trained; only localize.* can be set here")
     options = with_overrides(RunConfig(localize=localizer.options), overrides).localize
-    return Localizer(localizer.model, localizer.card, options, localizer.device)
+    return Localizer(localizer.model, localizer.card, options, localizer.device, localizer.streams)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from avloc.errors import AvlocError, InputError
 from avloc.formats.results import RunSource
@@ -20,7 +20,7 @@ from avloc.system.atomic import atomic_write
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import csv_text, safe_name
-from avloc.types import Detection
+from avloc.types import BY_FLAGS, Detection, StreamChoice
 
 Order = Literal["score", "random", "uncertain"]
 
@@ -67,12 +67,25 @@ def review(
     if not any(video in files for video, _ in chosen):
         raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
     with folder_lock(out, "the clips"):
-        return _cut_all(chosen, files, out, margin_s, cut, progress)
+        items = [
+            _Item(number, video, d, files.get(video), run.streams.get(video, BY_FLAGS))
+            for number, (video, d) in enumerate(chosen, start=1)
+        ]
+        return _cut_all(items, out, margin_s, cut, progress)
+
+
+class _Item(NamedTuple):
+    """A detection to cut out of its file."""
+
+    number: int
+    video: str
+    detection: Detection
+    path: Path | None
+    streams: StreamChoice
 
 
 def _cut_all(
-    chosen: Sequence[tuple[str, Detection]],
-    files: Mapping[str, Path],
+    items: Sequence[_Item],
     out: Path,
     margin_s: float,
     cut: str,
@@ -80,16 +93,13 @@ def _cut_all(
 ) -> tuple[list[Clip], dict[str, str]]:
     clips: list[Clip] = []
     failed: dict[str, str] = {}
-    items = [(number, video, d, files.get(video)) for number, (video, d) in enumerate(chosen, start=1)]
-    for (number, video, *_), answer in map_isolated(
-        partial(_cut, out=out, margin_s=margin_s, cut=cut), items, in_order=True
-    ):
+    for item, answer in map_isolated(partial(_cut, out=out, margin_s=margin_s, cut=cut), items, in_order=True):
         if isinstance(answer, AvlocError):
-            failed[video] = str(answer)
+            failed[item.video] = str(answer)
         else:
             clips.append(answer)
         if progress is not None:
-            progress(number, len(chosen), video)
+            progress(item.number, len(items), item.video)
     atomic_write(out / "clips.csv", _table(clips))
     return clips, failed
 
@@ -123,15 +133,15 @@ def choose(
     return result
 
 
-def _cut(item: tuple[int, str, Detection, Path | None], out: Path, margin_s: float, cut: str) -> Clip:
-    """Cut the clip of (number, video, detection, file)."""
+def _cut(item: _Item, out: Path, margin_s: float, cut: str) -> Clip:
+    """Cut one clip."""
     from avloc.media.find import known_suffix
     from avloc.media.probe import probe
 
-    number, video, d, path = item
+    number, video, d, path, streams = item
     if path is None:
         raise InputError(f"{video}: no video file is known; give --videos FOLDER")
-    media = probe(path, video)
+    media = probe(path, video, streams)
     start_s = max(0.0, d.start_s - margin_s)
     end_s = min(media.duration_s, d.end_s + margin_s)
     if end_s <= start_s:

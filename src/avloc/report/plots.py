@@ -33,7 +33,7 @@ from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.pipeline.attention import correlations
 from avloc.report.sources import PlotSources, probe_and_preview, video_files
 from avloc.system.text import file_stems
-from avloc.types import VideoAnnotation
+from avloc.types import BY_FLAGS, VideoAnnotation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,7 +155,7 @@ def _plot_attention(
         return
     files = video_files(sources.videos, run)
     for video, stem in file_stems(shown).items():
-        _, preview = probe_and_preview(files.get(video))
+        _, preview = probe_and_preview(files.get(video), run.streams.get(video, BY_FLAGS))
         for stage in range(1, stages + 1):
             figures.draw(f"attention/{stem}_stage{stage}", partial(_attention, localizer, store, video, stage, preview))
 

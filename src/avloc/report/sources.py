@@ -11,7 +11,7 @@ from avloc.errors import InputError, MediaError
 from avloc.evaluate.reference import read_reference
 from avloc.formats.results import RunSource, find_results
 from avloc.media.previews import Preview, make_preview
-from avloc.types import Media, VideoAnnotation
+from avloc.types import BY_FLAGS, Media, StreamChoice, VideoAnnotation
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
     return dict(run.paths)
 
 
-def probe_and_preview(path: Path | None) -> tuple[Media | None, Preview]:
+def probe_and_preview(path: Path | None, streams: StreamChoice = BY_FLAGS) -> tuple[Media | None, Preview]:
     """A video file's properties, thumbnails and waveform; where it cannot be read, None and the problem."""
     from avloc.media.probe import probe
 
     if path is None:
         return None, Preview(problem="no video file is known; give --videos FOLDER")
     try:
-        media = probe(path)
+        media = probe(path, streams=streams)
     except MediaError as error:
         return None, Preview(problem=str(error))
     return media, make_preview(media)

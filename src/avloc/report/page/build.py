@@ -29,7 +29,7 @@ from avloc.report.sources import PageSources, probe_and_preview, video_files
 from avloc.system.atomic import atomic_path
 from avloc.system.isolate import isolated, map_isolated
 from avloc.system.locks import folder_lock
-from avloc.types import Detection, Instance, Media, Progress, VideoAnnotation
+from avloc.types import BY_FLAGS, Detection, Instance, Media, Progress, StreamChoice, VideoAnnotation
 
 ERROR_T_IOU = 0.5
 """t-IoU from which a detection counts as correct."""
@@ -88,7 +88,8 @@ def build_page(
         files = video_files(sources.videos, inputs.runs[0])
         entries: list[ListEntry] = []
         classes: set[str] = set()
-        previews = _previews([(video_id, files.get(video_id)) for video_id in inputs.ids], workers)
+        streams = inputs.runs[0].streams
+        previews = _previews([(v, files.get(v), streams.get(v, BY_FLAGS)) for v in inputs.ids], workers)
         for number, (video_id, item, preview) in enumerate(previews):
             name = data_name(number)
             video = _video(inputs, video_id, item, preview, media_folder, name)
@@ -134,16 +135,18 @@ class _Inputs:
         )
 
 
-def _look(video: tuple[str, Path | None]) -> tuple[Media | None, Preview]:
-    return probe_and_preview(video[1])
+def _look(video: tuple[str, Path | None, StreamChoice]) -> tuple[Media | None, Preview]:
+    return probe_and_preview(*video[1:])
 
 
-def _previews(videos: Sequence[tuple[str, Path | None]], workers: int) -> Iterator[tuple[str, Media | None, Preview]]:
+def _previews(
+    videos: Sequence[tuple[str, Path | None, StreamChoice]], workers: int
+) -> Iterator[tuple[str, Media | None, Preview]]:
     """Previews in order; several files are decoded in worker processes, which isolate crashes."""
-    if sum(path is not None for _, path in videos) < 2:
-        yield from ((video, *_look((video, path))) for video, path in videos)
+    if sum(path is not None for _, path, _ in videos) < 2:
+        yield from ((video[0], *_look(video)) for video in videos)
         return
-    for (video, _), answer in map_isolated(_look, videos, workers, in_order=True):
+    for (video, *_), answer in map_isolated(_look, videos, workers, in_order=True):
         yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
 
 
