@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 import odd_media as odd
-from avloc.errors import AvlocError
+from avloc.config import ExtractConfig
+from avloc.errors import AvlocError, FormatError, InputError
 from avloc.features.backbones import BACKBONES, AudioBackbone, VisualBackbone, load_backbone, status
 from avloc.features.backbones.appearance import HEIGHT, WIDTH, Appearance, drift_px
 from avloc.features.backbones.logmel import BANDS, LogMel, log_mel, mel_bands
+from avloc.features.folder import extract_all
 from avloc.features.video import extract_features
+from avloc.formats.features import FeatureStore, load_features
 from avloc.media.probe import probe
 
 RATE_HZ = 16000
@@ -207,6 +210,62 @@ def test_appearance_knows_a_thing_by_its_looks_and_not_by_its_place() -> None:
 
 def test_appearance_of_one_picture_is_nothing() -> None:
     assert not Appearance()(moving(40, 40, "disc", frames=1)).any()
+
+
+@pytest.mark.parametrize("batch_snippets", [1, 2, 16])
+@pytest.mark.parametrize(("on_s", "off_s", "rows"), [(3, 4, [3, 4]), (3.5, 4.5, [3, 4]), (2, 5, [2, 5])])
+def test_a_change_on_the_edge_of_two_snippets_is_in_the_later_one(
+    tmp_path: Path, on_s: float, off_s: float, rows: list[int], batch_snippets: int
+) -> None:
+    dark = np.full((48, 64, 3), 40, np.uint8)
+    lit = dark.copy()
+    lit[16:32, 24:40] = 220
+    frames = [lit if on_s <= k / 12 < off_s else dark for k in range(7 * 12)]
+    path = odd.write_video(tmp_path / "a.mkv", frames, rate=12, codec="ffv1")
+    features = extract_features(probe(path), Appearance(), batch_snippets=batch_snippets)
+    assert features.visual is not None
+    assert np.flatnonzero(features.visual[:, 516] > 0.01).tolist() == rows  # motion, mean over the frame
+    assert np.flatnonzero(features.visual.any(axis=1)).tolist() == rows
+
+
+def test_the_first_frame_of_a_video_is_paired_with_itself(tmp_path: Path) -> None:
+    class Brightness:
+        name, modality, licence, size, frames_before = "brightness", "visual", "none", 5, 1
+        weights: str | None = None
+        frame_rate: Fraction | None = None
+        frames_per_snippet: int | None = 4
+        frame_size: tuple[int, int] | int = (12, 16)
+
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            return batch.mean(axis=(2, 3, 4), dtype=np.float32)
+
+    frames = [np.full((48, 64, 3), 10 * k, np.uint8) for k in range(12)]
+    path = odd.write_video(tmp_path / "a.mkv", frames, rate=4, codec="ffv1")
+    features = extract_features(probe(path), Brightness(), batch_snippets=2)
+    expected = [[0, 0, 10, 20, 30], [30, 40, 50, 60, 70], [70, 80, 90, 100, 110]]
+    np.testing.assert_allclose(features.visual, expected, atol=2)
+
+
+def test_features_of_an_earlier_version_are_found_and_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [np.roll(texture(margin=0), k, axis=1).astype(np.uint8)[..., None].repeat(3, -1) for k in range(24)]
+    old, new = (odd.write_video(tmp_path / f"{name}.mkv", frames, rate=12, codec="ffv1") for name in ("old", "new"))
+    options, out = ExtractConfig(visual="appearance", audio=None), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.delattr(Appearance, "version")
+        extract_all([old], out, options)
+    assert load_features(out / "old.safetensors").source.version("visual") == "1"
+    with pytest.raises(
+        InputError, match=r"old\.safetensors: extracted with version 1 of appearance; this is version 2"
+    ):
+        extract_all([old], out, options)
+    extract_all([new], out, options)
+    assert load_features(out / "new.safetensors").source.version("visual") == "2"
+    with pytest.raises(FormatError, match="expected one visual version per folder"):
+        FeatureStore(out).describe()
+    extract_all([old, new], out, options, overwrite=True)
+    assert FeatureStore(out).describe().versions == {"visual": "2"}
 
 
 def test_drift_needs_most_of_the_picture_to_move() -> None:

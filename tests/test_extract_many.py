@@ -202,7 +202,7 @@ def test_nothing_starts_when_nothing_can_work(videos: Path, tmp_path: Path, monk
     ],
 )
 def test_names_of_backbones_are_compared_whole(tmp_path: Path, made: str, wanted: str | None, same: bool) -> None:
-    source = read_source({"visual": "appearance", "audio": made})
+    source = read_source({"visual": "appearance", "audio": made, "visual_version": "2"})
     features = FeatureSequence("v", 1.0, SnippetGrid.cover(1, 1), np.zeros((1, 2)), None, source)
     options = ExtractConfig(visual="appearance", audio=wanted)
     with (

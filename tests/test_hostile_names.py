@@ -29,7 +29,7 @@ from avloc.report import clips as reviewing
 from avloc.report.plots import plot_all
 from avloc.report.sources import PlotSources
 from avloc.system.atomic import atomic_write, inside, sweep
-from avloc.system.text import STEM_BYTES, csv_text, file_stem, file_stems, readable, safe_name
+from avloc.system.text import STEM_BYTES, csv_text, file_stem, file_stems, nfc, readable, safe_name
 from avloc.types import Detection, VideoAnnotation
 
 NAMES = [
@@ -40,7 +40,7 @@ NAMES = [
     *("<script>alert(1)</script>", '"quoted"', "it's", "a,b;c", "a-->b", "00:00:01,000 --> 00:00:02,000", "NOTE x"),
     *("&amp;", "]]>", "a\ufffeb", "\u202egpj.exe", "half \udcff", "x~0123456789ab", "", "  "),
 ]
-LABELS = [name for name in NAMES if "\0" not in name and "\udcff" not in name and name.strip()]
+LABELS = list(dict.fromkeys(nfc(n) for n in NAMES if "\0" not in n and "\udcff" not in n and n.strip()))
 
 
 # --- file names ---

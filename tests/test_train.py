@@ -493,3 +493,16 @@ def test_a_video_whose_name_leads_out_of_the_folder_costs_itself(tmp_path: Path,
     (kept,) = find_results(tmp_path / "deep" / "out").activations({"sub/video", "other"})
     assert kept.video_id == "sub/video"
     assert find_results(tmp_path / "deep" / "out").read().videos() == ("sub/video",)
+
+
+def test_a_run_refuses_features_of_another_version_of_its_backbone(tmp_path: Path) -> None:
+    source = Provenance({"visual": "appearance"})
+    videos = [(replace(features, source=source), truth) for features, truth in make_videos(count=8)]
+    data = write_set(tmp_path, videos)
+    assert any("version 1 of appearance, this is version 2" in note for note in prepare(*data, TrainConfig()).notes)
+    fit(*data, tmp_path / "run", config(train__steps=2))
+    localizer = avloc.load(tmp_path / "run")
+    assert localizer.localize(videos[0][0]).activations is not None
+    newer = replace(videos[0][0], source=replace(source, details={"visual_version": "2"}))
+    with pytest.raises(InputError, match="version 2 of appearance, the run was trained on version 1"):
+        localizer.localize(newer)

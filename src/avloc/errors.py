@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 _BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
@@ -65,9 +66,19 @@ def with_neighbours(names: Sequence[str], known: Iterable[str], most: int = 5) -
 
     def shown(name: str) -> str:
         near = difflib.get_close_matches(name, choices, n=1, cutoff=0.8)
-        return f"{name} (did you mean {near[0]!r}?)" if near else name
+        return f"{_distinct(name, near[0])} (did you mean {near[0]!r}?)" if near else name
 
     return first_few([*map(shown, names[:most]), *names[most:]], most)
+
+
+def _distinct(name: str, other: str) -> str:
+    """The name, with escapes if it looks the same as another."""
+    return ascii(name)[1:-1] if _seen(name) == _seen(other) else name
+
+
+def _seen(name: str) -> str:
+    shown = unicodedata.normalize("NFKC", name)
+    return "".join(c for c in shown if not c.isspace() and unicodedata.category(c) != "Cf")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

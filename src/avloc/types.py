@@ -22,6 +22,9 @@ from jaxtyping import Float, Int
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, current item)."""
 
+FIRST_VERSION = "1"
+"""Version of a backbone that states none."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -227,15 +230,19 @@ class Provenance:
     Args:
         backbones: {modality: name of the backbone}, as far as known; modalities are "visual" and "audio".
         absent_because: {modality: why the video has no such features}; "" if they were not requested.
-        details: further facts: "path", "damage", "notes", "visual_rate_hz", "visual_weights", "audio_weights";
-            "video_stream", "audio_stream" (number of the stream used, or "mix") if the file had several or one was
-            requested; "video_stream_option", "audio_stream_option" (as requested); "silence" (the audio stream used is
-            silent and there are others).
+        details: further facts: "path", "damage", "notes", "visual_rate_hz", "visual_weights", "audio_weights",
+            "visual_version", "audio_version"; "video_stream", "audio_stream" (number of the stream used, or "mix") if
+            the file had several or one was requested; "video_stream_option", "audio_stream_option" (as requested);
+            "silence" (the audio stream used is silent and there are others).
     """
 
     backbones: Mapping[str, str] = field(default_factory=dict)
     absent_because: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
+
+    def version(self, modality: str) -> str:
+        """Version of the modality's backbone."""
+        return self.details.get(f"{modality}_version", FIRST_VERSION)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,19 @@ def _on_one_line(record: logging.LogRecord) -> bool:
     return True
 
 
+class _Once(logging.Filter):
+    """Log filter: a message is shown once, though several steps of a command give it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text, before = record.getMessage(), len(self._shown)
+        self._shown.add(text)
+        return len(self._shown) > before
+
+
 class Talk:
     """Prints messages, tables, progress and summaries; only in the first of several processes.
 
@@ -49,6 +62,7 @@ class Talk:
         self.out = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
         level = logging.DEBUG if verbose else logging.ERROR if self.quiet else logging.WARNING
         handler = RichHandler(console=self.err, show_time=False, show_path=False, markup=False)
+        handler.addFilter(_Once())
         handler.addFilter(_on_one_line)
         root = logging.getLogger("avloc")
         root.handlers[:] = [handler]

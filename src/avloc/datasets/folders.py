@@ -22,6 +22,7 @@ from avloc.datasets.tracks import EVEN, ArrayFile, Clock, Place, Track
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.untrusted.arrays import load_array
 from avloc.formats.untrusted.hdf5 import dataset_names, open_hdf5
+from avloc.system.text import nfc
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5")
 AUDIO = ("vggish", "audio", "panns", "openl3", "logmel", "wav2clip")
@@ -110,12 +111,13 @@ def _by_name(folder: Path) -> tuple[dict[str, dict[str, Place]], dict[str, Path]
 
 
 def _video_and_track(file: Path, folder: Path) -> tuple[str, str]:
+    stem = nfc(file.stem)
     for track in (*ORDER, *NOT_FEATURES):
         for mark in (f"_{track}", f"-{track}"):
-            if file.stem.endswith(mark) and file.stem != mark:
-                return file.stem.removesuffix(mark), track
+            if stem.endswith(mark) and stem != mark:
+                return stem.removesuffix(mark), track
     folders = [part.lower().removesuffix("_features") for part in file.relative_to(folder.parent).parts[:-1]]
-    return file.stem, next((part for part in reversed(folders) if part in ORDER), "")
+    return stem, next((part for part in reversed(folders) if part in ORDER), "")
 
 
 def _modality(track: str, otherwise: str) -> Literal["visual", "audio"]:
@@ -142,7 +144,7 @@ def _inside_hdf5(path: Path) -> dict[str, dict[str, Place]]:
         names = list(dataset_names(file))
     found: dict[str, dict[str, Place]] = defaultdict(dict)
     for name in names:
-        video, _, below = name.partition("/")
+        video, _, below = nfc(name).partition("/")
         track = below if below in ORDER else ""
         if video in found[track]:
             raise FormatError(

@@ -28,7 +28,7 @@ from avloc.errors import FormatError, InputError, first_few
 from avloc.formats.annotations import AnnotationIssue, AnnotationReport, subset_name, valid_instances
 from avloc.formats.labels import read_text
 from avloc.formats.untrusted.arrays import index_arrays, load_array
-from avloc.system.text import pluralize
+from avloc.system.text import nfc, pluralize
 from avloc.types import VideoAnnotation
 
 I3D_CLOCK = Clock(Fraction(16, 25))
@@ -119,7 +119,7 @@ def _texts(root: Path, name: str, count: int | None = None) -> list[str]:
     if values.dtype.kind not in "SU" or values.ndim != 1 or count not in (None, len(values)):
         wanted = "" if count is None else f"{count} of "
         raise FormatError(f"{root / name}.npy: expected {wanted}text, one per video, got {values.dtype} {values.shape}")
-    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
+    return [nfc(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v)) for v in values.tolist()]
 
 
 def _durations(root: Path, count: int) -> list[float]:
@@ -138,7 +138,7 @@ def _lists(root: Path, name: str, count: int) -> list[list[Any]]:
         raise FormatError(
             f"{root / name}.npy: expected {count} lists, one per video, got {values.dtype} {values.shape}"
         )
-    return entries
+    return [[nfc(value) if isinstance(value, str) else value for value in entry] for entry in entries]
 
 
 def _instances(

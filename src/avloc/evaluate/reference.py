@@ -13,6 +13,7 @@ from avloc.formats.annotations import read_annotation_columns, read_annotations,
 from avloc.formats.labels import read_text
 from avloc.interchange.convert import read_truth
 from avloc.metrics import SegmentTable
+from avloc.system.text import nfc
 from avloc.types import VideoAnnotation
 
 
@@ -131,7 +132,7 @@ def read_blocked(path: Path) -> tuple[str, ...]:
         value = json.loads(text)
     except ValueError as error:
         raise FormatError(f"{path}: expected JSON: {error}") from error
-    names = [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
+    names = [nfc(name) for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
     if not isinstance(value, list | dict) or len(names) < len(value):
         raise FormatError(f'{path}: expected ["video", ...] or {{"video": ...}}, got {str(value)[:80]}')
     return tuple(names)

@@ -11,6 +11,7 @@ from pathlib import Path
 from avloc.config import ExtractConfig
 from avloc.errors import FormatError, InputError
 from avloc.features import layout as layouts
+from avloc.features.backbones import card
 from avloc.features.choose import without_auto
 from avloc.features.layout import LAYOUTS
 from avloc.features.manifest import Row, manifest_path, read_manifest, write_manifest
@@ -235,6 +236,10 @@ def _check_same(target: Path, features: FeatureSequence, options: ExtractConfig)
                 f"{target}: extracted with {kind}_stream={asked or f'by flags ({used or 1})'}; requested "
                 f"{kind}_stream={wanted or 'by flags'}. {_REMEDY}"
             )
+    for modality, name in features.source.backbones.items():
+        old, new = features.source.version(modality), card(name).version
+        if old != new:
+            raise InputError(f"{target}: extracted with version {old} of {name}; this is version {new}. {_REMEDY}")
     for modality, hashes in weight_hashes(options).items():
         weights = details.get(f"{modality}_weights", "")
         if weights and not all(each in weights for each in hashes):

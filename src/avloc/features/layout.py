@@ -103,7 +103,7 @@ def size_bytes(out: Path, video_id: str, layout: Layout) -> int:
     if layout == "npy":
         keys: Mapping[str, list[str]] = json.loads(done.read_text(encoding="utf-8"))["keys"]
         names = [key for part in keys.values() for key in part]
-        files += [out / f"{video_id}_{key}.npy" for key in (*names, "timestamps_ms")]
+        files += [inside(out, f"{video_id}_{key}.npy") for key in (*names, "timestamps_ms")]
     return sum(path.stat().st_size for path in files)
 
 
@@ -121,5 +121,5 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
 
 
 def _read_npy(folder: Path, video_id: str, keys: list[str]) -> np.ndarray:
-    arrays = [load_array(folder / f"{video_id}_{key}.npy") for key in keys]
+    arrays = [load_array(inside(folder, f"{video_id}_{key}.npy")) for key in keys]
     return np.concatenate(arrays, axis=1).astype(np.float32, copy=False)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError
 from avloc.system.atomic import atomic_path, atomic_write
-from avloc.system.text import csv_text
+from avloc.system.text import csv_text, nfc
 
 _DAMAGED = (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError, MemoryError, csv.Error)
 
@@ -77,7 +77,7 @@ def read_manifest(out: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for path in sorted([*out.glob("manifest*.csv"), *out.glob("manifest*.parquet")], key=lambda p: p.stat().st_mtime):
         try:
-            rows |= {row.video: row for row in map(_row, _records(path))}
+            rows |= {nfc(row.video): replace(row, video=nfc(row.video)) for row in map(_row, _records(path))}
         except _DAMAGED as error:
             raise FormatError(
                 f"{path}: expected a manifest of avloc extract, but it is unreadable ({error}); delete it"

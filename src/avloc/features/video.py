@@ -20,7 +20,7 @@ from avloc.features.backbones.protocol import WindowedAudioBackbone
 from avloc.features.windowed import WindowedAudioRows
 from avloc.media.decode import DecodeReport, Picture, decode
 from avloc.system.isolate_child import heartbeat
-from avloc.types import FeatureSequence, Media, Provenance, SnippetGrid, exact
+from avloc.types import FIRST_VERSION, FeatureSequence, Media, Provenance, SnippetGrid, exact
 
 SILENT_PEAK = 1e-3
 """Audio below this peak (-60 dBFS) is silent: no event of a video is as quiet."""
@@ -54,8 +54,8 @@ def extract_features(
     Returns:
         FeatureSequence. If the file is truncated, duration and grid cover what could be decoded. Details of its source:
         "path", "damage" ("none", or a description), "notes" (if any; unusual, but no damage), "visual_weights" and
-        "audio_weights" (file and SHA-256, if the backbone has weights), "visual_rate_hz" (if `frame_rate` was given),
-        and the streams used (see `Provenance`).
+        "audio_weights" (file and SHA-256, if the backbone has weights), "visual_version" and "audio_version" (unless
+        "1"), "visual_rate_hz" (if `frame_rate` was given), and the streams used (see `Provenance`).
     Raises:
         InputError: no backbone, a backbone of the wrong modality, or a frame rate that it cannot take.
         MediaError: too little of the file could be decoded, or only audio was requested and there is none.
@@ -151,6 +151,8 @@ def _provenance(
     if notes := report.notes():
         details["notes"] = notes
     details |= {f"{name}_weights": b.weights for name, b in used.items() if b.weights is not None}
+    versions = {f"{name}_version": getattr(b, "version", FIRST_VERSION) for name, b in used.items()}
+    details |= {key: version for key, version in versions.items() if version != FIRST_VERSION}
     if visual is not None and frame_rate is not None:
         details["visual_rate_hz"] = str(exact(frame_rate))
     details |= _stream_details(media, audio is not None)
@@ -230,7 +232,7 @@ class _Rows:
 
 
 class _VisualRows:
-    """Frames in order -> feature rows. A snippet is `frames` of them, plus `after` shared with the next snippet."""
+    """Frames in order -> feature rows. A snippet is `frames` of them, plus those shared with its neighbours."""
 
     def __init__(
         self,
@@ -240,7 +242,8 @@ class _VisualRows:
         frame_rate: float | Fraction | None = None,
     ) -> None:
         self._frames = _frames_per_snippet(backbone, grid.step_s, frame_rate)
-        self._after: int = getattr(backbone, "frames_after", 0)
+        self._before: int = getattr(backbone, "frames_before", 0)
+        self._shared: int = self._before + getattr(backbone, "frames_after", 0)
         self.frame_rate = self._frames / grid.step_s
         self.frame_size = backbone.frame_size
         self._grid, self._batch = grid, min(batch, max(1, MAX_FRAMES // self._frames), grid.count)
@@ -254,7 +257,9 @@ class _VisualRows:
         if self._rows.count >= self._grid.count:
             return
         if self._buffer is None:
-            self._buffer = np.empty((self._batch * self._frames + self._after, *rgb.shape), np.uint8)
+            self._buffer = np.empty((self._batch * self._frames + self._shared, *rgb.shape), np.uint8)
+            self._buffer[: self._before] = rgb
+            self._filled = self._before
         self._buffer[self._filled] = self._last = rgb
         self._filled += 1
         if self._filled == self._needed(self._grid.count):
@@ -272,13 +277,13 @@ class _VisualRows:
 
     def _needed(self, count: int) -> int:
         """Frames to buffer for the next batch, if `count` snippets are wanted in total."""
-        return min(self._batch, count - self._rows.count) * self._frames + self._after
+        return min(self._batch, count - self._rows.count) * self._frames + self._shared
 
     def _flush(self) -> None:
         assert self._buffer is not None
-        snippets = (self._filled - self._after) // self._frames
-        frames = self._buffer[: snippets * self._frames + self._after]
-        windows = np.lib.stride_tricks.sliding_window_view(frames, self._frames + self._after, axis=0)
+        snippets = (self._filled - self._shared) // self._frames
+        frames = self._buffer[: snippets * self._frames + self._shared]
+        windows = np.lib.stride_tricks.sliding_window_view(frames, self._frames + self._shared, axis=0)
         self._rows.add(np.moveaxis(windows[:: self._frames], -1, 1))
         kept = self._filled - snippets * self._frames
         self._buffer[:kept] = self._buffer[snippets * self._frames : self._filled].copy()

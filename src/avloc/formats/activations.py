@@ -13,6 +13,7 @@ import numpy as np
 
 from avloc.errors import FormatError, InputError
 from avloc.system.atomic import atomic_write, canonical_safetensors
+from avloc.system.text import nfc
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
 SCHEMA = "1"
@@ -55,10 +56,10 @@ def load_activations(path: Path | str) -> ActivationSequence:
         start, step, length, count = json.loads(header["grid"])
         start, step, length = exact(start), exact(step), exact(length)
         return ActivationSequence(
-            video_id=header["video_id"],
+            video_id=nfc(header["video_id"]),
             duration_s=float(header["duration_s"]),
             grid=SnippetGrid(start, step, length, count),
-            classes=tuple(json.loads(header["classes"])),
+            classes=tuple(map(nfc, json.loads(header["classes"]))),
             probs=probs,
             video_scores=scores,
             modalities=tuple(json.loads(header["modalities"])),

@@ -25,7 +25,7 @@ import numpy as np
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.untrusted.bombs import gunzip
 from avloc.system.atomic import atomic_write
-from avloc.system.text import pluralize
+from avloc.system.text import nfc, pluralize
 from avloc.types import Instance, VideoAnnotation
 from avloc.vocabulary import Subset
 
@@ -155,7 +155,7 @@ def write_annotations(path: Path | str, annotations: Iterable[VideoAnnotation], 
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
-    """A JSON object from a file (.gz accepted)."""
+    """A JSON object from a file (.gz accepted), its texts in Unicode's form NFC."""
     source = Path(path)
     if not source.is_file():
         raise InputError(f"{source}: expected a JSON file; it does not exist")
@@ -165,6 +165,8 @@ def read_json(path: Path | str) -> dict[str, Any]:
             value = json.loads(content)
         if _SUSPECT.search(content):
             _check_text(source, value)
+        if not content.isascii() or b"\\u" in content or b"\0" in content:
+            value = _composed(source, value)
     except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise FormatError(f"{source}: expected JSON; it cannot be parsed ({error})") from error
     if not isinstance(value, dict):
@@ -183,6 +185,22 @@ def _check_text(path: Path, value: Any) -> None:
             todo += item
         elif isinstance(item, str) and _UNWRITABLE.search(item):
             raise FormatError(f"{path}: the text {item[:40]!r} contains NUL or a lone surrogate; remove it")
+
+
+def _composed(path: Path, value: Any) -> Any:
+    """Every text of a JSON value in Unicode's form NFC. FormatError for an object with one key in two forms."""
+    if isinstance(value, str):
+        return nfc(value)
+    if isinstance(value, list):
+        return [_composed(path, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made: dict[str, Any] = {}
+    for key, item in value.items():
+        if nfc(key) in made:
+            raise FormatError(f"{path}: {nfc(key)!r} is there twice, written in two Unicode forms; keep one")
+        made[nfc(key)] = _composed(path, item)
+    return made
 
 
 def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored: bool) -> SegmentColumns:

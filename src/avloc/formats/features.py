@@ -24,6 +24,7 @@ import numpy as np
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.streams import recorded_streams
 from avloc.system.atomic import atomic_write, canonical_safetensors
+from avloc.system.text import nfc
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
 SCHEMA = "1"
@@ -85,6 +86,7 @@ class StoreDescription:
         durations_s: {video_id: seconds}.
         visual_dim, audio_dim: d_v and d_u; None if no file has the modality.
         visual_source, audio_source: backbone names, "" if unknown.
+        versions: {modality: version of its backbone}.
         visual_rate_hz: requested fps; "" if the backbone's own or unknown.
         without_visual, without_audio: videos without the modality.
         steps_s: all snippet steps.
@@ -96,6 +98,7 @@ class StoreDescription:
     audio_dim: int | None
     visual_source: str
     audio_source: str
+    versions: Mapping[str, str]
     visual_rate_hz: str
     without_visual: tuple[str, ...]
     without_audio: tuple[str, ...]
@@ -105,11 +108,11 @@ class StoreDescription:
 class FeatureStore:
     """A folder of feature files, read one at a time by video id.
 
-    A file's id is its path below the folder without the suffix ("a/b" for a/b.safetensors). The header's video_id must
-    be that path or its last part.
+    A file's id is its path below the folder without the suffix ("a/b" for a/b.safetensors), in Unicode's form NFC. The
+    header's video_id must be that path or its last part.
 
     Raises:
-        InputError: no such folder, or no feature file in it.
+        InputError: no such folder, or no feature file in it. FormatError: two names that differ only in Unicode form.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -117,7 +120,13 @@ class FeatureStore:
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder of feature files; it does not exist")
         found = sorted(self.folder.rglob(f"*{SUFFIX}"))
-        self._paths = {path.relative_to(self.folder).as_posix().removesuffix(SUFFIX): path for path in found}
+        self._paths: dict[str, Path] = {}
+        for path in found:
+            other = self._paths.setdefault(nfc(path.relative_to(self.folder).as_posix().removesuffix(SUFFIX)), path)
+            if other is not path:
+                raise FormatError(
+                    f"{self.folder}: {nfc(path.name)} is there twice, the name written in two Unicode forms; keep one"
+                )
         if not self._paths:
             others = sorted({path.suffix or path.name for path in self.folder.iterdir()})[:5]
             raise InputError(
@@ -134,7 +143,7 @@ class FeatureStore:
         return len(self._paths)
 
     def __contains__(self, video_id: object) -> bool:
-        return video_id in self._paths
+        return isinstance(video_id, str) and nfc(video_id) in self._paths
 
     def path(self, video_id: str) -> Path:
         """A video's feature file.
@@ -142,6 +151,7 @@ class FeatureStore:
         Raises:
             InputError: unknown video.
         """
+        video_id = nfc(video_id)
         if video_id not in self._paths:
             hint = did_you_mean(video_id, self.ids) if len(self) <= 1000 else ""
             raise InputError(f"{self.folder}: no features of {video_id!r} among {len(self)} videos.{hint}")
@@ -150,7 +160,7 @@ class FeatureStore:
     def load(self, video_id: str) -> FeatureSequence:
         """A video's features. Raises as `load_features`, and FormatError if the file holds another video's."""
         features = load_features(self.path(video_id))
-        self._check_name(video_id, features.video_id)
+        self._check_name(nfc(video_id), features.video_id)
         return features
 
     def describe(self) -> StoreDescription:
@@ -174,6 +184,7 @@ class FeatureStore:
                 having[name].add(video_id)
                 self._agree(facts, (name, "size"), shape[1], video_id)
                 self._agree(facts, (name, "backbone"), source.backbones.get(name, ""), video_id)
+                self._agree(facts, (name, "version"), source.version(name), video_id)
                 self._agree(facts, (name, "rate_hz"), source.details.get(f"{name}_rate_hz", ""), video_id)
         return StoreDescription(
             lengths=lengths,
@@ -182,6 +193,7 @@ class FeatureStore:
             audio_dim=facts.get(("audio", "size"), (None,))[0],
             visual_source=facts.get(("visual", "backbone"), ("",))[0],
             audio_source=facts.get(("audio", "backbone"), ("",))[0],
+            versions={name: facts[name, "version"][0] for name in MODALITIES if having[name]},
             visual_rate_hz=facts.get(("visual", "rate_hz"), ("",))[0],
             without_visual=tuple(v for v in self._paths if v not in having["visual"]),
             without_audio=tuple(v for v in self._paths if v not in having["audio"]),
@@ -307,7 +319,7 @@ def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, Sni
             raise ValueError(f"duration {duration_s} s")
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise FormatError(f"{path}: its header cannot be read ({error!r}); extract this video again") from error
-    return header["video_id"], duration_s, grid, source
+    return nfc(header["video_id"]), duration_s, grid, source
 
 
 def _check_rows(path: Path, shapes: Mapping[str, tuple[int, ...]], grid: SnippetGrid) -> None:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text, pluralize
+from avloc.system.text import csv_text, nfc, pluralize
 from avloc.vocabulary import VIDEO_EXTENSIONS, Subset
 
 HEADER = {
@@ -145,7 +146,7 @@ def match_videos(table: LabelTable, available_ids: Iterable[str]) -> VideoMatch:
 
 
 def read_text(path: Path | str) -> str:
-    """Read UTF-8 text. Other encodings are an error, not guessed: a wrong guess silently corrupts names."""
+    """Read UTF-8 text, in Unicode's form NFC. Other encodings are an error: a wrong guess silently corrupts names."""
     source = Path(path)
     if not source.is_file():
         raise InputError(f"{source}: expected a table (CSV); it does not exist")
@@ -156,7 +157,7 @@ def read_text(path: Path | str) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
         raise FormatError(f"{source}: expected UTF-8 text, got UTF-16 or binary data; {advice}")
     try:
-        return raw.decode("utf-8-sig")
+        return nfc(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise FormatError(
@@ -289,9 +290,11 @@ def _doubtful(classes: Sequence[str]) -> Iterator[str]:
     for same in spelt.values():
         if len(same) > 1:
             yield f"{' and '.join(map(repr, same))} differ only in case or spaces and count as {len(same)} classes"
-    for label in classes:
-        parts = [part.strip() for part in re.split(r"[|,]", label)]
-        if len(parts) > 1 and any(_folded(part) in spelt for part in parts):
+    split = {label: [part.strip() for part in re.split(r"[|,]", label)] for label in classes}
+    sets = Counter(frozenset(map(_folded, parts)) for parts in split.values())
+    for label, parts in split.items():
+        joined = any(_folded(part) in spelt for part in parts) or sets[frozenset(map(_folded, parts))] > 1
+        if len(parts) > 1 and joined:  # not "Guitar, acoustic" alone: names of AudioSet contain commas
             yield f"{label!r} counts as one class; separate the labels of a video by ;, as in {';'.join(parts)}"
 
 

@@ -27,7 +27,7 @@ from avloc.formats.detections import read_detections, read_submission, rename_vi
 from avloc.formats.failures import FAILURES, Failure, write_failures
 from avloc.formats.streams import parse_streams
 from avloc.system.atomic import atomic_write, inside
-from avloc.system.text import csv_text, readable
+from avloc.system.text import csv_text, nfc, readable
 from avloc.types import BY_FLAGS, ActivationSequence, Detection, StreamChoice
 
 
@@ -74,7 +74,7 @@ class ResultsFolder:
     def activation_files(self) -> dict[str, Path]:
         """{video_id: file} in scores/, sorted by name."""
         files = self.scores.rglob("*.safetensors")
-        return dict(sorted((p.relative_to(self.scores).with_suffix("").as_posix(), p) for p in files))
+        return dict(sorted((nfc(p.relative_to(self.scores).with_suffix("").as_posix()), p) for p in files))
 
     def activations(self, video_id: str) -> ActivationSequence | None:
         """Activations of one video; None if there are none."""
@@ -232,7 +232,7 @@ def _noted_files(folder: Path) -> tuple[dict[str, Path], dict[str, StreamChoice]
         return {}, {}
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            rows = {row.get("video") or "": row for row in csv.DictReader(file)}
+            rows = {nfc(row.get("video") or ""): row for row in csv.DictReader(file)}
         paths = {video: Path(path) for video, row in rows.items() if (path := row.get("path"))}
         streams = {
             video: parse_streams(row.get("video_stream"), row.get("audio_stream")) for video, row in rows.items()
@@ -264,7 +264,7 @@ def _options(folder: Path) -> dict[str, object]:
 def _video_column(table: Path) -> list[str]:
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            return [row["video"] for row in csv.DictReader(file)]
+            return [nfc(row["video"]) for row in csv.DictReader(file)]
     except (csv.Error, ValueError, KeyError, OSError) as error:
         raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
 

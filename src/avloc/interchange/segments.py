@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from avloc.errors import FormatError, InputError
 from avloc.metrics.overlap import lanes
-from avloc.system.text import printable
+from avloc.system.text import nfc, printable
 from avloc.types import Detection, Instance, Media
 
 Labelled = Instance | Detection
@@ -35,7 +35,7 @@ class VideoSegments:
     """Detections or ground truth of one video, as written to and read from every format.
 
     Args:
-        video_id: name of the video in every table.
+        video_id: name of the video in every table; kept in Unicode's form NFC.
         segments: Detections (with score) or Instances (without).
         duration_s: None if the source format does not state it.
         media: the video file if available; some formats refer to it.
@@ -48,6 +48,9 @@ class VideoSegments:
     duration_s: float | None = None
     media: Media | None = None
     frame_times_s: Float[np.ndarray, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "video_id", nfc(self.video_id))
 
     @property
     def file_name(self) -> str:
@@ -130,6 +133,7 @@ def segment(where: str, start_s: float, end_s: float, label: str, score: float |
     """A segment read from a file. FormatError naming `where` if it is invalid."""
     if "\0" in label or printable(label) != label:
         raise FormatError(f"{where}: {label!r}: the label contains a NUL or a lone surrogate; correct or remove it")
+    label = nfc(label)
     try:
         if score is None:
             return Instance(start_s, end_s, label)
@@ -139,7 +143,7 @@ def segment(where: str, start_s: float, end_s: float, label: str, score: float |
 
 
 def read_lines(path: Path | str) -> Sequence[str]:
-    """Lines of a UTF-8 text file; a byte-order mark is removed.
+    """Lines of a UTF-8 text file in Unicode's form NFC; a byte-order mark is removed.
 
     Raises:
         InputError: no such file. FormatError: not UTF-8.
@@ -148,6 +152,6 @@ def read_lines(path: Path | str) -> Sequence[str]:
     if not source.is_file():
         raise InputError(f"{source}: no such file")
     try:
-        return source.read_text(encoding="utf-8-sig").split("\n")
+        return nfc(source.read_text(encoding="utf-8-sig")).split("\n")
     except UnicodeDecodeError as error:
         raise FormatError(f"{source}: expected text in UTF-8 ({error}); save it as UTF-8") from error

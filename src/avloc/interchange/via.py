@@ -16,7 +16,7 @@ from avloc.errors import FormatError
 from avloc.formats.labels import TableReader
 from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, read_lines, segment
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text, pluralize
+from avloc.system.text import csv_text, nfc, pluralize
 from avloc.types import Detection
 
 _COLUMNS = ("metadata_id", "file_list", "temporal_segment_start", "temporal_segment_end", "metadata")
@@ -58,7 +58,7 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
             cells = dict(zip(header, row, strict=True))
             names, times = json.loads(cells["file_list"]), _times(cells)
             facts = json.loads(cells["metadata"])
-            video_id = Path(str(names[0]).replace("\\", "/")).stem
+            video_id = nfc(Path(str(names[0]).replace("\\", "/")).stem)
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise FormatError(f"{where}: expected {','.join(header)}, got {','.join(row)[:80]!r} ({error})") from None
         if len(times) != 2 or times[0] == times[1]:

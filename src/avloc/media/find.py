@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,19 +11,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avloc.errors import InputError
-from avloc.vocabulary import VIDEO_EXTENSIONS
+from avloc.media.sniff import is_text, is_video
+from avloc.system.text import nfc, pluralize
+from avloc.vocabulary import OTHER_EXTENSIONS, PREVIEW_EXTENSIONS, SHARED_EXTENSIONS, VIDEO_EXTENSIONS
+
+_log = logging.getLogger("avloc.media")
 
 
 def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     """The video files in `paths`, sorted, without duplicates.
 
+    In folders a file is a video by its extension (`VIDEO_EXTENSIONS`); with an unknown extension or none, by its
+    content, unless a video beside it has the same name. Files that are passed over are counted in one warning, except
+    those with `OTHER_EXTENSIONS`.
+
     Args:
-        paths: files (with any extension), folders (searched recursively for `VIDEO_EXTENSIONS`, without hidden
-            files), and globs (`**` is recursive). Folders matched by a glob are searched; files matched by a glob
-            need a known extension unless the pattern states one.
+        paths: files (taken whatever they are), folders (searched recursively, without hidden files), and globs (`**`
+            is recursive). Folders matched by a glob are searched; files matched by a glob are as in a folder unless
+            the pattern states their extension.
     Raises:
-        InputError: a path does not exist; no video was found; or two files of a folder differ only in extension and
-            would share a video_id.
+        InputError: a path does not exist; no video was found; or two files of a folder differ only in extension or
+            Unicode form and would share a video_id.
     """
     entries = [paths] if isinstance(paths, str | Path) else list(paths)
     found: dict[Path, Path] = {}
@@ -35,12 +44,15 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
         raise InputError(f"no video in {where}; {_describe(others)}. Expected files such as .mp4, .mkv, .avi, .webm")
     files = sorted(found.values())
     _check_names(files)
+    passed = Counter({suffix: count for suffix, count in others.items() if suffix not in OTHER_EXTENSIONS})
+    if passed:
+        _log.warning("%s passed over: %s", pluralize(passed.total(), "file"), _list_kinds(passed))
     return files
 
 
 @dataclass(frozen=True)
 class VideoNames:
-    """Names of videos: the file name without extension, with folders where that is not unique.
+    """Names of videos: the file name without extension, with folders where that is not unique; in Unicode's form NFC.
 
     Args:
         longer: {file: name} of the names with folders.
@@ -49,7 +61,7 @@ class VideoNames:
     longer: Mapping[Path, str] = field(default_factory=dict)
 
     def __call__(self, path: Path) -> str:
-        return self.longer.get(_absolute(path), path.stem) if self.longer else path.stem
+        return nfc(self.longer.get(_absolute(path), path.stem) if self.longer else path.stem)
 
 
 BY_FILE = VideoNames()
@@ -57,12 +69,12 @@ BY_FILE = VideoNames()
 
 def name_videos(paths: Sequence[Path]) -> VideoNames:
     """Names of a set of videos: 001 and 002, but a/001 and b/001, relative to their common folder."""
-    counts = Counter(path.stem for path in paths)
+    counts = Counter(nfc(path.stem) for path in paths)
     if len(counts) == len(paths):
         return BY_FILE
     files = [_absolute(path) for path in paths]
     home = os.path.commonpath([file.parent for file in files])
-    shared = [file for file in files if counts[file.stem] > 1]
+    shared = [file for file in files if counts[nfc(file.stem)] > 1]
     return VideoNames({file: file.relative_to(home).with_suffix("").as_posix() for file in shared})
 
 
@@ -94,25 +106,35 @@ def _expand(entry: str, others: Counter[str]) -> list[Path]:
     if not glob.has_magic(entry):
         raise InputError(f"{entry}: no such file or folder{_neighbours(path)}")
     written_out = not glob.has_magic(path.suffix) and path.suffix != ""
-    files: list[Path] = []
-    for match in map(Path, glob.glob(entry, recursive=True)):
-        if match.is_dir():
-            if not entry.endswith("**"):
-                files += _videos_under(match, others)
-        elif written_out or known_suffix(match):
-            files.append(match)
-        else:
-            others[match.suffix.lower()] += 1
-    return files
+    matches = list(map(Path, glob.glob(entry, recursive=True)))
+    files = [match for match in matches if not match.is_dir()]
+    videos = files if written_out else _videos_among(files, others)
+    for match in matches:
+        if match.is_dir() and not entry.endswith("**"):
+            videos += _videos_under(match, others)
+    return videos
 
 
 def _videos_under(folder: Path, others: Counter[str]) -> list[Path]:
+    # macOS writes a "._name.mp4" beside each file on foreign disks, which is not a video
+    files = (path for path in folder.rglob("*") if not path.name.startswith("."))
+    return _videos_among([path for path in files if path.is_file()], others)
+
+
+def _videos_among(files: Iterable[Path], others: Counter[str]) -> list[Path]:
     videos: list[Path] = []
-    for path in folder.rglob("*"):
-        # macOS writes a "._name.mp4" beside each file on foreign disks, which is not a video
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        if known_suffix(path):
+    doubtful: list[Path] = []
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix in PREVIEW_EXTENSIONS or suffix not in VIDEO_EXTENSIONS | OTHER_EXTENSIONS:
+            doubtful.append(path)
+        elif suffix in OTHER_EXTENSIONS or (suffix in SHARED_EXTENSIONS and is_text(path)):
+            others[suffix] += 1
+        else:
+            videos.append(path)
+    names = {_without_suffix(path) for path in videos} if doubtful else set()
+    for path in doubtful:
+        if _without_suffix(path) not in names and (known_suffix(path) or is_video(path)):
             videos.append(path)
         else:
             others[path.suffix.lower()] += 1
@@ -120,10 +142,14 @@ def _videos_under(folder: Path, others: Counter[str]) -> list[Path]:
 
 
 def _describe(others: Counter[str]) -> str:
-    if not others:
-        return "nothing matched"
-    kinds = ", ".join(f"{count} {suffix or 'without extension'}" for suffix, count in others.most_common(5))
-    return f"found instead: {kinds}"
+    return f"found instead: {_list_kinds(others)}" if others else "nothing matched"
+
+
+def _list_kinds(counts: Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count} {suffix or 'without extension'}" for suffix, count in ordered[:5]]
+    rest = sum(count for _, count in ordered[5:])
+    return ", ".join(kinds + [f"{rest} others"] * bool(rest))
 
 
 def _neighbours(path: Path) -> str:
@@ -139,10 +165,15 @@ def _neighbours(path: Path) -> str:
 
 
 def _check_names(files: list[Path]) -> None:
-    first: dict[Path, Path] = {}
+    first: dict[str, Path] = {}
     for path in files:
-        other = first.setdefault(_absolute(path).with_suffix(""), path)
+        other = first.setdefault(_without_suffix(path), path)
         if other is not path:
+            forms = "" if other.with_suffix("") == path.with_suffix("") else ", written in two Unicode forms,"
             raise InputError(
-                f"{other} and {path} have the same name and would be the same video; rename one or give only one"
+                f"{other} and {path} have the same name{forms} and would be the same video; rename one or give only one"
             )
+
+
+def _without_suffix(path: Path) -> str:
+    return nfc(str(_absolute(path).with_suffix("")))

@@ -22,6 +22,7 @@ from avloc.media.container import (
 )
 from avloc.media.extent import measure
 from avloc.media.frames import rotation_ccw_deg
+from avloc.system.text import nfc
 from avloc.types import BY_FLAGS, Media, StreamChoice
 
 LONG_S = 3600
@@ -73,7 +74,7 @@ def probe(path: str | Path, video_id: str | None = None, streams: StreamChoice =
             raise MediaError(f"{path}: expected frames of a plausible size, its header says {width} x {height} pixels")
         return Media(
             path=path,
-            video_id=path.stem if video_id is None else video_id,
+            video_id=nfc(path.stem) if video_id is None else video_id,
             duration_s=float(extent.duration_s),
             frame_rate=rate,
             has_audio=audio is not None,

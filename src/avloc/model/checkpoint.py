@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
@@ -19,6 +19,7 @@ from avloc.model.base import Model
 from avloc.model.build import build
 from avloc.model.files import MODEL_FILE
 from avloc.system.atomic import atomic_write, canonical_safetensors
+from avloc.system.text import nfc
 from avloc.version import __version__
 
 _SCHEMA = "1"
@@ -35,6 +36,7 @@ class ModelCard:
         backbones: {"audio": name, "visual": name} of the training features; a name may be absent.
         step: training steps so far.
         backbone_normalize: the scaling on the visual backbone's card, used for `model.visual_normalize=auto`.
+        versions: {"audio": version, "visual": version} of those backbones; "1" where absent.
     """
 
     config: RunConfig
@@ -44,6 +46,7 @@ class ModelCard:
     backbones: Mapping[str, str]
     step: int = 0
     backbone_normalize: Normalization = "l2"
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def visual_normalize(self) -> Normalization:
@@ -69,6 +72,7 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
         "backbones": json.dumps(dict(card.backbones)),
         "step": str(card.step),
         "backbone_normalize": card.backbone_normalize,
+        "versions": json.dumps(dict(card.versions)),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     metadata["sha256"] = _checksum(tensors, metadata)
@@ -117,12 +121,13 @@ def _card(metadata: Mapping[str, str]) -> ModelCard:
         raise ValueError(f"backbone_normalize {normalize!r}")
     return ModelCard(
         config=RunConfig.model_validate_json(metadata["config"]),
-        classes=tuple(json.loads(metadata["classes"])),
+        classes=tuple(map(nfc, json.loads(metadata["classes"]))),
         audio_size=int(metadata["audio_size"]),
         visual_size=int(metadata["visual_size"]),
         backbones=backbones,
         step=int(metadata["step"]),
         backbone_normalize=cast(Normalization, normalize),
+        versions=dict(json.loads(metadata.get("versions", "{}"))),
     )
 
 

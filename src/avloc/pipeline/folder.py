@@ -18,7 +18,7 @@ from avloc.media.find import VideoNames, find_media, name_videos, named_media
 from avloc.pipeline.localizer import Localizer, load, with_options
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
-from avloc.system.text import pluralize, readable
+from avloc.system.text import nfc, pluralize, readable
 from avloc.types import BY_FLAGS, FeatureSequence, Progress, StreamChoice
 from avloc.version import __version__
 
@@ -199,7 +199,7 @@ def plan_folder(
 def _possible_ids(path: Path) -> set[str]:
     """Video ids that a feature file may have: its stem, alone and after each of its parent folders."""
     parts = path.with_suffix("").parts
-    return {"/".join(parts[k:]) for k in range(len(parts))}
+    return {nfc("/".join(parts[k:])) for k in range(len(parts))}
 
 
 def localize_folder(

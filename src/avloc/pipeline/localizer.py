@@ -24,7 +24,7 @@ from avloc.model.base import Model
 from avloc.model.batch import Batch, Window, collate, windows
 from avloc.model.checkpoint import ModelCard, load_model
 from avloc.model.losses import topk_mean
-from avloc.types import BY_FLAGS, ActivationSequence, Detection, FeatureSequence, StreamChoice
+from avloc.types import BY_FLAGS, FIRST_VERSION, ActivationSequence, Detection, FeatureSequence, StreamChoice
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,12 @@ class Localizer:
                 raise InputError(
                     f"{features.video_id}: {name} features are of backbone {made!r}, the run was trained on "
                     f"{expected!r}; extract them with --{name} {expected}"
+                )
+            old, new = features.source.version(name), self.card.versions.get(name, FIRST_VERSION)
+            if expected and made and old != new:
+                raise InputError(
+                    f"{features.video_id}: {name} features are of version {old} of {made}, the run was trained on "
+                    f"version {new}; extract features and train with one version of avloc"
                 )
             if rows.shape[1] != size:
                 raise InputError(

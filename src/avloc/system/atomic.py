@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import socket
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ _PART = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)-[0-9a-f]{8}\.part")
 def inside(folder: Path, name: str) -> Path:
     """The path of `name` below a folder. The name may contain subfolders.
 
+    A file that exists under the decomposed form of the name (Unicode's NFD, as macOS writes) is that file.
+
     Raises:
         InputError: the path is outside the folder ("../x", "/x"), or a component is too long for a file name.
     """
@@ -43,7 +46,8 @@ def inside(folder: Path, name: str) -> Path:
         raise InputError(
             f"the name {name!r} has {longest} bytes, a file name at most {MAX_NAME_BYTES}: rename the video"
         )
-    return path
+    decomposed = unicodedata.normalize("NFD", name)
+    return folder / decomposed if decomposed != name and not path.exists() and (folder / decomposed).exists() else path
 
 
 @contextmanager

@@ -36,6 +36,15 @@ def fingerprint(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def nfc(name: str) -> str:
+    """A name in Unicode's composed form (NFC).
+
+    The same name is decomposed on disks of macOS and composed in tables: names of videos and classes are brought to one
+    form wherever they are read. Paths stay as they are.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def safe_name(text: str, max_bytes: int = STEM_BYTES) -> str:
     """A file name that is valid on every system, as close to the text as possible; not unique."""
     name = _cut(_REFUSED.sub("_", text).strip(". "), max_bytes).rstrip(". ")
@@ -75,7 +84,7 @@ def _marked(name: str) -> str:
 
 
 def _folded(stem: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
+    return nfc(nfc(stem).casefold())
 
 
 def _cut(text: str, max_bytes: int) -> str:

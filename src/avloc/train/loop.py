@@ -59,7 +59,14 @@ def fit(
     fabric = launch(config.train, len(data.train))
     config = _as_extracted(config, data)
     sizes = data.train.audio_size, data.train.visual_size
-    card = ModelCard(config, data.train.classes, *sizes, data.backbones, backbone_normalize=data.normalize)
+    card = ModelCard(
+        config,
+        data.train.classes,
+        *sizes,
+        data.backbones,
+        backbone_normalize=data.normalize,
+        versions=data.versions,
+    )
     with run_lock(fabric, out):
         first_process = fabric.is_global_zero
         learner = learner_of(fabric, card, data.train)

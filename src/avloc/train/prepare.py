@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -19,7 +20,7 @@ from avloc.formats.features import FeatureStore
 from avloc.formats.labels import match_videos, read_labels
 from avloc.system.text import fingerprint, pluralize
 from avloc.train.dataset import WeakDataset
-from avloc.types import exact
+from avloc.types import FIRST_VERSION, exact
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TrainingData:
     Args:
         validation: may be empty.
         backbones: {"audio": name, "visual": name}, from the feature files.
+        versions: {"audio": version, "visual": version} of these backbones.
         step_s: seconds per snippet.
         fps: frame rate of the visual backbone's input; None if the feature files do not state it.
         notes: warnings about videos and labels that were left out, merged or held out.
@@ -37,6 +39,7 @@ class TrainingData:
     train: WeakDataset
     validation: WeakDataset
     backbones: dict[str, str]
+    versions: dict[str, str]
     step_s: Fraction
     fps: float | None
     notes: tuple[str, ...]
@@ -59,7 +62,7 @@ class TrainingData:
             "labels": hashlib.sha256(train.labels.tobytes()).hexdigest(),
             "validation videos": [validation.ids, hashlib.sha256(validation.labels.tobytes()).hexdigest()],
             "feature sizes": [train.audio_size, train.visual_size],
-            "backbones": self.backbones,
+            "backbones": {name: self.backbones[name] + _later(self.versions[name]) for name in self.backbones},
             "seconds per snippet": str(self.step_s),
         }
         return {name: fingerprint(part) for name, part in parts.items()}
@@ -132,8 +135,26 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
         raise InputError(
             f"{features}: expected one step, got features of {steps} s per snippet; extract all with the same step"
         )
+    versions = {name: facts.versions[name] for name in backbones}
+    notes += _outdated(backbones, versions)
     step_s, fps = facts.steps_s[0], float(exact(facts.visual_rate_hz)) if facts.visual_rate_hz else None
-    return TrainingData(dataset(train), dataset(validation), backbones, step_s, fps, tuple(notes))
+    return TrainingData(dataset(train), dataset(validation), backbones, versions, step_s, fps, tuple(notes))
+
+
+def _later(version: str) -> str:
+    return "" if version == FIRST_VERSION else f" {version}"
+
+
+def _outdated(backbones: Mapping[str, str], versions: Mapping[str, str]) -> list[str]:
+    notes = []
+    for modality, name in backbones.items():
+        with suppress(InputError):  # a backbone that is not installed
+            if card(name).version != versions[modality]:
+                notes.append(
+                    f"{modality} features are of version {versions[modality]} of {name}, this is version "
+                    f"{card(name).version}: the run will not take video files; extract the features again (--overwrite)"
+                )
+    return notes
 
 
 def _absent(names: Sequence[str], why: str, known: Sequence[str] = ()) -> list[str]:

@@ -1,6 +1,8 @@
 """appearance: shape, motion and colour of moving objects, independent of their position. No weights.
 
-Frames are 96 x 128 at 12 fps. Pixel values are in [0, 1]; a "pair" is two consecutive frames of a snippet. A frame has
+Frames are 96 x 128 at 12 fps. Pixel values are in [0, 1]; a "pair" is a frame of the snippet and the one before it, for
+the first frame the last of the snippet before (version 1 left this pair out, and with it what changes between two
+snippets). The first frame of a video is paired with itself. A frame has
 12 x 16 cells of 8 x 8 pixels; a *patch* is 3 x 3 cells, at each of 10 x 14 positions. The descriptor of a patch is the
 gradient orientations of its cells (8 unsigned bins each, as in HOG) and the motion energy of its cells, each part of
 unit length. It is projected on 256 fixed random directions and rectified (random features: Rahimi & Recht 2008).
@@ -19,7 +21,7 @@ Channels (584):
 
 Differences of luma are taken after removing the change of overall brightness and a global drift (camera) of up to 6
 pixels, found by matching row and column profiles with a median, which a single moving object does not affect. Without
-motion, and in snippets of one frame, all channels are zero.
+motion all channels are zero.
 
 There are no channels for position or for the colours of the whole frame: with a few dozen training videos they identify
 the scene of each training video, and a weakly supervised classifier then labels the scene as the action and the action
@@ -44,19 +46,21 @@ STILL = np.float32(0.04)  # smaller differences are sensor and compression noise
 
 
 class Appearance:
-    """(n, frames, 96, 128, 3) -> (n, 584). See the top of the file for the channels."""
+    """(n, 1 + frames, 96, 128, 3) -> (n, 584). See the top of the file for the channels."""
 
     name = "appearance"
     modality = "visual"
     size = 2 * PARTS + 8 + 64
     licence = "Apache-2.0"
+    version = "2"
     weights: str | None = None
     frame_rate: Fraction | None = Fraction(12)
     frames_per_snippet: int | None = None
     frame_size: tuple[int, int] | int = (HEIGHT, WIDTH)
+    frames_before = 1
 
     def __call__(self, batch: UInt8[np.ndarray, "n frames 96 128 3"]) -> Float32[np.ndarray, "n size"]:
-        """One row per snippet, independent of the other snippets."""
+        """One row per snippet, whose frames follow the last one of the snippet before."""
         # one at a time: the temporaries then fit the CPU cache; a whole batch takes twice the time
         return np.stack([_row(frames) for frames in batch])
 

@@ -35,7 +35,7 @@ from avloc.features.backbones.sources import (
     VGGISH_PCA,
 )
 from avloc.features.weights import find, resolve
-from avloc.types import Progress
+from avloc.types import FIRST_VERSION, Progress
 
 ENTRY_POINTS = "avloc.backbones"
 
@@ -115,7 +115,7 @@ def _hub_card(name: str, repository: str = "") -> Card:
 
 
 _CARDS = [
-    Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance, normalize="scale"),
+    Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance, normalize="scale", version="2"),
     Card("logmel", "audio", 256, "the snippet's audio at 16 kHz", "Apache-2.0", _logmel),
     Card("efficientnet-lite0", "visual", 1280, "2 fps, 224 px", "Apache-2.0", _efficientnet, (EFFICIENTNET_LITE0,)),
     *(
@@ -172,6 +172,7 @@ def _foreign_card(point: Any) -> Card:
         str(facts["licence"] or "?"),
         partial(_make_foreign, point.name, maker),
         normalize=cast(Normalization, normalize),
+        version=str(getattr(maker, "version", FIRST_VERSION)),
     )
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from avloc.config import Normalization
 from avloc.features.weights import WeightFile
+from avloc.types import FIRST_VERSION
 
 
 @runtime_checkable
@@ -24,6 +25,9 @@ class Backbone(Protocol):
         size: output channels.
         licence: of the weights, or of the code if there are no weights.
         weights: loaded file with its SHA-256; None if there are no weights.
+
+    A backbone that gives other rows than it used to also has `version`: "2", "3", ...; "1" if absent. Features of
+    different versions are not mixed.
     """
 
     name: str
@@ -42,8 +46,9 @@ class VisualBackbone(Backbone, Protocol):
         frames_per_snippet: frames per snippet, evenly spaced over its step, the first at its start.
         frame_size: (h, w) in pixels, or the short side (the other follows from the video's aspect ratio).
 
-    A backbone may also have `frames_after`: additional frames from the following snippet (optical flow needs one: n
-    frames have only n - 1 flow fields between them). They come last in `frames`; 0 if absent.
+    A backbone may also have `frames_before` and `frames_after`: additional frames from the neighbouring snippets, for
+    differences between frames (n frames have only n - 1). They come first and last in `frames`; 0 if absent. At the
+    ends of the video its first and last frame are repeated.
     """
 
     frame_rate: Fraction | None
@@ -126,6 +131,7 @@ class Card:
         load: constructs it and loads its weights.
         normalize: how a model scales its features where `model.visual_normalize` is "auto". "l2" for the output of a
             network, whose length means little; "scale" where a row's length is a measurement.
+        version: as in `Backbone`.
     """
 
     name: str
@@ -139,3 +145,4 @@ class Card:
     needs: tuple[str, ...] = ()
     extra: str = ""
     normalize: Normalization = "l2"
+    version: str = FIRST_VERSION
