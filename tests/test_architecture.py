@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "avloc"
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
-        "types errors version vocabulary",
+        "types mediafile errors version vocabulary",
         "presets config system metrics",
         "media formats model localize figures",
         "features datasets interchange extraction",

@@ -188,6 +188,10 @@ def test_segments_go_into_a_format_that_is_named(tmp_path: Path) -> None:
     done = run("convert", tmp_path / "v.csv", tmp_path / "v.otio", "--videos", tmp_path / "videos", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["segments"] == 1
+    rated = run("convert", tmp_path / "v.csv", tmp_path / "v.otio", "--videos", tmp_path / "videos", "--fps-of", "v=24")
+    assert (rated.returncode, '"rate": 24.0' in (tmp_path / "v.otio").read_text()) == (0, True), rated.stderr
+    bad = run("convert", tmp_path / "v.csv", tmp_path / "v.otio", "--fps-of", "24")
+    assert (bad.returncode, "give their folder with --videos" in bad.stderr) == (2, True)
     bad = run("convert", make_ave(tmp_path / "ave"), tmp_path / "out", "--videos", tmp_path / "videos")
     assert (bad.returncode, "--videos is for segments" in bad.stderr) == (2, True)
 

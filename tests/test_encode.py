@@ -11,7 +11,7 @@ import pytest
 
 from avloc.errors import InputError, MediaError
 from avloc.media.encode import small_video, write_video
-from avloc.types import Media
+from avloc.mediafile import Media
 
 
 def pictures(count=12, height=48, width=64):

@@ -327,7 +327,7 @@ def test_labelstudio(video, tmp_path):
 
 
 def test_labelstudio_at_constant_rate_is_the_frame(tmp_path):
-    from avloc.types import Media
+    from avloc.mediafile import Media
 
     media = Media(Path("v.mp4"), "v", 10.0, Fraction(25), True)
     write_labelstudio(tmp_path / "t.json", [VideoSegments("v", (Instance(1.0, 2.0, "a"),), media=media)])
@@ -381,7 +381,7 @@ def test_raven_by_pandas(video, tmp_path):
 
 
 def test_raven_selections_reach_the_nyquist_frequency(tmp_path):
-    from avloc.types import Media
+    from avloc.mediafile import Media
 
     media = Media(Path("v.mp4"), "v", 10.0, Fraction(25), True, audio_rate_hz=44100)
     write_raven(tmp_path / "r.txt", VideoSegments("v", FOUND[:1], media=media))
@@ -449,7 +449,7 @@ def test_names_of_formats():
         parse_formats(" , ")
 
 
-@pytest.mark.parametrize("name", ["csv", "json", "vtt", "audacity", "elan", "boris", "via"])
+@pytest.mark.parametrize("name", ["csv", "json", "vtt", "audacity", "elan", "boris", "via", "raven"])
 def test_what_is_also_read_comes_back_as_ground_truth(name, video, tmp_path):
     path = tmp_path / f"un even{FORMATS[name].suffix}"
     written = write_formats(tmp_path, [name], [video])[0]

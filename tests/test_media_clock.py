@@ -22,7 +22,7 @@ from avloc.media.frames import frame_times
 from avloc.media.previews import make_preview, make_proxy, plays_in_browsers
 from avloc.media.probe import probe
 from avloc.media.sound import Sound
-from avloc.types import Media
+from avloc.mediafile import Media
 from odd_media import Brightness, Loudness
 
 F = Fraction

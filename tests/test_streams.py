@@ -23,8 +23,8 @@ from avloc.media.mix import SoundMix
 from avloc.media.previews import make_preview, make_proxy, plays_in_browsers
 from avloc.media.probe import probe
 from avloc.media.sound import SoundTrack
+from avloc.mediafile import Media, StreamChoice
 from avloc.pipeline.localizer import load
-from avloc.types import Media, StreamChoice
 from odd_media import Track, clicks, grey_frames, noise_frames, sound_frames, write_sound_only, write_tracks
 from test_cli import TRAIN, one_line, run, table
 

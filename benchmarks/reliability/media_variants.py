@@ -21,7 +21,7 @@ from avloc.media.clips import encode_clip
 from avloc.media.decode import Picture, decode
 from avloc.media.frames import frame_times
 from avloc.media.probe import probe
-from avloc.types import Media
+from avloc.mediafile import Media
 from benchmarks.console import add_command, markdown_table
 from benchmarks.reliability.browser import Browser
 from benchmarks.reliability.patterns import Truth

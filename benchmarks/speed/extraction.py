@@ -27,7 +27,7 @@ from avloc.media.decode import Picture, decode
 from avloc.media.encode import write_video
 from avloc.media.find import find_media
 from avloc.media.probe import probe
-from avloc.types import Media
+from avloc.mediafile import Media
 from benchmarks.console import add_command, add_options, markdown_table
 from benchmarks.speed.clock import Clock
 

@@ -53,6 +53,14 @@ def convert(
     videos: Annotated[
         Path | None, typer.Option(help="Folder of the videos, for segment formats that count frames.")
     ] = None,
+    fps_of: Annotated[
+        list[str],
+        typer.Option(
+            "--fps-of",
+            metavar="[VIDEO=]FPS",
+            help="Frame rate of videos whose file states none or a wrong one, such as dog=25; repeatable.",
+        ),
+    ] = [],  # noqa: B006
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -68,8 +76,10 @@ def convert(
     """
     talk = make_talk(as_json)
     if to is not None or (out.suffix and not out.is_dir() and not features):
-        _convert_segments(talk, source, out, to, videos)
+        _convert_segments(talk, source, out, to, videos, fps_of)
         return
+    if fps_of:
+        raise ConfigError("--fps-of is for segments; give their format with --to or by the suffix of OUT")
     if videos is not None:
         raise ConfigError("--videos is for segments; give their format with --to or by the suffix of OUT")
     from avloc.datasets.convert import import_collection
@@ -210,11 +220,17 @@ def _seconds(option: str, text: str) -> Fraction | None:
     return value
 
 
-def _convert_segments(talk: Talk, source: Path, out: Path, to: str | None, videos: Path | None) -> None:
+def _convert_segments(
+    talk: Talk, source: Path, out: Path, to: str | None, videos: Path | None, fps_of: Sequence[str]
+) -> None:
     from avloc.interchange.convert import convert as convert_segments
+    from avloc.interchange.convert import parse_fps
     from avloc.media.find import named_media
 
-    facts = convert_segments(source, out, to, named_media(videos) if videos is not None else None)
+    if fps_of and videos is None:
+        raise ConfigError("--fps-of is the rate of video files; give their folder with --videos")
+    media = named_media(videos) if videos is not None else None
+    facts = convert_segments(source, out, to, media, parse_fps(fps_of))
     talk.notes(facts["notes"])
     what = f"{pluralize(facts['segments'], 'segment')} of {pluralize(facts['videos'], 'video')}"
     talk.say(f"{what}: {', '.join(facts['files'])}")

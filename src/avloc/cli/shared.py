@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.config import RunConfig
     from avloc.formats.failures import Failure
-    from avloc.types import StreamChoice
+    from avloc.mediafile import StreamChoice
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder; the name is used as given.")]
 Sets = Annotated[

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from avloc.config.renamed import present_names
-from avloc.types import StreamChoice
+from avloc.mediafile import StreamChoice
 
 
 class Options(BaseModel):

@@ -19,8 +19,9 @@ from avloc.features.backbones import AudioBackbone, VisualBackbone
 from avloc.features.backbones.protocol import WindowedAudioBackbone
 from avloc.features.windowed import WindowedAudioRows
 from avloc.media.decode import DecodeReport, Picture, decode
+from avloc.mediafile import Media
 from avloc.system.isolate_child import heartbeat
-from avloc.types import FIRST_VERSION, FeatureSequence, Media, Provenance, SnippetGrid, exact
+from avloc.types import FIRST_VERSION, FeatureSequence, Provenance, SnippetGrid, exact
 
 SILENT_PEAK = 1e-3
 """Audio below this peak (-60 dBFS) is silent: no event of a video is as quiet."""

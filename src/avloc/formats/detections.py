@@ -135,9 +135,18 @@ def _read_json(path: Path | str) -> tuple[SegmentColumns, list[str]]:
     return segment_columns(path, results, scored=True), list(results)
 
 
+def csv_header(path: Path | str) -> list[str]:
+    """Names of the columns of a table."""
+    return _header(TableReader(path, read_text(path)))
+
+
+def _header(reader: TableReader) -> list[str]:
+    return [cell.strip() for cell in next(reader, [])]
+
+
 def _read_csv(path: Path | str) -> SegmentColumns:
     reader = TableReader(path, read_text(path))
-    header = [cell.strip() for cell in next(reader, [])]
+    header = _header(reader)
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise FormatError(

@@ -26,9 +26,10 @@ from avloc.formats.annotations import SegmentColumns
 from avloc.formats.detections import read_detections, read_submission, rename_videos
 from avloc.formats.failures import FAILURES, Failure, write_failures
 from avloc.formats.streams import parse_streams
+from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.system.atomic import atomic_write, inside
 from avloc.system.text import csv_text, nfc, readable
-from avloc.types import BY_FLAGS, ActivationSequence, Detection, StreamChoice
+from avloc.types import ActivationSequence, Detection
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from avloc.types import Provenance, StreamChoice
+from avloc.mediafile import StreamChoice
+from avloc.types import Provenance
 
 
 def parse_streams(video: str | None, audio: str | None) -> StreamChoice:

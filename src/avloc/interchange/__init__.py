@@ -6,7 +6,7 @@
     boris        project                 BORIS                    read, write
     via          CSV                     VGG Image Annotator 3    read, write
     labelstudio  import JSON and XML     Label Studio             write
-    raven        selection table         Raven                    write
+    raven        selection table         Raven                    read, write
     otio         timeline                OpenTimelineIO           write
     parquet      table                   pandas, R, DuckDB        write
 

@@ -9,9 +9,11 @@ from avloc.interchange.segments import (
     Labelled,
     VideoSegments,
     milliseconds,
+    number_in,
     read_lines,
     scored_text,
     segment,
+    table_stem,
     unscored_text,
 )
 from avloc.system.atomic import atomic_write
@@ -28,16 +30,21 @@ def write_audacity(path: Path | str, video: VideoSegments) -> None:
 
 
 def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Read one video, named after the file. Point labels (zero length) are skipped and noted.
+    """Read one video, named after the file; a fourth column of numbers is the score, as BirdNET-Analyzer writes it.
+
+    Skipped and noted: point labels (zero length), frequencies, other further columns.
 
     Raises:
         InputError: no such file. FormatError: an invalid line.
     """
     found: list[Labelled] = []
-    points = 0
+    points = frequencies = further = 0
     for number, raw in enumerate(read_lines(path), start=1):
         line = raw.rstrip("\r")
-        if not line.strip() or line.startswith("\\"):  # a backslash line holds the frequencies of the line before
+        if not line.strip():
+            continue
+        if line.startswith("\\"):  # the frequencies of the label before
+            frequencies += 1
             continue
         cells = line.split("\t")
         try:
@@ -48,7 +55,15 @@ def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[Vid
             points += 1
             continue
         label, score = unscored_text(text)
+        if len(cells) > 3 and (given := number_in(cells[3])) is not None:
+            label, score = text, given
+        further += any(cell.strip() for cell in cells[3 if score is None or len(cells) < 4 else 4 :])
         found.append(segment(f"{path}: line {number}", start_s, end_s, label, score))
-    if points and notes is not None:
-        notes.append(f"{path}: skipped {pluralize(points, 'point label')} of zero length")
-    return (VideoSegments(Path(path).stem, tuple(found)),)
+    if notes is not None:
+        said = (
+            (points, f"skipped {pluralize(points, 'point label')} of zero length"),
+            (frequencies, f"left out the frequencies of {pluralize(frequencies, 'label')}"),
+            (further, f"left out further columns of {pluralize(further, 'label')}"),
+        )
+        notes += [f"{path}: {text}" for count, text in said if count]
+    return (VideoSegments(table_stem(path), tuple(found)),)

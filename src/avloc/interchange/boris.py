@@ -13,16 +13,18 @@ import re
 import string
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import gunzip
-from avloc.interchange.segments import Labelled, VideoSegments, frame_at, milliseconds, segment
+from avloc.interchange.segments import Labelled, Row, VideoSegments, cut_to, frame_at, milliseconds, name_files
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
-from avloc.types import Detection
+from avloc.types import Detection, exact
 
 _KEYS = string.ascii_lowercase + string.digits
 _PLAYERS = 8
@@ -114,36 +116,128 @@ def _events(video: VideoSegments) -> list[list[Any]]:
 
 
 def read_boris(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Read a project (.boris, .boris.gz): one video per observation, named after its first media file.
+    """Read a project (.boris, .boris.gz): one video per media file, named after it.
 
-    Point events and STARTs without a STOP are skipped and noted.
+    BORIS adds the observation's time offset, and the creation time of the file if the observation says so, to the
+    position in player 1, whose files play one after another (write_event.py, core.py: getLaps). A further player shows
+    its files at that position minus its own offset (core.py: sync_time). So each file gets the segments in its span, on
+    its own clock. Observations of one file are merged and noted.
+
+    Point events, STARTs without a STOP, and observations of pictures are skipped and noted.
 
     Raises:
-        InputError: no such file. FormatError: not a BORIS project.
+        InputError: no such file. FormatError: not a BORIS project, or a queue of files whose lengths are not stated.
     """
     project = _load(Path(path))
+    said: list[str] = [] if notes is None else notes
     try:
-        return _videos(path, project, notes)
+        return _videos(path, project, said)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise FormatError(f"{path}: its observations are not in BORIS's format ({error!r})") from error
 
 
-def _videos(path: Path | str, project: dict[str, Any], notes: list[str] | None) -> tuple[VideoSegments, ...]:
+@dataclass(frozen=True)
+class _File:
+    """A media file of an observation.
+
+    Args:
+        start_s, end_s: its span on the clock of the events; an end of None is open.
+        length_s: as the project states it.
+        player: "1", "2", ...
+    """
+
+    name: str
+    start_s: Fraction
+    end_s: Fraction | None
+    length_s: float | None
+    player: str
+
+
+def _videos(path: Path | str, project: dict[str, Any], notes: list[str]) -> tuple[VideoSegments, ...]:
     states = {
         b.get("code") for b in project.get("behaviors_conf", {}).values() if "state" in str(b.get("type", "")).lower()
     }
-    videos = []
+    watched: list[tuple[str, _File, list[Labelled]]] = []
     for name, observation in project["observations"].items():
-        events = [_event(path, name, event) for event in observation.get("events", [])]
-        found, unended = _paired(f"{path}: observation {name!r}", [e for e in events if e[2] in states])
-        points = sum(1 for e in events if e[2] not in states)
-        if notes is not None and points:
-            notes.append(f"{path}: observation {name!r}: skipped {pluralize(points, 'point event')}")
-        if notes is not None and unended:
-            notes.append(f"{path}: observation {name!r}: skipped {pluralize(unended, 'state')} without a STOP")
-        file, length = _media(observation)
-        videos.append(VideoSegments(Path(file).stem if file else name, tuple(found), length))
-    return tuple(videos)
+        where = f"{path}: observation {name!r}"
+        if observation.get("type") == "IMAGES":
+            notes.append(f"{where}: skipped, it is of pictures, which have no time in a video")
+            continue
+        rows = _rows(where, observation, states, notes)
+        files = _files(where, name, observation, notes)
+        for file in files:
+            span = f"{where}: {file.name}" if len(files) > 1 else where
+            watched.append((name, file, cut_to(span, rows, file.start_s, file.end_s, notes)))
+    ids = name_files(file.name for _, file, _ in watched)
+    return tuple(
+        _merged(path, video_id, [w for w in watched if ids[w[1].name] == video_id], notes)
+        for video_id in dict.fromkeys(ids.values())
+    )
+
+
+def _rows(where: str, observation: dict[str, Any], states: set[Any], notes: list[str]) -> list[Row]:
+    events = [_event(where, event) for event in observation.get("events", [])]
+    found, unended = _paired([e for e in events if e[2] in states])
+    points = sum(1 for e in events if e[2] not in states)
+    if points:
+        notes.append(f"{where}: skipped {pluralize(points, 'point event')}")
+    if unended:
+        notes.append(f"{where}: skipped {pluralize(unended, 'state')} without a STOP")
+    return found
+
+
+def _files(where: str, name: str, observation: dict[str, Any], notes: list[str]) -> list[_File]:
+    """The observation's media files with their spans on the clock of its events."""
+    zero_s = exact(observation.get("time offset") or 0)
+    listed = observation.get("file")
+    players = {key: files for key, files in listed.items() if files} if isinstance(listed, dict) else {}
+    if not players:  # live
+        return [_File(name, zero_s, None, None, "1")]
+    facts = observation.get("media_info", {})
+    found = [file for key, names in players.items() for file in _queue(where, observation, key, names, zero_s)]
+    if observation.get("media_creation_date_as_offset") and "media_creation_time" not in facts:
+        raise FormatError(f"{where}: expected media_creation_time, as its times count from the creation of the media")
+    if len(players) > 1:
+        notes.append(f"{where}: {len(players)} players show {', '.join(f.name for f in found)}; each gets the segments")
+    return found
+
+
+def _queue(where: str, observation: dict[str, Any], player: str, names: Sequence[str], zero_s: Fraction) -> list[_File]:
+    facts = observation.get("media_info", {})
+    # BORIS shifts the players that follow player 1, if they have one file
+    shifted = player != "1" and len(names) == 1
+    here_s = zero_s + (exact(facts.get("offset", {}).get(player) or 0) if shifted else 0)
+    created = facts.get("media_creation_time", {}) if observation.get("media_creation_date_as_offset") else {}
+    files: list[_File] = []
+    for number, name in enumerate(names, start=1):
+        length = facts.get("length", {}).get(name)
+        last = number == len(names)
+        if not length and not last:
+            raise FormatError(
+                f"{where}: expected the length of {name}, after which the next file plays; got {length!r}"
+            )
+        start_s = here_s + exact(created.get(name) or 0)
+        end_s = None if last and (player == "1" or not length) else start_s + exact(length)
+        if files and files[-1].end_s is not None and start_s < files[-1].end_s:
+            raise FormatError(f"{where}: by their creation times, {files[-1].name} and {name} overlap; correct them")
+        files.append(_File(str(name), start_s, end_s, float(length) if length else None, player))
+        here_s += exact(length or 0)
+    return files
+
+
+def _merged(
+    path: Path | str, video_id: str, watched: Sequence[tuple[str, _File, list[Labelled]]], notes: list[str]
+) -> VideoSegments:
+    """The segments of all observations of a video."""
+    observations = list(dict.fromkeys(repr(name) for name, _, _ in watched))
+    if len(observations) > 1:
+        notes.append(
+            f"{path}: {video_id}: observations {', '.join(observations)} are of this video, which gets the segments of "
+            "all; to compare observers, export each observation to its own project"
+        )
+    found = [segment for _, _, segments in watched for segment in segments]
+    length = max((file.length_s for _, file, _ in watched if file.length_s), default=None)
+    return VideoSegments(video_id, tuple(sorted(found, key=lambda s: (s.start_s, s.end_s))), length)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -158,21 +252,20 @@ def _load(path: Path) -> dict[str, Any]:
     return project
 
 
-def _event(path: Path | str, name: str, event: Any) -> tuple[float, str, str, str, str]:
+def _event(where: str, event: Any) -> tuple[Fraction, str, str, str, str]:
     try:
-        time_s, subject, code = float(event[0]), str(event[1]), str(event[2])
+        time_s, subject, code = exact(event[0]), str(event[1]), str(event[2])
     except (TypeError, ValueError, IndexError, KeyError):
         raise FormatError(
-            f"{path}: observation {name!r}: expected an event [time, subject, behaviour, modifier, comment], "
-            f"got {str(event)[:60]}"
+            f"{where}: expected an event [time, subject, behaviour, modifier, comment], got {str(event)[:60]}"
         ) from None
     modifier, comment = (str(event[k]) if len(event) > k else "" for k in (3, 4))
     return time_s, subject, code, modifier, comment
 
 
-def _paired(where: str, events: Sequence[tuple[float, str, str, str, str]]) -> tuple[list[Labelled], int]:
-    """Segments of alternating STARTs and STOPs, and the number of STARTs without a STOP."""
-    running: dict[tuple[str, str, str], tuple[float, str]] = {}
+def _paired(events: Sequence[tuple[Fraction, str, str, str, str]]) -> tuple[list[Row], int]:
+    """Intervals of alternating STARTs and STOPs, and the number of STARTs without a STOP."""
+    running: dict[tuple[str, str, str], tuple[Fraction, str]] = {}
     found = []
     for time_s, subject, code, modifier, comment in sorted(events, key=lambda e: e[0]):
         key = (subject, code, modifier)
@@ -181,15 +274,5 @@ def _paired(where: str, events: Sequence[tuple[float, str, str, str, str]]) -> t
             continue
         start_s, first_comment = running.pop(key)
         score = _SCORE.match(first_comment)
-        found.append(segment(where, start_s, time_s, code, float(score[1]) if score else None))
-    return sorted(found, key=lambda s: (s.start_s, s.end_s)), len(running)
-
-
-def _media(observation: dict[str, Any]) -> tuple[str, float | None]:
-    """Path of the first media file, with forward slashes, and its length in seconds if stated."""
-    files = observation.get("file")
-    listed = files.get("1") if isinstance(files, dict) else None
-    if not listed:
-        return "", None
-    length = observation.get("media_info", {}).get("length", {}).get(listed[0])
-    return str(listed[0]).replace("\\", "/"), float(length) if length else None
+        found.append(Row(start_s, time_s, code, float(score[1]) if score else None))
+    return found, len(running)

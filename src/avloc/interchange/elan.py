@@ -1,32 +1,38 @@
 """ELAN documents (.eaf): one tier per class, times in whole milliseconds.
 
-Writing: tiers are named after the class, and an annotation's value is its score (empty for ground truth). ELAN allows
-no overlap within a tier, so overlapping segments of a class go to further tiers, `label (2)`, `label (3)`.
+Writing: tiers are named after the class. Tiers of detections have the type `scores`, and the value of an annotation is
+its score; values of ground truth are empty. ELAN allows no overlap within a tier, so overlapping segments of a class go
+to further tiers, `label (2)`, `label (3)`.
 
-Reading: two conventions are supported, decided tier by tier. One tier per class (values are empty, numbers, or the
-tier's own name): the tier is the label. One tier per coder: the values are the labels.
+Reading: two conventions are supported, decided tier by tier. One tier per class (of type `scores`, or all values are
+empty or the tier's own name): the tier is the label. One tier per coder: the values are the labels, numbers too.
+Times are explained in `elan_times`.
 """
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote
 from xml.parsers import expat
 
 from avloc.errors import FormatError, InputError
-from avloc.interchange.segments import Labelled, VideoSegments, clean, milliseconds, segment
+from avloc.interchange.elan_times import DocumentTimes
+from avloc.interchange.segments import Labelled, Row, VideoSegments, clean, cut_to, milliseconds, name_files
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 from avloc.types import Detection
+from avloc.vocabulary import VIDEO_EXTENSIONS
 
-_TYPE = "segments"
+_PLAIN, _SCORES = "segments", "scores"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".avi": "video/x-msvideo"}
-_NUMBER = re.compile(r"^\s*(-?\d+(\.\d+)?)?\s*$")
+_NUMBER = re.compile(r"^\s*-?\d+(\.\d+)?\s*$")
+_WRITTEN = re.compile(r"^(-?\d+\.\d{4})?$")
+"""Values of tiers of type `segments` that earlier versions wrote: scores, or empty."""
 
 
 def write_eaf(path: Path | str, video: VideoSegments) -> None:
@@ -46,16 +52,15 @@ def write_eaf(path: Path | str, video: VideoSegments) -> None:
     order = ET.SubElement(root, "TIME_ORDER")
     count = 0
     for tier, row in _tiers(video):
-        element = ET.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": _TYPE, "TIER_ID": tier})
+        kind = _SCORES if any(isinstance(item, Detection) for item in row) else _PLAIN
+        element = ET.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": tier})
         for item in row:
             count += 1
             _annotation(order, element, item, count)
     ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = str(count)
-    ET.SubElement(
-        root,
-        "LINGUISTIC_TYPE",
-        {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": _TYPE, "TIME_ALIGNABLE": "true"},
-    )
+    for kind in (_PLAIN, _SCORES):
+        facts = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": kind, "TIME_ALIGNABLE": "true"}
+        ET.SubElement(root, "LINGUISTIC_TYPE", facts)
     ET.register_namespace("xsi", _XSI)
     ET.indent(root, " ")
     atomic_write(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
@@ -97,26 +102,52 @@ def _annotation(order: ET.Element, tier: ET.Element, item: Labelled, number: int
 
 
 def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Read one video, named after the document's media file, else after the document.
+    """Read a document: one video per video file that it shows, named after it; without one, after its first media
+    file, else after the document.
 
-    Reference annotations (symbolic subdivisions), which have no times, are skipped and noted.
+    A file's own time is the annotation's plus its TIME_ORIGIN. Annotations without own times are placed as ELAN shows
+    them, and noted.
 
     Raises:
-        InputError: no such file. FormatError: not an ELAN document, or a missing time.
+        InputError: no such file. FormatError: not an ELAN document, times not in milliseconds, or a missing time slot.
     """
     root = _parse(Path(path))
-    slots = {s.get("TIME_SLOT_ID", ""): s.get("TIME_VALUE") for s in root.iter("TIME_SLOT")}
+    said: list[str] = [] if notes is None else notes
+    header = root.find("HEADER")
+    units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
+    if units != "milliseconds":
+        raise FormatError(f"{path}: expected times in milliseconds, got {units}; save it with a current ELAN")
+    times = DocumentTimes(path, root)
     names = {tier.get("TIER_ID", "") for tier in root.iter("TIER")}
-    found: list[Labelled] = []
-    for tier in root.iter("TIER"):
-        rows = [_times(path, a, slots) for a in tier.iter("ALIGNABLE_ANNOTATION")]
-        found += _tier_segments(f"{path}: tier {tier.get('TIER_ID')!r}", tier.get("TIER_ID", ""), rows, names)
-    references = sum(1 for _ in root.iter("REF_ANNOTATION"))
-    if references and notes is not None:
-        notes.append(f"{path}: skipped {pluralize(references, 'annotation')} without times")
-    media = next((m.get("MEDIA_URL", "") for m in root.iter("MEDIA_DESCRIPTOR")), "")
-    name = Path(media.rsplit("/", 1)[-1]).stem if media else ""
-    return (VideoSegments(unquote(name) or Path(path).stem, tuple(found)),)
+    rows = [row for tier in root.iter("TIER") for row in _tier_rows(path, tier, times, names, said)]
+    said += times.notes()
+    media = _media_origins(path, root)
+    if len(media) > 1:
+        said.append(f"{path}: shows {', '.join(media)}; each gets the segments")
+    return tuple(
+        VideoSegments(video_id, tuple(cut_to(f"{path}: {video_id}", rows, origin_s, None, said)))
+        for video_id, origin_s in media.items()
+    )
+
+
+def _media_origins(path: Path | str, root: ET.Element) -> dict[str, Fraction]:
+    """{video_id: annotation time at which the file starts} of the document's video files."""
+    found = []
+    for media in root.iter("MEDIA_DESCRIPTOR"):
+        url, origin = unquote(media.get("MEDIA_URL") or media.get("RELATIVE_MEDIA_URL") or ""), media.get("TIME_ORIGIN")
+        try:
+            start_s = -Fraction(int(origin or 0), 1000)
+        except ValueError:
+            raise FormatError(f"{path}: {url}: expected a TIME_ORIGIN in milliseconds, got {origin!r}") from None
+        video = media.get("MIME_TYPE", "").startswith("video/") or Path(url).suffix.lower() in VIDEO_EXTENSIONS
+        if url:
+            found.append((url, start_s, video))
+    shown = [item for item in found if item[2]] or found[:1]
+    ids = name_files(url for url, _, _ in shown)
+    origins: dict[str, Fraction] = {}
+    for url, start_s, _ in shown:
+        origins.setdefault(ids[url], start_s)
+    return origins or {Path(path).stem: Fraction(0)}
 
 
 def _parse(path: Path) -> ET.Element:
@@ -145,20 +176,26 @@ def _refuse_entities(path: Path, raw: bytes) -> None:
     parser.Parse(raw, True)
 
 
-def _times(path: Path | str, annotation: ET.Element, slots: Mapping[str, str | None]) -> tuple[float, float, str]:
-    times = [slots.get(annotation.get(f"TIME_SLOT_REF{k}", "")) for k in (1, 2)]
-    name = annotation.get("ANNOTATION_ID")
-    if times[0] is None or times[1] is None:
-        raise FormatError(f"{path}: annotation {name!r} has no time; align it in ELAN first")
-    try:
-        return int(times[0]) / 1000, int(times[1]) / 1000, annotation.findtext("ANNOTATION_VALUE") or ""
-    except (ValueError, OverflowError):
-        raise FormatError(f"{path}: annotation {name!r}: expected times in milliseconds, got {times}") from None
-
-
-def _tier_segments(where: str, tier: str, rows: list[tuple[float, float, str]], names: set[str]) -> list[Labelled]:
-    base = re.sub(r" \(\d+\)$", "", tier)
-    label = base if base in names else tier
-    if all(_NUMBER.match(value) or value.strip() == tier for _, _, value in rows):
-        return [segment(where, a, b, label, float(v) if v.strip() and _NUMBER.match(v) else None) for a, b, v in rows]
-    return [segment(where, a, b, value.strip()) for a, b, value in rows if value.strip()]
+def _tier_rows(
+    path: Path | str, tier: ET.Element, times: DocumentTimes, names: set[str], notes: list[str]
+) -> list[Row]:
+    """The annotations of a tier, labelled by its name or by their values."""
+    name = tier.get("TIER_ID", "")
+    where = f"{path}: tier {name!r}"
+    found = [(*span, (a.findtext("ANNOTATION_VALUE") or "").strip()) for a, span in times.of_tier(tier)]
+    base = re.sub(r" \(\d+\)$", "", name)
+    label = base if base in names else name
+    values = [value for _, _, value in found]
+    kind = tier.get("LINGUISTIC_TYPE_REF")
+    if kind == _SCORES or (kind == _PLAIN and all(map(_WRITTEN.match, values))):
+        return [
+            Row(a, b, label, float(v)) if _NUMBER.match(v) else Row(a, b, label if v in ("", name) else v)
+            for a, b, v in found
+        ]
+    if all(value in ("", name) for value in values):
+        return [Row(a, b, label) for a, b, _ in found]
+    if empty := values.count(""):
+        notes.append(f"{where}: left out {pluralize(empty, 'annotation')} without a value; the values are its labels")
+    if all(_NUMBER.match(value) for value in values if value):
+        notes.append(f"{where}: its values are numbers, read as labels; scores need the tier type {_SCORES!r}")
+    return [Row(a, b, value) for a, b, value in found if value]

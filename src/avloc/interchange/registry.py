@@ -7,12 +7,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import ConfigError, InputError, did_you_mean
+import numpy as np
+from jaxtyping import Float
+
+from avloc.errors import ConfigError, InputError, did_you_mean, first_few
 from avloc.formats.detections import write_segments_csv, write_segments_json
 from avloc.formats.results import ResultsFolder
 from avloc.interchange.audacity import write_audacity
@@ -25,10 +30,11 @@ from avloc.interchange.raven import write_raven
 from avloc.interchange.segments import VideoSegments
 from avloc.interchange.subtitles import write_srt, write_vtt
 from avloc.interchange.via import write_via
-from avloc.media.frames import frame_times
+from avloc.media.frames import frame_times, is_raw_stream
 from avloc.media.probe import probe
+from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.system.text import file_stems
-from avloc.types import BY_FLAGS, Detection, StreamChoice
+from avloc.types import Detection
 
 
 @dataclass(frozen=True)
@@ -173,9 +179,21 @@ def save_detections(
 
 
 def with_media(
-    video: VideoSegments, path: Path | None, frames: bool = False, streams: StreamChoice = BY_FLAGS
+    video: VideoSegments,
+    path: Path | None,
+    frames: bool = False,
+    streams: StreamChoice = BY_FLAGS,
+    fps: Fraction | None = None,
+    notes: list[str] | None = None,
 ) -> VideoSegments:
     """The segments with the probed video file and, if `frames`, its frame times.
+
+    Formats that count frames get `Media.frame_rate` as their clock: the rate that the file states, or that of its frame
+    times if the stated one is implausible (DV streams state 10000 fps and more).
+
+    Args:
+        fps: replaces that rate, and times the frames of a raw stream, which has no time stamps.
+        notes: receives a line if the rate of a raw stream is assumed.
 
     Raises:
         MediaError: the file is not a video.
@@ -183,8 +201,30 @@ def with_media(
     if path is None:
         return video
     media = probe(path, video.video_id, streams)
-    times_s = frame_times(media) if frames else None
+    if not frames:
+        return replace(video, media=media, duration_s=video.duration_s or media.duration_s)
+    times_s = frame_times(media)
+    rate = fps or _plausible_rate(media.frame_rate, times_s)
+    if is_raw_stream(path):
+        if fps is not None:
+            times_s = np.arange(len(times_s)) / float(fps)
+            media = replace(media, duration_s=len(times_s) / float(fps))
+        elif notes is not None:
+            step_s = float(times_s[-1]) / (len(times_s) - 1) if len(times_s) > 1 else 1 / float(rate)
+            notes.append(
+                f"{path}: a raw stream has no time stamps; its frames are counted at {1 / step_s:g} per second; if "
+                f"that is wrong, state it: --fps-of {video.video_id}=FPS"
+            )
+    media = replace(media, frame_rate=rate)
     return replace(video, media=media, duration_s=video.duration_s or media.duration_s, frame_times_s=times_s)
+
+
+def _plausible_rate(stated: Fraction, times_s: Float[np.ndarray, " n"]) -> Fraction:
+    """The stated fps, unless it differs by more than half from that of the frame times."""
+    if len(times_s) < 2 or times_s[-1] <= 0:
+        return stated
+    measured = Fraction((len(times_s) - 1) / float(times_s[-1])).limit_denominator(1001)
+    return stated if measured <= 0 or Fraction(2, 3) < stated / measured < Fraction(3, 2) else measured
 
 
 def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments]) -> str:
@@ -212,21 +252,30 @@ def write_as(name: str, target: Path, videos: Sequence[VideoSegments]) -> list[P
         The files.
 
     Raises:
-        InputError: several videos for a file that holds one.
+        InputError: several videos for a file that holds one, or one video twice, which would overwrite its file.
     """
+    twice = [name for name, count in Counter(video.video_id for video in videos).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{target}: expected each video once, got {first_few(twice, 3)} more than once; merge or rename"
+        )
     form = FORMATS[name]
+    files = target_files(name, target, videos)
     if not form.per_video:
         form.write(target, videos)
-        return [target]
-    if not target.suffix:
-        stems = file_stems(video.video_id for video in videos)
-        files = [target / (stems[video.video_id] + form.suffix) for video in videos]
-    elif len(videos) == 1:
-        files = [target]
-    else:
+        return files
+    if len(files) != len(videos):
         raise InputError(
             f"{target}: {name} holds one video per file, got {len(videos)}; give a folder (a name without a dot)"
         )
     for file, video in zip(files, videos, strict=True):
         form.write(file, video)
     return files
+
+
+def target_files(name: str, target: Path, videos: Sequence[VideoSegments]) -> list[Path]:
+    """The files that `write_as` writes for a target; "truth" is one file."""
+    if name == "truth" or not FORMATS[name].per_video or (target.suffix and not target.is_dir()):
+        return [target]
+    stems = file_stems(video.video_id for video in videos)
+    return [target / (stems[video.video_id] + FORMATS[name].suffix) for video in videos]

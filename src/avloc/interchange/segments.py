@@ -11,22 +11,37 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float
 
 from avloc.errors import FormatError, InputError
+from avloc.mediafile import Media
 from avloc.metrics.overlap import lanes
-from avloc.system.text import nfc, printable
-from avloc.types import Detection, Instance, Media
+from avloc.system.text import nfc, pluralize, printable
+from avloc.types import Detection, Instance, exact
 
 Labelled = Instance | Detection
 
+
+@dataclass(frozen=True)
+class Row:
+    """A labelled interval on the clock of an annotation tool, before `cut_to`; times may be negative."""
+
+    start_s: float | Fraction
+    end_s: float | Fraction
+    label: str
+    score: float | None = None
+
+
 _NO_XML = "\ufffe\uffff"
 _HALF_MS = 0.0005
+_TABLE_WORDS = re.compile(r"\.BirdNET\.(results|selection\.table)$|(\.Table\.\d+)?\.selections$")
+"""BirdNET-Analyzer: dog.BirdNET.results.txt; Raven: dog.Table.1.selections.txt."""
 _SCORED = re.compile(r"^(?P<label>.*) \((?P<score>-?\d+\.\d{4})\)$", re.DOTALL)
 
 
@@ -140,6 +155,84 @@ def segment(where: str, start_s: float, end_s: float, label: str, score: float |
         return Detection(start_s, end_s, label, score)
     except ValueError as error:
         raise FormatError(f"{where}: {label!r}: {error}; correct or remove it") from error
+
+
+def cut_to(
+    where: str,
+    found: Iterable[Row],
+    start_s: Fraction = Fraction(0),
+    end_s: Fraction | None = None,
+    notes: list[str] | None = None,
+) -> list[Labelled]:
+    """Rows on an annotation tool's clock as segments of the file that runs from `start_s` to `end_s` on that clock.
+
+    Args:
+        where: names the file in messages.
+        end_s: None if open.
+        notes: receives a line if rows lie partly or wholly outside the file, or have no length.
+    """
+    kept: list[Labelled] = []
+    outside = cut = points = 0
+    for row in found:
+        a, b = exact(row.start_s) - start_s, exact(row.end_s) - start_s
+        if a == b:
+            points += 1
+            continue
+        first, last = (max(a, Fraction(0)), b if end_s is None else min(b, end_s - start_s)) if a < b else (a, b)
+        if a < b and first >= last:
+            outside += 1
+            continue
+        cut += (first, last) != (a, b)
+        kept.append(segment(where, float(first), float(last), row.label, row.score))
+    if notes is not None:
+        said = (
+            (points, "left out {} of zero length"),
+            (outside, "left out {} outside this file"),
+            (cut, "cut {} at the ends of this file"),
+        )
+        notes += [f"{where}: {text.format(pluralize(count, 'segment'))}" for count, text in said if count]
+    return kept
+
+
+def name_files(files: Iterable[str]) -> dict[str, str]:
+    """{path or URL of a media file, as another tool states it: video_id}.
+
+    The id is the name without extension. Different files of one name keep the parts of their paths that differ:
+    monday/cam1.mp4 and tuesday/cam1.mp4. A path that is the end of another is the same file.
+    """
+    paths = {file: PurePosixPath(file.replace("\\", "/")) for file in files}
+    whole = {
+        file: max((o for o in paths.values() if o.parts[-len(path.parts) :] == path.parts), key=lambda o: len(o.parts))
+        for file, path in paths.items()
+    }
+    names = {}
+    for file, path in whole.items():
+        alike = {other for other in whole.values() if other.stem == path.stem}
+        names[file] = path.stem if len(alike) == 1 else _apart(path, alike)
+    return names
+
+
+def _apart(path: PurePosixPath, alike: set[PurePosixPath]) -> str:
+    """The part of a path in which it differs from others of its name; with its extension if only that differs."""
+    stated = path if len({p.with_suffix("") for p in alike}) < len(alike) else path.with_suffix("")
+    shared = 0
+    while len({p.parent.parts[shared : shared + 1] for p in alike}) == 1 and shared < len(path.parts) - 1:
+        shared += 1
+    return "/".join(stated.parts[shared:])
+
+
+def table_stem(path: Path | str) -> str:
+    """The video's name in the file name of a table: BirdNET and Raven append words to it."""
+    return _TABLE_WORDS.sub("", Path(path).stem)
+
+
+def number_in(cell: str) -> float | None:
+    """The finite number in a cell of a table, or None."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def read_lines(path: Path | str) -> Sequence[str]:

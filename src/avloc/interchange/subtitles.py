@@ -9,24 +9,28 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from avloc.errors import FormatError
 from avloc.interchange.segments import (
-    Labelled,
+    Row,
     VideoSegments,
     clean,
+    cut_to,
     milliseconds,
     read_lines,
     scored_text,
-    segment,
     unscored_text,
 )
 from avloc.system.atomic import atomic_write
+from avloc.system.text import pluralize
 
-_STAMP = r"(?:(\d{2,}):)?(\d{2}):(\d{2})\.(\d{3})"
-_TIMES = re.compile(rf"^\s*{_STAMP}[ \t]+-->[ \t]+{_STAMP}(?:\s.*)?$")
-_BLOCKS = ("NOTE", "STYLE", "REGION", "WEBVTT")
+_STAMP = r"(?:(\d+):)?([0-5]\d):([0-5]\d)[.,](\d{3})"
+_TIMES = re.compile(rf"^\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?$")
+_OTHER_BLOCK = re.compile(r"^(NOTE|STYLE|REGION)(\s|$)")
+_HLS = re.compile(r"^X-TIMESTAMP-MAP\s*=\s*(.*)$")
+_HLS_ZERO = re.compile(r"^(MPEGTS:0+,LOCAL:[0:.]+|LOCAL:[0:.]+,MPEGTS:0+)$")
 
 
 def write_vtt(path: Path | str, video: VideoSegments) -> None:
@@ -51,14 +55,32 @@ def write_srt(path: Path | str, video: VideoSegments) -> None:
 def read_vtt(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
     """Read one video, named after the file. The full text of a cue is its label.
 
+    Blocks are told apart as in the W3C's WebVTT, section 6.1: a block with a line of times is a cue, also under an
+    identifier that begins with NOTE, and a further line of times begins a further cue. Cues of zero length, and text
+    that is not in a cue, are skipped and noted. HLS's X-TIMESTAMP-MAP (RFC 8216, section 3.5) relates the cues to the
+    transport stream's own clock, which is not the video's; it is noted, and times are left as stated.
+
     Raises:
         InputError: no such file. FormatError: not WebVTT, or a cue that ends before it starts.
     """
     lines = [line.rstrip("\r") for line in read_lines(path)]
-    if not lines[0].startswith("WEBVTT"):
+    if not re.match(r"WEBVTT(\s|$)", lines[0]):
         raise FormatError(f"{path}: expected WebVTT, whose first line is WEBVTT, got {lines[0][:40]!r}")
-    found = [cue for block in _blocks(lines) if (cue := _cue(path, block)) is not None]
-    return (VideoSegments(Path(path).stem, tuple(found)),)
+    said: list[str] = [] if notes is None else notes
+    found: list[Row] = []
+    stray = 0
+    header = True
+    for block in _blocks(lines):
+        mapped = next((match for line in block if header and (match := _HLS.match(line))), None)
+        if mapped is not None and not _HLS_ZERO.match(mapped[1].replace(" ", "")):
+            said.append(f"{path}: X-TIMESTAMP-MAP={mapped[1]} is not applied; times are left as the cues state them")
+        cues = _cues(path, block)
+        stray += not cues and not header and not _OTHER_BLOCK.match(block[0])
+        found += cues
+        header = False
+    if stray:
+        said.append(f"{path}: left out {pluralize(stray, 'block')} of text without times")
+    return (VideoSegments(Path(path).stem, tuple(cut_to(str(path), found, notes=said))),)
 
 
 def _without_arrow(text: str) -> str:
@@ -78,20 +100,21 @@ def _blocks(lines: Sequence[str]) -> list[list[str]]:
             blocks[-1].append(line)
         elif blocks[-1]:
             blocks.append([])
-    return [block for block in blocks if block and not block[0].startswith(_BLOCKS)]
+    return [block for block in blocks if block]
 
 
-def _cue(path: Path | str, block: list[str]) -> Labelled | None:
-    place = next((i for i, line in enumerate(block[:2]) if "-->" in line), None)
-    if place is None:
-        return None
-    match = _TIMES.match(block[place])
+def _cues(path: Path | str, block: Sequence[str]) -> list[Row]:
+    places = [i for i, line in enumerate(block) if "-->" in line and not (i == 0 and _OTHER_BLOCK.match(line))]
+    return [_cue(path, block[i:end]) for i, end in pairwise([*places, len(block)])]
+
+
+def _cue(path: Path | str, lines: Sequence[str]) -> Row:
+    match = _TIMES.match(lines[0])
     if match is None:
-        raise FormatError(f"{path}: expected HH:MM:SS.mmm --> HH:MM:SS.mmm, got {block[place][:60]!r}")
-    text = html.unescape(re.sub(r"<[^>]*>", "", " ".join(block[place + 1 :]))).strip()
-    label, score = unscored_text(text)
+        raise FormatError(f"{path}: expected HH:MM:SS.mmm --> HH:MM:SS.mmm, got {lines[0][:60]!r}")
+    text = html.unescape(re.sub(r"<[^>]*>", "", " ".join(lines[1:]))).strip()
     groups = match.groups()
-    return segment(f"{path}", _seconds(groups[:4]), _seconds(groups[4:]), label, score)
+    return Row(_seconds(groups[:4]), _seconds(groups[4:]), *unscored_text(text))
 
 
 def _seconds(parts: Sequence[str | None]) -> float:

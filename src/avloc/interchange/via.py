@@ -14,7 +14,7 @@ from typing import Any
 
 from avloc.errors import FormatError
 from avloc.formats.labels import TableReader
-from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, read_lines, segment
+from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, name_files, read_lines, segment
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, nfc, pluralize
 from avloc.types import Detection
@@ -48,7 +48,7 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     """
     header, attributes, lines = _header(path)
     found: dict[str, list[Labelled]] = {}
-    skipped = 0
+    skipped = shared = 0
     reader = TableReader(path, "".join(lines))
     for row in reader:
         if not row:
@@ -58,7 +58,7 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
             cells = dict(zip(header, row, strict=True))
             names, times = json.loads(cells["file_list"]), _times(cells)
             facts = json.loads(cells["metadata"])
-            video_id = nfc(Path(str(names[0]).replace("\\", "/")).stem)
+            file = nfc(str(names[0]))
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise FormatError(f"{where}: expected {','.join(header)}, got {','.join(row)[:80]!r} ({error})") from None
         if len(times) != 2 or times[0] == times[1]:
@@ -68,10 +68,17 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
             label, score = _label(where, facts, attributes)
         except (AttributeError, TypeError, ValueError) as error:
             raise FormatError(f"{where}: its attributes are not in VIA's format ({error!r})") from error
-        found.setdefault(video_id, []).append(segment(where, times[0], times[1], label, score))
+        shared += len(names) > 1
+        found.setdefault(file, []).append(segment(where, times[0], times[1], label, score))
     if skipped and notes is not None:
         notes.append(f"{path}: skipped {pluralize(skipped, 'row')} without a start and an end")
-    return tuple(VideoSegments(video, tuple(rows)) for video, rows in found.items())
+    if shared and notes is not None:
+        notes.append(f"{path}: {pluralize(shared, 'row')} of a view of several files; given to the first file")
+    ids = name_files(found)
+    videos: dict[str, list[Labelled]] = {}
+    for file, rows in found.items():
+        videos.setdefault(ids[file], []).extend(rows)
+    return tuple(VideoSegments(video, tuple(rows)) for video, rows in videos.items())
 
 
 def _header(path: Path | str) -> tuple[list[str], Mapping[str, Any], list[str]]:

@@ -15,8 +15,9 @@ from avloc.media.container import opened_before, packets
 from avloc.media.decode import Picture, decode
 from avloc.media.encode import SMALL_AUDIO_HZ, small_video, write_video
 from avloc.media.sound import Sound
+from avloc.mediafile import Media
 from avloc.system.atomic import atomic_path
-from avloc.types import Media, exact
+from avloc.types import exact
 
 
 def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import av
 
-from avloc.types import Step
+from avloc.mediafile import Step
 
 BACKWARD_JUMP_S = Fraction(1)
 """Time stamps that fall back by more than this start a new recording."""

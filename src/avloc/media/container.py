@@ -19,7 +19,7 @@ import av.stream
 
 from avloc.errors import MediaError
 from avloc.media.clock import Shifts, stamp
-from avloc.types import BY_FLAGS, FileClock, Media, Step, StreamChoice
+from avloc.mediafile import BY_FLAGS, FileClock, Media, Step, StreamChoice
 
 MAX_READ_ERRORS = 20
 """Consecutive read errors after which reading stops."""
@@ -181,10 +181,20 @@ def nominal_rate(stream: av.VideoStream) -> Fraction:
     return Fraction(25)
 
 
+RAW = frozenset(
+    {
+        *("avs2", "avs3", "cavsvideo", "dirac", "evc", "h261", "h263", "h264", "hevc", "m4v", "mjpeg", "mjpeg_2000"),
+        *("mpegvideo", "obu", "rawvideo", "vc1", "vvc"),
+    }
+)
+"""ffmpeg's demuxers of raw video (libavformat/rawdec.c): no time stamps, frames are counted at an assumed rate."""
+
+
 def rate_is_assumed(stream: av.VideoStream, path: Path, choice: StreamChoice = BY_FLAGS) -> bool:
     """Whether the frame rate is only ffmpeg's default for bare streams, which state neither a rate nor time stamps."""
-    if stream.start_time is not None or stream.duration is not None:
-        return False
+    with open_container(path) as container:
+        if container.format.name not in RAW:
+            return False
     # the default is an option of the demuxer: a rate that follows it is not the file's
     options = {"framerate": str(_OTHER_RATE), **_SAFE}
     with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:

@@ -31,8 +31,8 @@ from avloc.media.container import decoded, opened_before, packets
 from avloc.media.frames import upright_rgb
 from avloc.media.mix import SoundMix
 from avloc.media.sound import Sound, SoundTrack
+from avloc.mediafile import Media
 from avloc.system.isolate_child import heartbeat
-from avloc.types import Media
 
 MIN_DECODED = Fraction(1, 2)
 """Share of the expected duration that must be decodable."""

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from avloc.errors import InputError, MediaError
+from avloc.mediafile import Media
 from avloc.system.atomic import atomic_path
-from avloc.types import Media
 
 SMALL_AUDIO_HZ = 24_000
 """Sample rate of the audio of clips and proxies."""

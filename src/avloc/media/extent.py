@@ -30,7 +30,7 @@ import av.error
 from avloc.media.complete import is_complete
 from avloc.media.container import open_container, packets, seek
 from avloc.media.joins import BACK_S, DISCONTINUOUS, Recording, Scan, recordings, steps
-from avloc.types import FileClock
+from avloc.mediafile import FileClock
 
 LATE_S = 60
 PADDING_S = Fraction(1, 20)

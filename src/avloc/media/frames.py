@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
-from avloc.media.container import choose_streams, open_container, packets
-from avloc.types import Media
+from avloc.media.container import RAW, choose_streams, open_container, packets
+from avloc.mediafile import Media
 
 
 def frame_times(media: Media) -> Float[np.ndarray, " n"]:
@@ -36,6 +36,12 @@ def frame_times(media: Media) -> Float[np.ndarray, " n"]:
     if len(stamps) < count or len(set(stamps)) < len(stamps) or not stamps:
         return np.arange(max(count, 1)) / float(media.frame_rate)
     return np.array([float(t - media.clock.origin_s) for t in sorted(stamps)])
+
+
+def is_raw_stream(path: Path) -> bool:
+    """Whether a file is a raw stream, whose frames have no times."""
+    with open_container(path) as container:
+        return container.format.name in RAW
 
 
 def rotation_ccw_deg(frame: av.VideoFrame) -> int:

@@ -20,7 +20,7 @@ from fractions import Fraction
 
 import av
 
-from avloc.types import Step
+from avloc.mediafile import Step
 
 DISCONTINUOUS = 0x0200
 """AVFMT_TS_DISCONT, of the formats whose stamps may start anew: MPEG-TS, MPEG-PS (VOB), Ogg."""

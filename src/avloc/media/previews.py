@@ -21,8 +21,8 @@ from avloc.media.decode import Picture, decode, frames, sound_blocks
 from avloc.media.encode import SMALL_AUDIO_HZ, small_video, write_video
 from avloc.media.extent import PADDING_S
 from avloc.media.frames import upright_rgb
+from avloc.mediafile import Media
 from avloc.system.isolate_child import heartbeat
-from avloc.types import Media
 
 COLUMNS = 10
 """Thumbnails per row; a sheet has at least one full row."""

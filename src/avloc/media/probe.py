@@ -22,8 +22,8 @@ from avloc.media.container import (
 )
 from avloc.media.extent import measure
 from avloc.media.frames import rotation_ccw_deg
+from avloc.mediafile import BY_FLAGS, Media, StreamChoice
 from avloc.system.text import nfc
-from avloc.types import BY_FLAGS, Media, StreamChoice
 
 LONG_S = 3600
 MIN_BYTES_PER_S = 20

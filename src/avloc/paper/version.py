@@ -7,15 +7,13 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-import avloc
-
 _ROOMS = ("localize", "metrics", "model", "train")
 
 
 @cache
 def code_version() -> str:
     """Hash of the code of `_ROOMS`, without comments and docstrings."""
-    root = Path(avloc.__file__).parent
+    root = Path(__file__).parent.parent
     files = sorted(path for room in _ROOMS for path in root.glob(f"{room}/**/*.py"))
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     for node in (node for tree in trees for node in ast.walk(tree)):

@@ -15,11 +15,12 @@ from avloc.formats.failures import Failure
 from avloc.formats.results import Localized, ResultsFolder
 from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, write_detections
 from avloc.media.find import VideoNames, find_media, name_videos, named_media
+from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.pipeline.localizer import Localizer, load, with_options
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import nfc, pluralize, readable
-from avloc.types import BY_FLAGS, FeatureSequence, Progress, StreamChoice
+from avloc.types import FeatureSequence, Progress
 from avloc.version import __version__
 
 

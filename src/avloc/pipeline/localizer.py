@@ -20,11 +20,12 @@ from avloc.features.task import extract_one
 from avloc.formats.features import load_features
 from avloc.formats.streams import recorded_streams
 from avloc.localize import localize
+from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.model.base import Model
 from avloc.model.batch import Batch, Window, collate, windows
 from avloc.model.checkpoint import ModelCard, load_model
 from avloc.model.losses import topk_mean
-from avloc.types import BY_FLAGS, FIRST_VERSION, ActivationSequence, Detection, FeatureSequence, StreamChoice
+from avloc.types import FIRST_VERSION, ActivationSequence, Detection, FeatureSequence
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from typing import Any, Literal, NamedTuple
 from avloc.errors import AvlocError, InputError
 from avloc.formats.results import RunSource
 from avloc.media.clips import copy_clip, encode_clip
+from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.system.atomic import atomic_write
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import csv_text, safe_name
-from avloc.types import BY_FLAGS, Detection, StreamChoice
+from avloc.types import Detection
 
 Order = Literal["score", "random", "uncertain"]
 

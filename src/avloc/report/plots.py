@@ -28,12 +28,13 @@ from avloc.figures import (
 from avloc.formats.features import FeatureStore
 from avloc.formats.results import RunSource
 from avloc.media.previews import COLUMNS, Preview
+from avloc.mediafile import BY_FLAGS
 from avloc.metrics import detection_scores
 from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.pipeline.attention import correlations
 from avloc.report.sources import PlotSources, probe_and_preview, video_files
 from avloc.system.text import file_stems
-from avloc.types import BY_FLAGS, VideoAnnotation
+from avloc.types import VideoAnnotation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,8 @@ from avloc.errors import InputError, MediaError
 from avloc.evaluate.reference import read_reference
 from avloc.formats.results import RunSource, find_results
 from avloc.media.previews import Preview, make_preview
-from avloc.types import BY_FLAGS, Media, StreamChoice, VideoAnnotation
+from avloc.mediafile import BY_FLAGS, Media, StreamChoice
+from avloc.types import VideoAnnotation
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from avloc.evaluate.reference import read_reference
 from avloc.formats.results import RunSource
 from avloc.media.find import known_suffix
 from avloc.media.previews import COLUMNS, Preview, make_proxy, plays_in_browsers
+from avloc.mediafile import BY_FLAGS, Media, StreamChoice
 from avloc.metrics import detection_scores, t_iou
 from avloc.report.page.modalities import Modalities
 from avloc.report.page.views import ListEntry, PageInfo, RunView, Sprite, VideoView
@@ -29,7 +30,7 @@ from avloc.report.sources import PageSources, probe_and_preview, video_files
 from avloc.system.atomic import atomic_path
 from avloc.system.isolate import isolated, map_isolated
 from avloc.system.locks import folder_lock
-from avloc.types import BY_FLAGS, Detection, Instance, Media, Progress, StreamChoice, VideoAnnotation
+from avloc.types import Detection, Instance, Progress, VideoAnnotation
 
 ERROR_T_IOU = 0.5
 """t-IoU from which a detection counts as correct."""
