@@ -360,7 +360,7 @@ def test_names_that_extractors_give(tmp_path: Path) -> None:
 
 
 def test_folders_by_kind_and_files_by_video(tmp_path: Path) -> None:
-    values = np.arange(12, dtype=np.float16).reshape(4, 3)
+    values = np.arange(12 * 512, dtype=np.float16).reshape(12, 512)
     for name in ("train/rgb/x.npy", "train/flow/x.npy", "test/rgb/y.npy"):
         (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(tmp_path / "a" / name, values)

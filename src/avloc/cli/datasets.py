@@ -30,6 +30,14 @@ Stride = Annotated[
 Window = Annotated[str, typer.Option("--window-s", help="Seconds covered by a row; the stride if absent.")]
 AudioStride = Annotated[str, typer.Option("--audio-stride-s", help="Seconds between rows of --audio.")]
 AudioWindow = Annotated[str, typer.Option("--audio-window-s", help="Seconds covered by a row of --audio.")]
+AxesOption = Annotated[
+    str,
+    typer.Option(
+        "--axes",
+        help="Axes of the arrays, if they cannot be told: tchw, or rgb=tchw,vggish=ct. "
+        "t rows, c channels, h w positions, n crops, 1 an axis of size 1.",
+    ),
+]
 TrackNames = Annotated[str, typer.Option("--tracks", help="Which of several features, in order: rgb,flow.")]
 
 
@@ -43,6 +51,7 @@ def convert(
     audio_stride_s: AudioStride = "",
     audio_window_s: AudioWindow = "",
     tracks: TrackNames = "",
+    axes: AxesOption = "",
     step_s: Annotated[str, typer.Option(help="Seconds per snippet; the features' own if absent.")] = "",
     rule: Annotated[str, typer.Option(help="Resampling of rows to snippets: mean, nearest or linear.")] = "mean",
     dtype: Annotated[str, typer.Option(help="float32, or float16 for half the disk space.")] = "float32",
@@ -84,7 +93,7 @@ def convert(
         raise ConfigError("--videos is for segments; give their format with --to or by the suffix of OUT")
     from avloc.datasets.convert import import_collection
 
-    data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
+    data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks, axes)
     step = _seconds("--step-s", step_s)
     with talk.progress("convert") as progress:
         result = import_collection(data, out, step, rule, dtype, overwrite, progress)  # type: ignore[arg-type]
@@ -99,7 +108,7 @@ def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) ->
     written = f"{pluralize(len(result.done), 'video')} written"
     counts = f"{written}, {len(result.skipped)} already there, {len(result.failures)} failed"
     talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {pluralize(len(data.classes), 'class')}")
-    talk.notes(dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes())))
+    talk.notes(dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes(), *_unusual_axes(data))))
     _say_unmatched(talk, "annotated, without features", result.without_features)
     _say_unmatched(talk, "with features, not annotated", result.unknown)
     say_failures(talk, result.failures, out)
@@ -123,6 +132,15 @@ def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) ->
         talk.say(f"written to {out}; next: {command}")
 
 
+def _unusual_axes(data: Collection) -> list[str]:
+    """The layouts other than (rows, size), or taken without evidence."""
+    from avloc.datasets.axes import USUAL
+    from avloc.datasets.tracks import Tracks
+
+    lines = data.features.described() if isinstance(data.features, Tracks) else ()
+    return [line for line in lines if ": axes " in line and (": axes tc (" not in line or USUAL in line)]
+
+
 def doctor(
     data: Annotated[
         Path | None, typer.Argument(help="Data set, or a folder from `avloc convert` or `avloc extract`.")
@@ -134,6 +152,7 @@ def doctor(
     audio_stride_s: AudioStride = "",
     audio_window_s: AudioWindow = "",
     tracks: TrackNames = "",
+    axes: AxesOption = "",
     quick: Annotated[bool, typer.Option("--quick", help="Check the features of 50 videos only.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -152,7 +171,7 @@ def doctor(
     if data is None:
         _say_installation(talk)
         return
-    collection = _open(data, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks)
+    collection = _open(data, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks, axes)
     with talk.progress("read features") as progress:
         report = examine(collection, 50 if quick else None, progress)
     _say_report(talk, report)
@@ -192,7 +211,9 @@ def _open(
     clock: tuple[str, str],
     audio_clock: tuple[str, str],
     tracks: str,
+    axes: str,
 ) -> Collection:
+    from avloc.datasets.axes import parse_axes
     from avloc.datasets.open import open_collection
     from avloc.datasets.tracks import Clock
 
@@ -205,7 +226,8 @@ def _open(
         return None if step_s is None else Clock(step_s, length_s)
 
     names = [name.strip() for name in tracks.split(",") if name.strip()]
-    return open_collection(source, features, audio, made("", clock), made("audio-", audio_clock), names)
+    clocks = made("", clock), made("audio-", audio_clock)
+    return open_collection(source, features, audio, *clocks, names, parse_axes(axes))
 
 
 def _seconds(option: str, text: str) -> Fraction | None:
@@ -257,6 +279,8 @@ def _say_report(talk: Talk, report: DataReport) -> None:
         fewest, middle, most = found.rows
         spread = f"{fewest} to {most} rows (median {middle}), one per {found.step_s:g} s"
         talk.say(f"{name} features: {pluralize(found.videos, 'video')}, size {found.size}, {spread}")
+    for line in report.layouts:
+        talk.say(line)
     for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
         talk.say(f"{finding.kind}: {finding.text}")
     talk.say(_verdict(report))

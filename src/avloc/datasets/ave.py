@@ -32,6 +32,9 @@ AVE_BACKGROUND = 28
 DURATION_S = 10.0
 SNIPPETS = 10
 KEY = "avadataset"
+AXES = {"2": "tc", "4": "thwc"}
+"""Layouts of a video's features, by their number of axes."""
+
 SOURCE = {"audio": "AVE audio_feature (VGGish)", "visual": "AVE visual_feature"}
 SUBSETS = {"train": Subset.TRAINING, "val": Subset.VALIDATION, "test": Subset.TESTING}
 """By the names of the order files."""
@@ -146,7 +149,8 @@ class _Rows:
         with open_hdf5(self.path) as file:
             data = plain_dataset(self.path, file, KEY)
             self.count, self.shape = int(data.shape[0]), tuple(data.shape[1:])
-            if data.dtype.kind != "f" or len(self.shape) not in (2, 4) or self.shape[0] != SNIPPETS:
+            square = len(self.shape) == 2 or (len(self.shape) == 4 and self.shape[1] == self.shape[2])
+            if data.dtype.kind != "f" or not square or self.shape[0] != SNIPPETS:
                 raise FormatError(
                     f"{self.path}: expected float rows of ({SNIPPETS}, size) or ({SNIPPETS}, 7, 7, size), "
                     f"got {data.dtype} {self.shape}"
@@ -154,12 +158,16 @@ class _Rows:
 
     def read(self, row: int) -> np.ndarray:
         """(10, size) of one video, float32."""
-        with open_hdf5(self.path) as file:
-            values = np.asarray(plain_dataset(self.path, file, KEY)[row])
+        values = self.raw(row)
         pooled = values.mean(axis=(1, 2)) if values.ndim == 4 else values
         if not np.isfinite(pooled).all():
             raise FormatError(f"{self.path}: row {row} has NaN or infinity; download the file again")
         return pooled.astype(np.float32)
+
+    def raw(self, row: int) -> np.ndarray:
+        """(10, size) or (10, 7, 7, size) of one video."""
+        with open_hdf5(self.path) as file:
+            return np.asarray(plain_dataset(self.path, file, KEY)[row])
 
 
 @dataclass(frozen=True)
@@ -169,9 +177,12 @@ class AveRow:
     rows: _Rows
     row: int
 
+    def read_shape(self) -> tuple[int, ...]:
+        return self.rows.shape
+
     def read(self) -> np.ndarray:
-        """(10, size), float32."""
-        return self.rows.read(self.row)
+        """(10, size) or (10, 7, 7, size)."""
+        return self.rows.raw(self.row)
 
 
 def _read_annotations_txt(path: Path) -> list[tuple[str, str, float, float]]:

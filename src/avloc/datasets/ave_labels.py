@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from avloc.datasets.ave import AVE_BACKGROUND, DURATION_S, SNIPPETS, AveData, read_ave
+from avloc.datasets.ave import AVE_BACKGROUND, AXES, DURATION_S, SNIPPETS, AveData, read_ave
 from avloc.datasets.collection import Collection
 from avloc.datasets.tracks import Clock, Track, Tracks
 from avloc.errors import first_few
@@ -29,7 +29,7 @@ def ave_collection(folder: Path | str) -> Collection:
     data = read_ave(folder)
     clock = Clock(SnippetGrid.cover(DURATION_S, DURATION_S / SNIPPETS).step_s)
     names = (("audio_feature", "audio"), ("visual_feature", "visual"))
-    tracks = tuple(Track(name, kind, data.places(kind), clock) for name, kind in names)  # type: ignore[arg-type]
+    tracks = tuple(Track(name, kind, data.places(kind), clock, axes=AXES) for name, kind in names)  # type: ignore[arg-type]
     return Collection(
         name="AVE",
         classes=data.classes,

@@ -65,11 +65,14 @@ def import_collection(
 
     Raises:
         InputError: an unknown rule, or a `step_s` for avloc's own features. ConfigError: an unknown dtype.
+        FormatError: the axes of the features of all videos cannot be told.
     """
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
-    _write_tables(collection, out)
     features: Features | None = collection.features
+    if isinstance(features, Tracks):
+        features.check_axes()
+    _write_tables(collection, out)
     if isinstance(features, Tracks):
         features = features.onto(step_s, rule)
     elif features is not None and step_s is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from avloc.datasets.collection import Collection, Features
+from avloc.datasets.tracks import Tracks
 from avloc.errors import AvlocError, first_few
 from avloc.formats.annotations import AnnotationReport
 from avloc.system.text import pluralize
@@ -62,6 +63,7 @@ class DataReport:
         foreground: mean share of a video covered by instances, over videos with instances.
         features: by modality; empty if there are no feature files.
         read: number of videos whose features were read.
+        layouts: how the axes of the feature arrays were taken, a line per track.
     """
 
     name: str
@@ -74,6 +76,7 @@ class DataReport:
     features: Mapping[str, FeatureReport]
     read: int
     findings: tuple[Finding, ...]
+    layouts: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -123,6 +126,7 @@ def examine(
         features=statistics.report(),
         read=statistics.count,
         findings=tuple(findings),
+        layouts=collection.features.described() if isinstance(collection.features, Tracks) else (),
     )
 
 

@@ -12,7 +12,7 @@ Videos last 10 s. Audible and visible events are annotated separately, in valida
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,11 +49,12 @@ def is_llp(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TABLES.values())
 
 
-def read_llp(folder: Path | str, features: Sequence[Track] = ()) -> Collection:
+def read_llp(folder: Path | str, read: Callable[[Iterable[str]], Sequence[Track]] = lambda videos: ()) -> Collection:
     """Read LLP's tables, and its features if they exist.
 
     Args:
-        features: from another place; if empty, `vggish/`, `res152/` and `r2plus1d_18/` in the folder or its `feats/`.
+        read: reads features from another place, given the names of the files; if there are none, those of `vggish/`,
+            `res152/` and `r2plus1d_18/` in the folder or its `feats/` are taken.
 
     Raises:
         InputError: no table in the folder.
@@ -67,7 +68,8 @@ def read_llp(folder: Path | str, features: Sequence[Track] = ()) -> Collection:
     heard, seen = (_events(root / f"AVVP_eval_{kind}.csv", subsets, issues, notes) for kind in ("audio", "visual"))
     merged = {video: _union([*heard.get(video, ()), *seen.get(video, ())]) for video in subsets}
     parts = {name: _annotated(subsets, events) for name, events in (("audio", heard), ("visual", seen))}
-    tracks = named_as(features or _feature_folders(root), subsets, lambda video: video[:ID_LENGTH])
+    files = [name for video in subsets for name in (video, video[:ID_LENGTH])]
+    tracks = named_as(read(files) or _feature_folders(root, files), subsets, lambda video: video[:ID_LENGTH])
     return Collection(
         name="LLP (AVVP)",
         classes=LLP_CLASSES,
@@ -163,10 +165,10 @@ def _annotated(subsets: Mapping[str, Subset], events: Mapping[str, Sequence[Inst
     )
 
 
-def _feature_folders(root: Path) -> tuple[Track, ...]:
+def _feature_folders(root: Path, files: Sequence[str]) -> tuple[Track, ...]:
     tracks: list[Track] = []
     for base in (root, root / "feats"):
         for name in FEATURE_FOLDERS:
             if not tracks or all(track.name != name for track in tracks):
-                tracks += read_feature_folder(base / name, EVEN) if (base / name).is_dir() else ()
+                tracks += read_feature_folder(base / name, EVEN, videos=files) if (base / name).is_dir() else ()
     return tuple(tracks)

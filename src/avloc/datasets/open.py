@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avloc.datasets.ave_labels import ave_collection
@@ -11,11 +12,16 @@ from avloc.datasets.folders import SUFFIXES, named_as, read_feature_folder
 from avloc.datasets.llp import is_llp, read_llp
 from avloc.datasets.tracks import Clock, Track, Tracks
 from avloc.datasets.wtalc import is_wtalc, read_wtalc
-from avloc.errors import FormatError, InputError
+from avloc.errors import AvlocError, FormatError, InputError, first_few
 from avloc.formats.annotations import read_annotation_columns, read_annotations
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import LabelTable
+from avloc.formats.npy import STAMPS, load_npy, npy_videos, read_npy_description
+from avloc.system.text import pluralize
 from avloc.types import FeatureSequence
+
+_Reader = Callable[[Iterable[str]], Sequence[Track]]
+"""Reads tracks, given the names of the annotated videos."""
 
 
 def open_collection(
@@ -25,6 +31,7 @@ def open_collection(
     clock: Clock | None = None,
     audio_clock: Clock | None = None,
     tracks: Sequence[str] = (),
+    axes: Mapping[str, str] | None = None,
 ) -> Collection:
     """Open a data set, with its features if they exist.
 
@@ -35,20 +42,43 @@ def open_collection(
         audio: separate audio features, joined by video id.
         clock, audio_clock: times of the rows of `features` and `audio`; for None see `folders` and `wtalc`.
         tracks: names of the wanted tracks of `features`; empty for all.
+        axes: layouts of the arrays, by track or by number of axes, as `axes.parse_axes` returns them; otherwise they
+            are told from the data.
 
     Raises:
-        InputError: not a data set. FormatError: an invalid file in it.
+        InputError: not a data set. FormatError: an invalid file in it. ConfigError: `axes` that suit no array.
     """
-    source = Path(path)
+    data = _open(Path(path), features, audio, clock, audio_clock, tracks)
+    if isinstance(data.features, Tracks):
+        return replace(data, features=data.features.told(axes or {}, data.durations_s))
+    if axes:
+        raise InputError(f"{path}: --axes is for feature arrays of other projects; there are none")
+    return data
+
+
+def _open(
+    source: Path,
+    features: Sequence[Path | str],
+    audio: Path | str | None,
+    clock: Clock | None,
+    audio_clock: Clock | None,
+    tracks: Sequence[str],
+) -> Collection:
     if not source.exists():
         raise InputError(f"{source}: expected a data set; it does not exist")
     if source.is_dir() and (source / "Annotations.txt").is_file():
         _only_beside(source, features, audio)
         return ave_collection(source)
-    audio_tracks = () if audio is None else read_feature_folder(audio, audio_clock, modality="audio")
+
+    def heard(videos: Iterable[str]) -> tuple[Track, ...]:
+        return () if audio is None else read_feature_folder(audio, audio_clock, (), "audio", videos)
+
+    def given(videos: Iterable[str]) -> tuple[Track, ...]:
+        seen = (track for folder in features for track in read_feature_folder(folder, clock, tracks, "", videos))
+        return (*seen, *heard(videos))
+
     if source.is_dir() and is_wtalc(source):
-        return _wtalc(source, features, audio_tracks, clock)
-    given = tuple(track for folder in features for track in read_feature_folder(folder, clock, tracks)) + audio_tracks
+        return _wtalc(source, features, heard, clock)
     if source.is_dir() and is_llp(source):
         return read_llp(source, given)
     if source.is_dir() and _is_ours(source):
@@ -57,7 +87,7 @@ def open_collection(
         return _activitynet(source, given)
     inner = _known_below(source) if source.is_dir() else []
     if len(inner) == 1:
-        return open_collection(inner[0], features, audio, clock, audio_clock, tracks)
+        return _open(inner[0], features, audio, clock, audio_clock, tracks)
     if len(inner) > 1:
         raise InputError(
             f"{source}: expected one data set, got {len(inner)}; give one of {', '.join(p.name for p in inner)}"
@@ -67,8 +97,10 @@ def open_collection(
         raise InputError(f"{source}: expected a data set; give the .json file: {', '.join(map(str, tables))}")
     if source.is_dir() or source.suffix.lower() in (".h5", ".hdf5"):
         _only_beside(source, features, None)
-        given = read_feature_folder(source, clock, tracks) + audio_tracks
-        return Collection(f"features ({source.name})", (), (), LabelTable(()), features=Tracks(given))
+        if source.is_dir() and clock is None and not tracks and audio is None and (videos := npy_videos(source)):
+            return _described(source, videos)
+        own = read_feature_folder(source, clock, tracks)
+        return Collection(f"features ({source.name})", (), (), LabelTable(()), features=Tracks((*own, *heard(()))))
     raise InputError(f"{source}: expected a data set: a folder, ActivityNet's .json, or features in .h5")
 
 
@@ -100,6 +132,34 @@ class StoredFeatures:
         return self.store.load(video_id)
 
 
+class NpyFeatures:
+    """A folder of `avloc extract --layout npy` as the `Features` of a data set."""
+
+    def __init__(self, folder: Path, videos: Sequence[str]) -> None:
+        self.folder, self.ids = folder, tuple(videos)
+
+    def load(self, video_id: str, duration_s: float | None = None) -> FeatureSequence:
+        """As extracted; the duration is the description's."""
+        return load_npy(self.folder, video_id)
+
+
+def _described(source: Path, videos: Sequence[str]) -> Collection:
+    """A folder of `avloc extract --layout npy`; the notes report files that it does not describe."""
+    names = {f"{video}_{STAMPS}.npy" for video in videos}
+    for video in videos:
+        try:
+            keys = read_npy_description(source, video).keys
+        except AvlocError:  # reported when the video is read
+            continue
+        names |= {f"{video}_{key}.npy" for part in keys.values() for key in part}
+    others = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    others = [path for path in others if path.relative_to(source).as_posix() not in names]
+    words = f"{pluralize(len(others), 'feature file')} without a .json left out, convert them on their own: "
+    notes = (words + first_few([path.name for path in others], 3),) * bool(others)
+    features = NpyFeatures(source, videos)
+    return Collection(f"avloc features ({source.name})", (), (), LabelTable(()), features=features, notes=notes)
+
+
 def _only_beside(source: Path, features: Sequence[Path | str], audio: Path | str | None) -> None:
     if features or audio is not None:
         raise InputError(
@@ -107,29 +167,28 @@ def _only_beside(source: Path, features: Sequence[Path | str], audio: Path | str
         )
 
 
-def _wtalc(
-    source: Path, features: Sequence[Path | str], audio_tracks: Sequence[Track], clock: Clock | None
-) -> Collection:
+def _wtalc(source: Path, features: Sequence[Path | str], heard: _Reader, clock: Clock | None) -> Collection:
     if len(features) > 1:
         raise InputError(f"{source}: expected one JOINTFeatures file, got {len(features)}")
     if features and Path(features[0]).is_dir():
         data = read_wtalc(source, None, (), clock)
-        tracks = (*read_feature_folder(features[0], clock), *audio_tracks)
+        tracks = (*read_feature_folder(features[0], clock, videos=data.durations_s), *heard(data.durations_s))
     else:
         data = read_wtalc(source, features[0] if features else None, (), clock)
         own = data.features.tracks if isinstance(data.features, Tracks) else ()
-        tracks = (*own, *audio_tracks)
+        tracks = (*own, *heard(data.durations_s))
     named = named_as(tracks, data.durations_s)
     return Collection(**{**vars(data), "features": Tracks(named) if named else None})
 
 
-def _activitynet(source: Path, tracks: Sequence[Track]) -> Collection:
+def _activitynet(source: Path, read: _Reader) -> Collection:
     annotations, report = read_annotations(source)
     columns = read_annotation_columns(source)
     given: dict[str, list[str]] = {}
     for video, label in zip(columns["video"], columns["label"], strict=True):
         given.setdefault(video, []).append(label)
-    named = named_as(tracks, (video.video_id for video in annotations))
+    videos = [video.video_id for video in annotations]
+    named = named_as(read(videos), videos)
     return Collection(
         name=f"ActivityNet schema ({source.name})",
         classes=tuple(sorted(set(columns["label"]))),

@@ -6,33 +6,39 @@ flow become 2048 visual channels. Arrays are read on demand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from functools import cached_property
+from math import ceil, floor
+from typing import Literal
 
 import numpy as np
 
+from avloc.datasets.axes import Layout, Rows, Shape, choose_axes
+from avloc.datasets.places import ArrayFile, Place, Shaped
 from avloc.datasets.resample import resample
-from avloc.errors import FormatError, InputError
-from avloc.formats.untrusted.arrays import load_array, load_arrays, load_pickle, load_tensors
-from avloc.formats.untrusted.hdf5 import dataset_names, open_hdf5, plain_dataset
+from avloc.errors import AvlocError, ConfigError, FormatError, InputError
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
-FEATURE_KEYS = ("feature", "features", "feats", "feat", "rgb", "flow", "vggish")
+HOW_TO_NAME = (
+    "give the axes, such as --axes tc, t1c or tchw (t rows, c channels, h w positions, n crops, 1 an axis of size 1)"
+)
+SAMPLE = 32
+"""Arrays of a track that are looked at to tell its axes."""
 
 
 @dataclass(frozen=True)
 class Clock:
     """Times of an array's rows: row i is the window of `length_s` that starts at start_s + i step_s.
 
-    If `step_s` is None, the rows divide the video evenly.
+    If `step_s` is None, the rows divide the video evenly. `rows` is their number if something besides the array tells.
     """
 
     step_s: Fraction | None
     length_s: Fraction | None = None
     start_s: Fraction = Fraction(0)
+    rows: int | None = field(default=None, compare=False)
 
     def grid(self, count: int, duration_s: float | None) -> SnippetGrid:
         """The grid of an array of `count` rows.
@@ -49,61 +55,19 @@ class Clock:
         step = Fraction(str(duration_s)) / count
         return SnippetGrid(Fraction(0), step, step, count)
 
+    def fitting(self, duration_s: float | None) -> Rows | None:
+        """The numbers of rows that fit a video: within 5 % and 2 rows, or one per second if no step is known."""
+        if self.rows is not None:
+            return Rows(self.rows, self.rows, sure=True)
+        if duration_s is None:
+            return None
+        if self.step_s is None:
+            return Rows(floor(duration_s), ceil(duration_s), sure=False)
+        count = duration_s / float(self.step_s)
+        return Rows(0.95 * count - 2, 1.05 * count + 2, sure=True)
+
 
 EVEN = Clock(None)
-
-
-@runtime_checkable
-class Place(Protocol):
-    """Where an array is stored."""
-
-    def read(self) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class ArrayFile:
-    """An array in a file.
-
-    Args:
-        key: its name in a .npz, .pt, .pkl or .h5 of several arrays; "" takes the only one, or the one called
-            `feature`, `feats`, ...
-    """
-
-    path: Path
-    key: str = ""
-
-    def read(self) -> np.ndarray:
-        """Read the array.
-
-        Raises:
-            InputError, FormatError: as in `arrays` and `hdf5`, or several arrays and no key.
-        """
-        suffix = self.path.suffix.lower()
-        if suffix in (".h5", ".hdf5"):
-            with open_hdf5(self.path) as file:
-                names = list(dataset_names(file))
-                return np.asarray(plain_dataset(self.path, file, self._choose(names)))
-        value: Any
-        if suffix == ".npy":
-            value = load_array(self.path)
-        else:
-            value = {".npz": load_arrays, ".pt": load_tensors, ".pth": load_tensors, ".pkl": load_pickle}[suffix](
-                self.path
-            )
-        if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
-            value = value[()]
-        if isinstance(value, dict):
-            value = value[self._choose([str(key) for key, part in value.items() if np.ndim(part) >= 2])]
-        return np.asarray(value)
-
-    def _choose(self, names: Sequence[str]) -> str:
-        if self.key in names:
-            return self.key
-        known = [name for name in names if name.rpartition("/")[2].lower() in FEATURE_KEYS]
-        if self.key or (len(names) != 1 and len(known) != 1):
-            wanted = f"an array {self.key!r}" if self.key else "one array, or one called feature, feats, rgb, ..."
-            raise FormatError(f"{self.path}: expected {wanted}, got {', '.join(names[:6]) or 'none'}")
-        return names[0] if len(names) == 1 else known[0]
 
 
 @dataclass(frozen=True)
@@ -114,6 +78,8 @@ class Track:
         name: "rgb", "flow", "vggish", ...; "" if unknown.
         places: {video_id: where its array is stored}.
         clocks: of single videos, if different from `clock`.
+        axes: known layouts, by track or by number of axes; see `parse_axes`.
+        durations_s: {video_id: seconds}, as far as annotated.
     """
 
     name: str
@@ -121,27 +87,76 @@ class Track:
     places: Mapping[str, Place]
     clock: Clock = EVEN
     clocks: Mapping[str, Clock] = field(default_factory=dict)
+    axes: Mapping[str, str] = field(default_factory=dict)
+    durations_s: Mapping[str, float] = field(default_factory=dict)
 
     def read(self, video_id: str) -> np.ndarray:
         """Read one video's (rows, size) as float32, averaged over crops and positions in the frame.
 
         Raises:
-            FormatError: other dtype or shape, empty, or NaN.
+            FormatError: other dtype, empty, NaN, or a shape whose axes cannot be told.
         """
         values = self.places[video_id].read()
         where = f"{video_id}: {self.name or self.modality} features"
         if values.dtype.kind not in "fiu":
             raise FormatError(f"{where} are {values.dtype}; expected numbers")
-        if values.ndim == 4:  # (rows, height, width, size), AVE
-            values = values.mean(axis=(1, 2))
-        elif values.ndim == 3 and len(values) <= 10:  # (crops, rows, size), CMCS
-            values = values.mean(axis=0)
-        if values.ndim != 2 or not values.size:
-            raise FormatError(f"{where} have shape {values.shape}; expected (rows, size)")
+        layout = self._layout_of(video_id, values.shape)
+        if isinstance(layout, str):
+            raise FormatError(f"{where} have shape {values.shape}; expected (rows, size){layout}")
+        values = layout.apply(values)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values).all(axis=1)).sum())
             raise FormatError(f"{where} have NaN or infinity in {bad} of {len(values)} rows")
         return values.astype(np.float32, copy=False)
+
+    @cached_property
+    def layouts(self) -> Mapping[int, Layout | str]:
+        """The layout of the arrays by their number of axes, or why it cannot be told; from up to `SAMPLE` arrays."""
+        shapes: dict[int, dict[str, Shape]] = {}
+        videos = list(self.places)
+        for video in videos[:: ceil(len(videos) / SAMPLE) or 1]:
+            try:
+                place = self.places[video]
+                shape = place.read_shape() if isinstance(place, Shaped) else place.read().shape
+            except AvlocError:  # reported when it is read
+                continue
+            if len(shape) > 1 and all(shape):
+                shapes.setdefault(len(shape), {})[video] = shape
+        return {count: self._choose(group) for count, group in sorted(shapes.items())}
+
+    def _choose(self, shapes: Mapping[str, Shape]) -> Layout | str:
+        count = len(next(iter(shapes.values())))
+        given = self.axes.get(self.name) or self.axes.get(str(count))
+        if given is not None:
+            return Layout(given, "given")
+        rows = [self.clock_of(video).fitting(self.durations_s.get(video)) for video in shapes]
+        return choose_axes(list(shapes.values()), rows, self.name)
+
+    def _layout_of(self, video_id: str, shape: Shape) -> Layout | str:
+        """The layout of one array, or the rest of the sentence that refuses it."""
+        if len(shape) < 2 or not all(shape):
+            return ""
+        group = self.layouts.get(len(shape))
+        if isinstance(group, Layout) and group.suits(shape):
+            return group
+        own = group if isinstance(group, str) else self._choose({video_id: shape})
+        if isinstance(own, Layout):
+            if not own.suits(shape):
+                return f", by the given axes {own.axes}"
+            if group is None or own.axes == group.axes:  # type: ignore[union-attr]
+                return own
+            own = f"it looks like {own.axes}, the other files are {group.axes}"  # type: ignore[union-attr]
+        return f": {own}; {HOW_TO_NAME}"
+
+    def described(self) -> tuple[str, ...]:
+        """One line per layout: `"rgb features (i3d): axes tchw, averaged over h and w (c has a published size)"`."""
+        folders = {place.path.parent for place in self.places.values() if isinstance(place, ArrayFile)}
+        where = f" ({', '.join(sorted({folder.name for folder in folders})[:3])})" if folders else ""
+        kind = f"{self.name or self.modality} features{where}"
+        return tuple(
+            f"{kind}: axes {layout.text()}" if isinstance(layout, Layout) else f"{kind} of {count} axes: {layout}"
+            for count, layout in self.layouts.items()
+        )
 
     def clock_of(self, video_id: str) -> Clock:
         """The clock of this video."""
@@ -170,6 +185,32 @@ class Tracks:
     def onto(self, step_s: Fraction | None, rule: str) -> Tracks:
         """The same tracks on another grid."""
         return replace(self, grid_step_s=step_s or self.grid_step_s, rule=rule)
+
+    def told(self, axes: Mapping[str, str], durations_s: Mapping[str, float]) -> Tracks:
+        """The same tracks with the user's layouts and the annotated durations, to tell the axes of the arrays.
+
+        Raises:
+            ConfigError: a layout for a track or for a number of axes that there is not.
+        """
+        tracks = tuple(replace(t, axes={**t.axes, **axes}, durations_s=durations_s) for t in self.tracks)
+        there = {track.name for track in tracks} | {str(count) for track in tracks for count in track.layouts if axes}
+        for key, letters in axes.items():
+            if key not in there:
+                what = f"arrays of {key} axes" if key == str(len(letters)) else f"a track {key!r}"
+                known = sorted(f"arrays of {name} axes" if name.isdigit() else name for name in there if name)
+                raise ConfigError(f"--axes {letters} is for {what}; there is none, but {', '.join(known) or 'nothing'}")
+        return replace(self, tracks=tracks)
+
+    def check_axes(self) -> None:
+        """Raise FormatError if no video can be read because axes cannot be told."""
+        refused = [t for t in self.tracks if t.layouts and not any(isinstance(x, Layout) for x in t.layouts.values())]
+        if self.tracks and {video for track in refused for video in track.places} >= set(self.ids):
+            lines = dict.fromkeys(line for track in refused for line in track.described())
+            raise FormatError(f"{'; '.join(lines)}; {HOW_TO_NAME}")
+
+    def described(self) -> tuple[str, ...]:
+        """The layouts of all tracks, a line each."""
+        return tuple(line for track in self.tracks for line in track.described())
 
     def load(self, video_id: str, duration_s: float | None = None) -> FeatureSequence:
         """One video's features on one grid.

@@ -197,5 +197,8 @@ class _Entry:
     def __init__(self, entry: Any) -> None:
         self.entry = entry
 
+    def read_shape(self) -> tuple[int, ...]:
+        return self.entry.shape
+
     def read(self) -> np.ndarray:
         return self.entry if isinstance(self.entry, np.ndarray) else self.entry.read()

@@ -1,11 +1,4 @@
-"""Layouts of a feature folder: one safetensors file per video, or .npy files for other code.
-
-The .npy layout, with names as in UnAV-100 and video_features:
-    <video>_<key>.npy           (L, size) float32 or float16; key is rgb and flow for the two halves of i3d's 2048
-                                channels, else the backbone's name (vggish, resnet, clip, ...)
-    <video>_timestamps_ms.npy   (L,) centre of each row
-    <video>.json                grid, duration and source; written last, so its presence marks a complete video
-"""
+"""Layouts of a feature folder: one safetensors file per video, or .npy files for other code (see `formats.npy`)."""
 
 from __future__ import annotations
 
@@ -16,16 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from avloc.errors import AvlocError, FormatError, InputError
-from avloc.formats.features import load_features, read_source, save_features, write_source
-from avloc.formats.untrusted.arrays import load_array
+from avloc.errors import InputError
+from avloc.formats.features import load_features, save_features, write_source
+from avloc.formats.npy import STAMPS, load_npy, npy_path
 from avloc.system.atomic import atomic_path, atomic_write, inside
-from avloc.types import FeatureSequence, SnippetGrid, exact
+from avloc.types import FeatureSequence
 
 Layout = Literal["safetensors", "npy"]
 LAYOUTS: tuple[Layout, ...] = ("safetensors", "npy")
 _I3D_HALF = 1024
-_DAMAGED = (AvlocError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError)
 
 
 def target(out: Path, video_id: str, layout: Layout) -> Path:
@@ -36,8 +28,8 @@ def target(out: Path, video_id: str, layout: Layout) -> Path:
     """
     if layout == "safetensors":
         return inside(out, f"{video_id}.safetensors")
-    inside(out, f"{video_id}_timestamps_ms.npy")  # the longest file name of the video
-    return inside(out, f"{video_id}.json")
+    npy_path(out, video_id, STAMPS)  # the longest file name of the video
+    return npy_path(out, video_id)
 
 
 def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:
@@ -55,8 +47,8 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
                 stored = np.ascontiguousarray(rows, dtype)
             if not np.isfinite(stored).all():
                 raise InputError(f"{features.video_id}: {key} has values too large for {dtype}; store it as float32")
-            _write_npy(out / f"{features.video_id}_{key}.npy", stored)
-    _write_npy(out / f"{features.video_id}_timestamps_ms.npy", features.grid.centres_s() * 1000)
+            _write_npy(npy_path(out, features.video_id, key), stored)
+    _write_npy(npy_path(out, features.video_id, STAMPS), features.grid.centres_s() * 1000)
     grid = {name: str(getattr(features.grid, name)) for name in ("start_s", "step_s", "length_s")}
     facts = {
         "video_id": features.video_id,
@@ -73,29 +65,6 @@ def load(out: Path, video_id: str, layout: Layout) -> FeatureSequence:
     return load_features(target(out, video_id, layout)) if layout == "safetensors" else load_npy(out, video_id)
 
 
-def load_npy(folder: Path | str, video_id: str) -> FeatureSequence:
-    """Read a video's features in the .npy layout, as float32.
-
-    Raises:
-        InputError: the folder has no such video.
-        FormatError: files that are inconsistent or unreadable.
-    """
-    path = target(Path(folder), video_id, "npy")
-    if not path.is_file():
-        raise InputError(f"{path}: expected the description of {video_id}'s .npy files; extract it with --layout npy")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        parts = {name: exact(facts["grid"][name]) for name in ("start_s", "step_s", "length_s")}
-        grid = SnippetGrid(**parts, count=facts["grid"]["count"])
-        arrays = {m: _read_npy(Path(folder), video_id, keys) for m, keys in facts["keys"].items()}
-        source = read_source(facts["source"])
-        return FeatureSequence(video_id, facts["duration_s"], grid, arrays.get("visual"), arrays.get("audio"), source)
-    except _DAMAGED as error:
-        raise FormatError(
-            f"{path}: expected it and its .npy files to be consistent ({error}); extract this video again"
-        ) from error
-
-
 def size_bytes(out: Path, video_id: str, layout: Layout) -> int:
     """Total size of a video's files."""
     done = target(out, video_id, layout)
@@ -103,7 +72,7 @@ def size_bytes(out: Path, video_id: str, layout: Layout) -> int:
     if layout == "npy":
         keys: Mapping[str, list[str]] = json.loads(done.read_text(encoding="utf-8"))["keys"]
         names = [key for part in keys.values() for key in part]
-        files += [inside(out, f"{video_id}_{key}.npy") for key in (*names, "timestamps_ms")]
+        files += [npy_path(out, video_id, key) for key in (*names, STAMPS)]
     return sum(path.stat().st_size for path in files)
 
 
@@ -118,8 +87,3 @@ def _parts(backbone: str, rows: np.ndarray) -> dict[str, np.ndarray]:
 def _write_npy(path: Path, array: np.ndarray) -> None:
     with atomic_path(path) as part, part.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _read_npy(folder: Path, video_id: str, keys: list[str]) -> np.ndarray:
-    arrays = [load_array(inside(folder, f"{video_id}_{key}.npy")) for key in keys]
-    return np.concatenate(arrays, axis=1).astype(np.float32, copy=False)

@@ -2,6 +2,7 @@
 
     labels       labels.csv, video-level labels
     features     snippet features, one safetensors file per video
+    npy          snippet features as .npy files for other code
     activations  class activations, one safetensors file per video
     annotations  ground truth in ActivityNet's JSON
     detections   segments.csv and segments.json

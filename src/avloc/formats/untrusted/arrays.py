@@ -47,6 +47,14 @@ def load_array(path: Path | str) -> np.ndarray:
         return np.load(source, allow_pickle=False)
 
 
+def array_shape(path: Path | str) -> tuple[int, ...] | None:
+    """The shape of a .npy file's array, from its header; None for pickled objects. Raises as `load_array`."""
+    source = _existing(path, "an array (.npy)")
+    with source.open("rb") as file:
+        shape, _, dtype = _npy_header(source, file)
+    return None if dtype.hasobject else shape
+
+
 def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
     """The arrays of a .npz file by name, without those of pickled objects.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import check_growth
+
+MOST_NAMES = 1_000_000
 
 
 @contextmanager
@@ -61,14 +64,27 @@ def plain_dataset(path: Path | str, file: Any, key: str) -> Any:
     return group
 
 
-def dataset_names(file: Any, depth: int = 2) -> Iterator[str]:
-    """Names of possible arrays in the file and its groups down to `depth`. Links are listed, not followed."""
+def dataset_names(file: Any, depth: int = 4) -> Iterator[str]:
+    """Names of possible arrays of two axes or more in the file and its groups, down to `depth`.
+
+    Links are listed, not followed.
+
+    Raises:
+        FormatError: more names than `MOST_NAMES`, as of groups that contain each other.
+    """
+    return _names_below(file, depth, count())
+
+
+def _names_below(group: Any, depth: int, visited: Iterator[int]) -> Iterator[str]:
     import h5py
 
-    for name in file.keys():  # noqa: SIM118
-        link = file.get(name, getlink=True)
-        entry = file[name] if isinstance(link, h5py.HardLink) else None
-        if depth > 1 and isinstance(entry, h5py.Group):
-            yield from (f"{name}/{below}" for below in dataset_names(entry, depth - 1))
-        else:
+    for name in group.keys():  # noqa: SIM118
+        if next(visited) > MOST_NAMES:
+            raise FormatError(f"{group.file.filename}: expected up to {MOST_NAMES} arrays; it has more")
+        link = group.get(name, getlink=True)
+        entry = group[name] if isinstance(link, h5py.HardLink) else None
+        if isinstance(entry, h5py.Group):
+            below = _names_below(entry, depth - 1, visited) if depth > 1 else ()
+            yield from (f"{name}/{inner}" for inner in below)
+        elif not isinstance(entry, h5py.Dataset) or entry.ndim > 1:
             yield name
