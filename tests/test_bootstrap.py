@@ -145,7 +145,9 @@ def test_two_files_are_compared_as_they_are_evaluated(tmp_path: Path) -> None:
     a, b, truth = written(tmp_path)
     result = compare_files(a, b, truth, draws=300)
     assert result.videos == 30
-    assert any("1 of 31 videos" in note for note in result.notes)
+    choice = "scored subset 'testing' (30 videos), which holds the detections' videos; choose others with --subset"
+    assert choice in result.notes
+    assert any("b.json: 1 of 30 scored videos are not in the detections" in note for note in result.notes)
     for path, scores in ((a, result.first), (b, result.second)):
         expected = evaluate_files(path, truth, "testing").scores
         assert scores["average mAP"] == pytest.approx(expected.average_mean_ap)

@@ -282,6 +282,13 @@ def test_llp_from_files(tmp_path: Path) -> None:
     done = avloc("evaluate", tmp_path / "heard.csv", root, "--visual", tmp_path / "seen.json", "--json")
     assert json.loads(done.stdout)["segment_audio"] == 1
     assert "Type@AV" in done.stderr
+    notes: list[str] = []
+    write_segments_json(tmp_path / "more.json", {**seen, "aaaaaaaaaaa_0_10": (Detection(0, 10, "Dog", 0.9),)})
+    more = evaluate_parsing(tmp_path / "heard.csv", tmp_path / "more.json", root, notes=notes)
+    assert (more, notes) == (scores, [f"{tmp_path / 'more.json'}: left out 1 detection in 1 video not scored"])
+    write_segments_json(tmp_path / "other.json", {"aaaaaaaaaaa_0_10": (Detection(0, 10, "Dog", 0.9),)})
+    with pytest.raises(InputError, match=r"other.json names none of the 2 videos scored: e.g. 'aaaaaaaaaaa_0_10'"):
+        evaluate_parsing(tmp_path / "heard.csv", tmp_path / "other.json", root)
     with pytest.raises(InputError, match=r"no video in subset 'training'|LLP has validation and testing"):
         evaluate_parsing(tmp_path / "heard.csv", tmp_path / "seen.json", root, "nowhere")
     write_segments_csv(tmp_path / "heard.csv", {"ddddddddddd_5_15": (Detection(0, 1, "dog", 0.9),)})
@@ -313,18 +320,13 @@ def test_ground_truth_may_be_a_data_set(tmp_path: Path) -> None:
     assert compared.first["average mAP"] == pytest.approx(result.scores.average_mean_ap)
 
 
-def test_subsets_together_and_videos_not_spoken_of(tmp_path: Path) -> None:
+def test_subsets_together(tmp_path: Path) -> None:
     root = make_ave(tmp_path / "ave")
     write_segments_json(tmp_path / "found.json", {"bbb": (Detection(2, 5, "Dog", 0.9),), "ddd": ()})
     both = evaluate_files(tmp_path / "found.json", root, "validation,testing")
     assert dict(zip(both.scores.classes, both.scores.ap[0], strict=True)) == {"Cat": 0, "Dog": 0.5}
     assert both.never_found == ("Cat",)
-    named = evaluate_files(tmp_path / "found.json", root)
-    assert named.scores.ap[0].tolist() == [0, 1]
-    note = "3 of 5 videos are not in the detections and not scored; --subset scores them all"
-    assert note in named.notes
-    write_segments_json(tmp_path / "more.json", {"bbb": (), "ddd": (), "of no data set": ()})
-    assert note in evaluate_files(tmp_path / "more.json", root).notes
+    assert (both.subsets, both.videos) == (("validation", "testing"), 3)
     with pytest.raises(InputError, match=r"no video in subset 'testin'. Did you mean 'testing'"):
         evaluate_files(tmp_path / "found.json", root, "validation,testin")
 
@@ -429,27 +431,3 @@ def test_half_a_million_predictions_are_read_and_scored_at_once() -> None:
     expected = json.loads((SHARED / "golden/anet_synth200.json").read_text())
     assert result.scores.average_mean_ap == pytest.approx(expected["average_mAP"], abs=1e-9)
     assert seconds < 8  # busy cores and the type checks take their part; the official toolkit takes 220
-
-
-def test_which_videos_count_is_the_same_for_every_file_of_one_result(tmp_path: Path) -> None:
-    """Of five videos two were localized, one without detections, and a third failed: it counts, without detections."""
-    videos = {
-        name: {"duration": 9.0, "subset": "testing", "annotations": [{"label": "x", "segment": [1.0, 4.0]}]}
-        for name in "abcde"
-    }
-    truth = tmp_path / "truth.json"
-    truth.write_text(json.dumps({"database": videos}), encoding="utf-8")
-    folder = tmp_path / "found"
-    write_segments_json(folder / "segments.json", {"a": (Detection(1.0, 4.0, "x", 0.9),), "b": ()})
-    write_segments_csv(folder / "segments.csv", {"a": (Detection(1.0, 4.0, "x", 0.9),), "b": ()})
-    (folder / "videos.csv").write_text("video,path\na,\nb,\n", encoding="utf-8")
-    (folder / "failures.csv").write_text("video,path,reason\nc,c.mp4,broken\n", encoding="utf-8")
-    for given in (folder, folder / "segments.json", folder / "segments.csv"):
-        result = evaluate_files(given, truth)
-        assert result.scores.average_mean_ap == pytest.approx(1 / 3)
-        assert "2 of 5 videos are not in the detections" in result.notes[0]
-        assert "2 of 5 videos" in diagnose_files(given, truth)[1][0]
-    (tmp_path / "alone.csv").write_bytes((folder / "segments.csv").read_bytes())
-    alone = evaluate_files(tmp_path / "alone.csv", truth)
-    assert alone.scores.average_mean_ap == pytest.approx(1 / 5)
-    assert "all 5 videos are scored" in alone.notes[0]

@@ -89,6 +89,16 @@ def test_localize_folder_needs_videos_only_for_formats_with_frames(tmp_path: Pat
     assert (len(result.videos), result.failures) == (9, ())
     assert not any(video.detections for video in result.videos.values())
     assert find_results(tmp_path / "out").read().options["min_score"] == 99  # run.yaml has the settings used
+    (tmp_path / "split.csv").write_text("video,labels,subset\nvideo_003.mp4,,test\nvideo_005,,train\n")
+    some = localize_folder(
+        tmp_path / "run", [features], tmp_path / "some", subset="test", labels=tmp_path / "split.csv"
+    )
+    assert list(some.videos) == ["video_003"]
+    assert some.notes[1:] == (
+        "left out 1 video of other subsets",
+        f"left out 7 videos not in {tmp_path / 'split.csv'}: video_000.safetensors, video_001.safetensors, "
+        "video_002.safetensors, ...",
+    )
 
 
 def test_tables_are_planned_then_made(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ from avloc.system.text import pluralize
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.evaluate.detection import Evaluation
-    from avloc.metrics import Diagnosis, Difference, ParsingScores
+    from avloc.evaluate.further import Further
+    from avloc.metrics import Calibration, Diagnosis, Difference, ParsingScores
 
 _USUAL = "activitynet"
 
 Result = Annotated[Path, typer.Argument(help="segments.json or .csv, or a folder from `avloc localize`.")]
 Truth = Annotated[Path, typer.Argument(help="ActivityNet JSON, a data set folder, or another tool's file.")]
 Subset = Annotated[
-    str | None, typer.Option(help="training, validation or testing, comma-separated; all that match if absent.")
+    str | None, typer.Option(help="training, validation or testing, comma-separated; that of the detections if absent.")
 ]
 Protocol = Annotated[str, typer.Option(help="activitynet, activitynet-toolkit, opentad, thumos14 or unav.")]
 Numbers = Annotated[Path | None, typer.Option("-o", "--out", help="Also write the numbers to this JSON file.")]
@@ -42,6 +43,19 @@ def evaluate(
         Path | None, typer.Option(help="LLP: visual detections; the first argument then holds the audio detections.")
     ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print the AP of each class.")] = False,
+    metrics: Annotated[
+        str, typer.Option(help="Further metrics: events, ov-ave, calibration, comma-separated; or all.")
+    ] = "",
+    min_score: Annotated[
+        float | None, typer.Option(help="Score of a detection to count as an event; the decoder's threshold if absent.")
+    ] = None,
+    collar_s: Annotated[float, typer.Option(help="Collar on onset and offset for --metrics events.")] = 0.2,
+    offset_share: Annotated[
+        float, typer.Option(help="Collar on the offset as a share of the event's length, if larger.")
+    ] = 0.2,
+    sed_scores: Annotated[
+        Path | None, typer.Option(help="Write frame scores and events to this folder for sed_scores_eval (PSDS).")
+    ] = None,
     out: Numbers = None,
     as_json: Json = False,
 ) -> None:
@@ -53,19 +67,32 @@ def evaluate(
     avloc evaluate detections AVE_Dataset/data --subset validation,testing
     avloc evaluate detections unav100.json --subset test --protocol unav
     avloc evaluate heard.csv LLP/data --visual seen.csv --subset test
+    avloc evaluate detections truth.json --metrics events,calibration
     """
     from avloc.evaluate.detection import evaluate_files
+    from avloc.evaluate.further import FurtherOptions
     from avloc.evaluate.parsing import evaluate_parsing
 
     talk = make_talk(as_json)
+    if visual is not None and (metrics or sed_scores is not None):
+        raise ConfigError("--metrics and --sed-scores are not for LLP (--visual); evaluate each modality by itself")
     if visual is not None:
-        parsing = evaluate_parsing(detections, visual, ground_truth, subset or "testing")
+        notes: list[str] = []
+        parsing = evaluate_parsing(detections, visual, ground_truth, subset or "testing", notes=notes)
         _say_parsing(talk, parsing)
+        talk.notes(notes)
         _finish(talk, parsing.to_dict(), out)
         return
     thresholds = _thresholds(t_iou) if t_iou else None
-    result = evaluate_files(detections, ground_truth, subset, thresholds, protocol, blocked, ambiguous)
+    further = FurtherOptions.parse(metrics, min_score=min_score, collar_s=collar_s, offset_share=offset_share)
+    if min_score is not None and "events" not in further.names:
+        raise ConfigError("--min-score is for --metrics events; mAP needs every detection")
+    result = evaluate_files(
+        detections, ground_truth, subset, thresholds, protocol, blocked, ambiguous, further, sed_scores
+    )
     _say_evaluation(talk, result, per_class)
+    if sed_scores is not None:
+        talk.say(f"frame scores and events for sed_scores_eval written to {sed_scores}")
     _finish(talk, result.to_dict(), out)
     chosen = (f" --subset {subset}" if subset else "") + (f" --protocol {protocol}" if protocol != _USUAL else "")
     talk.say(f"next: avloc diagnose {detections} {ground_truth}{chosen}")
@@ -118,7 +145,8 @@ def diagnose(
 ) -> None:
     """Show where mAP is lost: error types and what each costs.
 
-    Also prints AP by coverage, length and number of instances.
+    Also prints AP by coverage, length and number of instances, and the calibration
+    of the scores; --plot adds a reliability diagram.
 
     avloc diagnose detections ground_truth.json --subset validation
     avloc diagnose detections ground_truth.json --plot diagnosis.png
@@ -168,6 +196,10 @@ def _say_diagnosis(talk: Talk, result: Diagnosis) -> None:
         ["group", "unit", "instances", "AP_N", "missed"],
         groups,
     )
+    if result.calibration is None:
+        talk.say("no calibration: no detection, or scores outside [0, 1]")
+    else:
+        _say_calibration(talk, "detections", result.calibration, table=True)
 
 
 def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
@@ -217,10 +249,51 @@ def _say_evaluation(talk: Talk, result: Evaluation, per_class: bool) -> None:
             f"snippets: accuracy {percent(s.accuracy)}, background recall {percent(s.background_recall)}, "
             f"foreground recall {percent(s.foreground_recall)}; event F1 {percent(e.mean_f1)}"
         )
+    if result.further is not None:
+        _say_further(talk, result.further, per_class)
     talk.notes(result.notes)
     if result.never_found:
         names = first_few(result.never_found, 8)
         talk.say(f"note: {pluralize(len(result.never_found), 'class')} without detections, AP 0: {names}")
+
+
+def _say_further(talk: Talk, found: Further, per_class: bool) -> None:
+    from avloc.cli.console import percent
+
+    if found.events is not None:
+        e, o = found.events, found.options
+        of = "of all detections" if o.min_score is None else f"of detections scoring at least {o.min_score:g}"
+        talk.say(
+            f"event F1 {of}, collar {o.collar_s:g} s, offset {100 * o.offset_share:g} % of the length: "
+            f"micro {percent(e.micro_f1)}, macro {percent(e.mean_f1)}; "
+            f"precision {percent(e.precision)}, recall {percent(e.recall)}"
+        )
+        if per_class:
+            rows = [[c, percent(f)] for c, f in zip(e.classes, e.f1, strict=True)]
+            talk.table("event F1 in percent", ["class", "F1"], rows)
+    if found.open_vocabulary is not None:
+        v = found.open_vocabulary
+        talk.say(
+            f"OV-AVEBench: accuracy {percent(v.accuracy)}, segment F1 {percent(v.segment_f1)}, "
+            f"event F1 {percent(v.event_f1)}; average {percent(v.average)}"
+        )
+    for what, calibrated in (("detections", found.detections), ("snippets", found.snippets)):
+        if calibrated is not None:
+            _say_calibration(talk, what, calibrated)
+
+
+def _say_calibration(talk: Talk, what: str, calibrated: Calibration, table: bool = False) -> None:
+    from avloc.cli.console import percent
+
+    bins = f"{len(calibrated.counts)} bins of equal width, {pluralize(int(calibrated.counts.sum()), 'prediction')}"
+    talk.say(f"expected calibration error of {what}: {percent(calibrated.error)} ({bins})")
+    if table:
+        rows = [
+            [f"{row['low']:g}-{row['high']:g}", str(row["count"]), percent(row["confidence"]), percent(row["correct"])]
+            for row in calibrated.to_dict()["bins"]
+            if row["count"]
+        ]
+        talk.table("reliability", ["score", what, "mean score", "true positives, percent"], rows)
 
 
 def _thresholds(text: str) -> list[float]:

@@ -172,6 +172,13 @@ def localize(
         float | None, typer.Option(help="Merge detections of a class across smaller gaps; not with decode=contrast.")
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="Folder of the videos, if the inputs are features.")] = None,
+    subset: Annotated[
+        str | None, typer.Option(help="Localize only train, validation or test, comma-separated; all if absent.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="For --subset: labels.csv or ActivityNet JSON; labels.csv beside the inputs if absent."),
+    ] = None,
     clips: Annotated[Path | None, typer.Option(help="Also cut a clip of every detection into this folder.")] = None,
     video_stream: VideoStream = None,
     audio_stream: AudioStream = None,
@@ -186,6 +193,7 @@ def localize(
 
     avloc localize run videos/ -o detections --min-score 0.3
     avloc localize run features/ -o detections -f csv,elan,vtt
+    avloc localize run features/ -o detections --subset test --labels labels.csv
     """
     from avloc.config import parse_overrides
     from avloc.formats.results import ResultsFolder
@@ -193,7 +201,9 @@ def localize(
 
     talk, streams = make_talk(as_json), make_streams(video_stream, audio_stream)
     if dry_run:
-        count = len(plan_folder(inputs, formats, videos).paths)
+        plan = plan_folder(inputs, formats, videos, subset, labels)
+        count = len(plan.paths)
+        talk.notes(plan.notes)
         talk.say(f"would localize {pluralize(count, 'video')} with {run}, to {out}")
         talk.summary({"dry_run": True, "videos": count, "run": str(run), "out": str(out)})
         return
@@ -202,7 +212,9 @@ def localize(
     with talk.part():
         with talk.progress("localize") as progress:
             overrides = {**parse_overrides(sets), **given}
-            result = localize_folder(run, inputs, out, formats, overrides, videos, progress, device, streams)
+            result = localize_folder(
+                run, inputs, out, formats, overrides, videos, progress, device, subset, labels, streams
+            )
         _say_localized(talk, result, out)
         if clips is not None:
             with talk.part("clips"):
@@ -227,6 +239,7 @@ def _say_localized(talk: Talk, result: LocalizedFolder, out: Path) -> None:
     from avloc.pipeline.folder import counted
 
     failures = result.failures
+    talk.notes(result.notes)
     talk.notes(f"{name}: {video.note}" for name, video in result.videos.items() if video.note)
     total = sum(len(video.detections) for video in result.videos.values())
     talk.say(f"{counted(result.videos, result.decode)}, {len(failures)} failed; written to {out}")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avloc.evaluate.protocols import Protocol, find_protocol, prepare
-from avloc.evaluate.reference import Reference, read_reference
+from avloc.evaluate.reference import Reference, missing_note, read_reference, scored_part, without_others
 from avloc.evaluate.snippets import snippet_hits
 from avloc.formats.results import Results, find_results
 from avloc.metrics import (
@@ -68,8 +68,7 @@ def compare_files(
     """Compare two segments.json or .csv files, or folders written by `avloc localize`.
 
     Args:
-        ground_truth, subset, protocol: as in `evaluate_files`. Without a subset, the videos of either file are scored;
-            a video missing from one file has no detections there.
+        ground_truth, subset, protocol: as in `evaluate_files`. Without a subset, the videos of both files decide.
         draws: number of draws of test videos, with replacement, the same for both.
         seed: of the draws.
 
@@ -77,25 +76,28 @@ def compare_files(
         InputError, FormatError: a file is missing or invalid, or has no video of the ground truth.
     """
     rules = find_protocol(protocol)
-    reference = read_reference(ground_truth, subset)
+    everything = read_reference(ground_truth)
     results = {path: find_results(path) for path in (first, second)}
-    sides = {path: found.columns(reference.ids) for path, found in results.items()}
-    for path, (_, named) in sides.items():
-        reference.check_overlap(ground_truth, path, named)
-    notes = list(reference.notes)
-    if subset is None:
-        reference, more = reference.about([video for _, named in sides.values() for video in named])
-        notes += more
+    sides = {path: found.columns(everything.ids) for path, found in results.items()}
+    tried = {path: (*sides[path][1], *found.localized(everything.ids)) for path, found in results.items()}
+    reference, choice = scored_part(
+        everything, ground_truth, subset, [name for names in tried.values() for name in names]
+    )
+    for path, names in tried.items():
+        reference.check_overlap(ground_truth, path, names)
+    notes = [choice, *reference.notes]
     times = draw_videos(len(reference.ids), draws, seed)
     drawn = []
     for path in (first, second):
-        found = SegmentTable.from_columns(**sides[path][0])
-        notes += [f"{path}: {note}" for note in detection_counts(found, reference.table).notes()]
+        found, left_out = without_others(SegmentTable.from_columns(**sides[path][0]), everything, reference)
+        counts = detection_counts(found, reference.table).notes()
+        about = [left_out, missing_note(reference, tried[path]), *counts]
+        notes += [f"{path}: {note}" for note in about if note]
         drawn.append(_mean_aps(found, reference, rules, times) | _accuracy(results[path], reference, times))
     shared = [name for name in drawn[0] if name in drawn[1]]
     gaps = {name: paired_difference(drawn[0][name][None], drawn[1][name][None], seed) for name in shared}
     scores = [{name: float(found[name][0]) for name in shared} for found in drawn]
-    return Comparison(scores[0], scores[1], gaps, len(reference.ids), tuple(dict.fromkeys(notes)))
+    return Comparison(scores[0], scores[1], gaps, len(reference.ids), tuple(dict.fromkeys(filter(None, notes))))
 
 
 Drawn = dict[str, Float[np.ndarray, " r"]]
@@ -103,13 +105,16 @@ Drawn = dict[str, Float[np.ndarray, " r"]]
 
 def _mean_aps(found: SegmentTable, reference: Reference, rules: Protocol, times: Int[np.ndarray, "r n"]) -> Drawn:
     found, truth, _ = prepare(found, reference.table, rules, (), reference.ambiguous)
-    mean_ap = resampled_mean_ap(found, truth, reference.ids, times, rules.t_iou)
+    unknown = sorted({found.videos[k] for k in set(found.video.tolist())} - set(reference.ids))
+    always = np.ones((len(times), len(unknown)), dtype=np.int64)  # false positives of every draw
+    names, times = (*reference.ids, *unknown), np.concatenate([times, always], axis=1)
+    mean_ap = resampled_mean_ap(found, truth, names, times, rules.t_iou, as_toolkit=rules.as_toolkit)
     each = {f"mAP@{t:.2f}": mean_ap[:, k] for k, t in enumerate(rules.t_iou)}
     return {"average mAP": mean_ap.mean(axis=1), **each}
 
 
 def _accuracy(results: Results, reference: Reference, times: Int[np.ndarray, "r n"]) -> Drawn:
-    """Snippet accuracy if the results have activations; videos without them do not count."""
+    """Snippet accuracy if the results have activations; see `snippet_hits`."""
     activations = results.activations(set(reference.ids))
     if activations is None:
         return {}

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avloc.datasets.wtalc import read_ambiguous
+from avloc.errors import InputError
+from avloc.evaluate.further import Further, FurtherOptions, evaluate_further
 from avloc.evaluate.protocols import find_protocol, prepare
-from avloc.evaluate.reference import Reference, read_blocked, read_reference
+from avloc.evaluate.reference import (
+    Reference,
+    missing_note,
+    read_blocked,
+    read_reference,
+    scored_part,
+    without_others,
+)
 from avloc.evaluate.snippets import SnippetEvaluation, evaluate_snippets
-from avloc.formats.annotations import SegmentColumns
 from avloc.formats.results import Results, find_results
+from avloc.interchange.sed_scores import write_sed_scores
 from avloc.metrics import (
     BINS,
     Diagnosis,
@@ -26,6 +35,7 @@ from avloc.metrics import (
     whole_video_detections,
 )
 from avloc.system.atomic import atomic_write
+from avloc.system.text import pluralize
 from avloc.types import DetectionScores
 
 
@@ -40,6 +50,8 @@ class Evaluation:
         notes: problems found in the files.
         never_found: classes of the ground truth without detections; their AP is 0 and counts.
         protocol: name of the evaluation rules.
+        subsets, videos: names of the subsets that were scored, and the number of their videos.
+        further: metrics on request.
     """
 
     scores: DetectionScores
@@ -48,11 +60,16 @@ class Evaluation:
     notes: tuple[str, ...]
     never_found: tuple[str, ...]
     protocol: str = "activitynet"
+    subsets: tuple[str, ...] = ()
+    videos: int = 0
+    further: Further | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         result: dict[str, Any] = {
             "protocol": self.protocol,
+            "subsets": list(self.subsets),
+            "videos": self.videos,
             "average_map": self.scores.average_mean_ap,
             "map": _by_threshold(self.scores),
             "ap": {c: self.scores.ap[:, i].tolist() for i, c in enumerate(self.scores.classes)},
@@ -70,7 +87,7 @@ class Evaluation:
                 "classes": ["background", *self.snippets.snippets.classes],
                 "snippets": self.snippets.snippets.confusion.tolist(),  # row: true, column: predicted
             }
-        return result
+        return result | (self.further.to_dict() if self.further is not None else {})
 
     def save(self, path: Path) -> None:
         """Write `to_dict` as JSON."""
@@ -89,18 +106,21 @@ def evaluate_files(
     protocol: str = "activitynet",
     blocked: Path | None = None,
     ambiguous: Path | None = None,
+    further: FurtherOptions | None = None,
+    sed_scores: Path | None = None,
 ) -> Evaluation:
     """Evaluate a segments.json or .csv, or a folder written by `avloc localize`, against ground truth.
 
     Args:
         ground_truth: as `read_reference` reads it.
-        subset: of the ground truth, several separated by commas ("validation,testing" is AVE's 804 test). None takes
-            the localized videos: those named in JSON, or in the videos.csv and failures.csv beside a table; all videos
-            if none is named, and for a .csv alone, which cannot name a video without detections.
+        subset: of the ground truth, several separated by commas ("validation,testing" is AVE's 804 test); None as in
+            `scored_part`. It is scored whole, and detections in videos of other subsets are left out.
         t_iou: thresholds; None takes the protocol's.
         protocol: one of `protocols.PROTOCOLS`.
         blocked: videos to leave out of both sides, as `read_blocked` reads them.
         ambiguous: THUMOS14's list; None takes the data set's own.
+        further: metrics to compute as well.
+        sed_scores: folder to write frame scores and events to, for PSDS (`interchange.sed_scores`).
 
     Raises:
         InputError, FormatError: a file is missing or invalid.
@@ -108,19 +128,35 @@ def evaluate_files(
     rules = find_protocol(protocol)
     thresholds = rules.t_iou if t_iou is None else tuple(t_iou)
     results = find_results(detections)
-    columns, reference, notes = _both_sides(results, ground_truth, subset)
+    sides = read_sides(results, ground_truth, subset)
+    reference = sides.reference
     segments = read_ambiguous(ambiguous) if ambiguous is not None else reference.ambiguous
     gone = set(read_blocked(blocked) if blocked is not None else ())
-    found, truth, taken = prepare(SegmentTable.from_columns(**columns), reference.table, rules, gone, segments)
+    found, truth, taken = prepare(sides.found, reference.table, rules, gone, segments)
     annotations = [a for a in reference.annotations if a.video_id not in gone]
     scores = detection_scores(found, truth, thresholds, as_toolkit=rules.as_toolkit)
-    trivial = detection_scores(whole_video_detections(annotations), truth, thresholds)
+    trivial = detection_scores(whole_video_detections(annotations), truth, thresholds, as_toolkit=rules.as_toolkit)
     claimed = {found.labels[i] for i in np.unique(found.label)}
     activations = results.activations(set(reference.ids))
     snippets = None if activations is None else evaluate_snippets(activations, annotations)
-    notes += [*taken, *detection_counts(found, truth).notes()]
+    notes = (*sides.notes, *taken, *detection_counts(found, truth).notes())
+    more = None
+    if further is not None and further.names:
+        if further.min_score is None:
+            further = replace(further, min_score=results.likely_from or None)
+        more = evaluate_further(further, found, truth, activations or (), annotations)
+        notes += more.notes
+    if sed_scores is not None:
+        if not activations:
+            raise InputError(
+                f"{detections}: --sed-scores needs activations (scores/) beside the detections, found none"
+            )
+        notes += write_sed_scores(sed_scores, activations, annotations)
+    if snippets is not None and snippets.missing:
+        missing = pluralize(snippets.missing, "scored video")
+        notes += (f"{missing} without activations: all their snippets count as predicted background",)
     missed = tuple(c for c in scores.classes if c not in claimed)
-    return Evaluation(scores, trivial, snippets, tuple(notes), missed, protocol)
+    return Evaluation(scores, trivial, snippets, notes, missed, protocol, reference.subsets, len(annotations), more)
 
 
 def diagnose_files(
@@ -139,30 +175,35 @@ def diagnose_files(
         The diagnosis, and notes on what was left out.
     """
     rules = find_protocol(protocol)
-    columns, reference, notes = _both_sides(find_results(detections), ground_truth, subset, table=False)
-    truth = reference.table
-    found, _, taken = prepare(SegmentTable.from_columns(**columns), truth, rules, (), reference.ambiguous)
+    sides = read_sides(find_results(detections), ground_truth, subset, table=False)
+    reference, truth = sides.reference, sides.reference.table
+    found, _, taken = prepare(sides.found, truth, rules, (), reference.ambiguous)
     bins = BINS.get(protocol, BINS["activitynet"])
     result = diagnose(found, reference.annotations, rules.t_iou, at, bins)
-    return result, (*notes, *taken, *detection_counts(found, truth).notes())
+    return result, (*sides.notes, *taken, *detection_counts(found, truth).notes())
 
 
-def _both_sides(
-    results: Results, ground_truth: Path, subset: str | None, table: bool = True
-) -> tuple[SegmentColumns, Reference, list[str]]:
-    """Detections, their ground truth, and notes on what was left out."""
-    reference = read_reference(ground_truth, subset, table)
-    notes = list(reference.notes)
-    columns, named = results.columns(reference.ids)
-    tried = results.localized(reference.ids)
-    named = tuple(dict.fromkeys((*named, *tried)))
-    if subset is None and (tried or results.table.suffix != ".csv"):
-        reference, note = reference.about(named)
-        notes += note
-    elif subset is None and len(set(columns["video"])) < len(reference.ids):
-        notes.append(
-            f"all {len(reference.ids)} videos are scored: a .csv does not tell which were localized; choose with "
-            "--subset"
-        )
+@dataclass(frozen=True)
+class Sides:
+    """Detections and the ground truth that they are scored against.
+
+    Args:
+        found: detections, without those in videos of other subsets.
+        notes: what was chosen and left out, and problems found in the files.
+    """
+
+    found: SegmentTable
+    reference: Reference
+    notes: tuple[str, ...]
+
+
+def read_sides(results: Results, ground_truth: Path, subset: str | None, table: bool = True) -> Sides:
+    """Read both sides; arguments and errors as in `evaluate_files`."""
+    everything = read_reference(ground_truth, table=table)
+    columns, names = results.columns(everything.ids)
+    named = tuple(dict.fromkeys((*names, *results.localized(everything.ids))))
+    reference, choice = scored_part(everything, ground_truth, subset, named)
     reference.check_overlap(ground_truth, results.table, named)
-    return columns, reference, notes
+    found, left_out = without_others(SegmentTable.from_columns(**columns), everything, reference)
+    notes = (choice, left_out, missing_note(reference, named), *reference.notes)
+    return Sides(found, reference, tuple(note for note in notes if note))

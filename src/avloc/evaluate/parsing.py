@@ -13,11 +13,17 @@ from avloc.errors import InputError, did_you_mean
 from avloc.formats.annotations import subset_name
 from avloc.formats.detections import read_submission
 from avloc.metrics import ParsingScores, parsing_scores
+from avloc.system.text import pluralize
 from avloc.types import SnippetGrid, VideoAnnotation
 
 
 def evaluate_parsing(
-    audio: Path, visual: Path, folder: Path, subset: str = "testing", min_score: float = 0.5
+    audio: Path,
+    visual: Path,
+    folder: Path,
+    subset: str = "testing",
+    min_score: float = 0.5,
+    notes: list[str] | None = None,
 ) -> ParsingScores:
     """LLP's F1 scores of audible and visible events.
 
@@ -25,23 +31,36 @@ def evaluate_parsing(
         audio, visual: detections, .csv or .json; the same file for both if all events are audible and visible.
         folder: LLP's tables.
         min_score: weaker detections are ignored (AVVP's threshold).
+        notes: receives a line for each file with detections in videos that are not scored.
 
     A detection covers the seconds whose middle it contains.
 
     Raises:
-        InputError, FormatError: a file is missing or invalid.
+        InputError, FormatError: a file is missing or invalid, or names none of the videos.
     """
     data = read_llp(folder)
     ids = [a.video_id for a in data.parts["audio"] if a.subset == subset_name(subset)]
     if not ids:
         raise InputError(f"{folder}: no video in subset {subset!r}; LLP has validation and testing with boundaries")
-    claims = [_predicted(path, ids, data.classes, min_score) for path in (audio, visual)]
+    said: list[str] = []
+    claims = [_predicted(path, ids, data.classes, min_score, said) for path in (audio, visual)]
+    if notes is not None:
+        notes += dict.fromkeys(said)
     truths = [_seconds(data.parts[name], ids, data.classes) for name in ("audio", "visual")]
     return parsing_scores(*claims, *truths)
 
 
-def _predicted(path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float) -> Bool[np.ndarray, "n 10 c"]:
-    columns, _ = read_submission(path, ids)
+def _predicted(
+    path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float, notes: list[str]
+) -> Bool[np.ndarray, "n 10 c"]:
+    columns, named = read_submission(path, ids)
+    others = set(named) - set(ids)
+    if named and len(others) == len(named):
+        raise InputError(
+            f"{path} names none of the {len(ids)} videos scored: e.g. {named[0]!r}, expected e.g. {ids[0]!r}"
+        )
+    if gone := sum(video in others for video in columns["video"]):
+        notes.append(f"{path}: left out {pluralize(gone, 'detection')} in {pluralize(len(others), 'video')} not scored")
     strong = columns["score"] >= min_score
     video, label = np.array(columns["video"])[strong], np.array(columns["label"])[strong]
     return _raster(video, label, columns["start_s"][strong], columns["end_s"][strong], ids, classes)

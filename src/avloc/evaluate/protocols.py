@@ -21,7 +21,7 @@ class Protocol:
         t_iou: thresholds.
         dedupe: remove instances that repeat another (both ends within a millisecond).
         drop_empty: remove zero-length and reversed instances.
-        as_toolkit: count 0/0 as the ActivityNet toolkit does; see `metrics.detection_scores`.
+        as_toolkit: treat ties and 0/0 as the ActivityNet toolkit does; see `metrics.detection_scores`.
     """
 
     name: str
@@ -45,7 +45,7 @@ PROTOCOLS = {
         Protocol("unav", _steps(0.1, 0.9, 9), dedupe=True),
     )
 }
-"""By name. avloc reports `activitynet`; `activitynet-toolkit` differs in pairs whose union has length 0."""
+"""By name. avloc reports `activitynet`; `activitynet-toolkit` differs in ties and undefined values."""
 
 
 def find_protocol(name: str) -> Protocol:

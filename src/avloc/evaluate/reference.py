@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avloc.datasets.collection import Interval
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.annotations import read_annotation_columns, read_annotations, subset_name
+from avloc.formats.annotations import AnnotationReport, read_annotation_columns, read_annotations, subset_name
 from avloc.formats.labels import read_text
 from avloc.interchange.convert import read_truth
-from avloc.metrics import SegmentTable
-from avloc.system.text import nfc
+from avloc.metrics import SegmentTable, without_videos
+from avloc.system.text import nfc, pluralize
 from avloc.types import VideoAnnotation
+from avloc.vocabulary import Subset
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,17 @@ class Reference:
         annotations: videos with their valid instances.
         table: the instances to count; from JSON all of them, as they are in the file.
         ambiguous: segments in which detections are not scored.
-        notes: problems found in the file.
+        facts: notes about the file.
+        report: issues of its instances.
+        unchanged: whether `table` has them as they are in the file.
     """
 
     annotations: tuple[VideoAnnotation, ...]
     table: SegmentTable
     ambiguous: tuple[Interval, ...] = ()
-    notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    report: AnnotationReport = field(default_factory=lambda: AnnotationReport(()))
+    unchanged: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -39,15 +44,30 @@ class Reference:
         return tuple(a.video_id for a in self.annotations)
 
     @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names of the subsets; "" for videos without one."""
+        return tuple(dict.fromkeys(a.subset for a in self.annotations))
+
+    @property
     def by_video(self) -> dict[str, VideoAnnotation]:
         """Annotations by video id."""
         return {a.video_id: a for a in self.annotations}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Problems found in the file, in these videos."""
+        return (*self.facts, *self.report.notes(self.unchanged))
 
     def only(self, videos: Iterable[str]) -> Reference:
         """Restrict to some videos."""
         wanted = set(videos)
         kept = tuple(a for a in self.annotations if a.video_id in wanted)
-        return replace(self, annotations=kept, table=self.table.take(self.table.in_videos(wanted)))
+        report = AnnotationReport(tuple(issue for issue in self.report.issues if issue.video_id in wanted))
+        return replace(self, annotations=kept, table=self.table.take(self.table.in_videos(wanted)), report=report)
+
+    def in_subsets(self, names: Collection[str]) -> Reference:
+        """Restrict to the videos of some subsets."""
+        return self.only(a.video_id for a in self.annotations if a.subset in names)
 
     def check_overlap(self, path: Path, detections: Path, named: Sequence[str]) -> None:
         """Raise InputError if detections name videos, and none of them is in this ground truth, read from `path`."""
@@ -57,16 +77,67 @@ class Reference:
                 f"e.g. {self.ids[0]!r}; check that they are of the same data set and subset"
             )
 
-    def about(self, videos: Iterable[str]) -> tuple[Reference, list[str]]:
-        """Restrict to the videos named by detections if it has any of them; and a note on how many are left out."""
-        named = set(videos)
-        left_out = sum(video not in named for video in self.ids)
-        if not left_out or not named & set(self.ids):
-            return self, []
-        note = (
-            f"{left_out} of {len(self.ids)} videos are not in the detections and not scored; --subset scores them all"
-        )
-        return self.only(named), [note]
+
+def scored_part(everything: Reference, path: Path, subset: str | None, named: Sequence[str]) -> tuple[Reference, str]:
+    """The ground truth to score detections against: whole subsets, so that videos without detections count as missed.
+
+    Args:
+        everything: all subsets of the file at `path`.
+        subset: as in `read_reference`. None takes the subset of the detections' videos. Of several subsets it takes
+            "validation", as the ActivityNet toolkit does by default, else "testing", else all of them. Ground truth
+            without subsets is scored whole.
+        named: videos that the detections name.
+
+    Returns:
+        The ground truth, and a note on the choice, "" if there was none.
+
+    Raises:
+        InputError: no video in that subset.
+    """
+    if subset is not None:
+        return everything.in_subsets(_known_subsets(everything, path, subset)), ""
+    if everything.subsets == ("",):
+        return everything, f"the ground truth names no subsets: all {pluralize(len(everything.ids), 'video')} scored"
+    wanted = set(named)
+    own = tuple(dict.fromkeys(a.subset for a in everything.annotations if a.video_id in wanted)) or everything.subsets
+    annotated = {a.subset for a in everything.annotations if a.instances}
+    usual = next((name for name in (Subset.VALIDATION, Subset.TESTING) if name in own and name in annotated), None)
+    chosen = (str(usual),) if usual is not None else own
+    part = everything.in_subsets(chosen)
+    if len(everything.subsets) == 1:
+        return part, ""
+    scored = f"scored {_named(chosen)} ({pluralize(len(part.ids), 'video')})"
+    if len(own) == 1:
+        return part, f"{scored}, which holds the detections' videos; choose others with --subset"
+    return part, f"{scored}: the detections' videos are of {_named(own)}; choose others with --subset"
+
+
+def without_others(found: SegmentTable, everything: Reference, part: Reference) -> tuple[SegmentTable, str]:
+    """Leave out detections in videos of subsets that are not scored; and a note, "" if there are none.
+
+    Detections in videos that the ground truth does not know stay: false positives.
+    """
+    gone = set(everything.ids) - set(part.ids)
+    left = without_videos(found, gone)
+    if len(left) == len(found):
+        return found, ""
+    videos = sum(video in gone for video in {found.videos[k] for k in set(found.video.tolist())})
+    subsets = _named([name for name in everything.subsets if name not in part.subsets])
+    detections = pluralize(len(found) - len(left), "detection")
+    return left, f"left out {detections} in {pluralize(videos, 'video')} not scored, of {subsets}"
+
+
+def missing_note(part: Reference, named: Collection[str]) -> str:
+    """A note on scored videos that the detections do not name, "" if there are none."""
+    missing = len(set(part.ids) - set(named))
+    if not missing:
+        return ""
+    return f"{missing} of {len(part.ids)} scored videos are not in the detections: their instances count as missed"
+
+
+def _named(subsets: Collection[str]) -> str:
+    words = "subset" if len(subsets) == 1 else "subsets"
+    return f"{words} {', '.join(repr(str(name)) if name else '(unnamed)' for name in subsets)}"
 
 
 def read_reference(path: Path, subset: str | None = None, table: bool = True) -> Reference:
@@ -83,17 +154,20 @@ def read_reference(path: Path, subset: str | None = None, table: bool = True) ->
     if path.is_dir():
         reference = _from_collection(path)
     elif path.suffix.lower() in (".json", ".gz") or not path.exists():
-        reference = _from_json(path, subset, table)
+        reference = _from_json(path, table)
     else:
         annotations, notes = read_truth(path)
-        reference = Reference(annotations, SegmentTable.from_annotations(annotations), (), notes)
-    if subset is None:
-        return reference
-    wanted, known = _subsets(subset), {a.subset for a in reference.annotations}
-    missing = [name for name in wanted if name not in known]
+        reference = Reference(annotations, SegmentTable.from_annotations(annotations), facts=notes)
+    return reference if subset is None else reference.in_subsets(_known_subsets(reference, path, subset))
+
+
+def _known_subsets(reference: Reference, path: Path, subset: str) -> list[str]:
+    """The subsets that `subset` lists. Raises InputError if one has no video."""
+    wanted = [subset_name(name) for name in subset.split(",") if name.strip()]
+    missing = [name for name in wanted if name not in reference.subsets]
     if missing:
-        raise InputError(f"{path}: no video in subset {missing[0]!r}.{did_you_mean(missing[0], known)}")
-    return reference.only(a.video_id for a in reference.annotations if a.subset in wanted)
+        raise InputError(f"{path}: no video in subset {missing[0]!r}.{did_you_mean(missing[0], reference.subsets)}")
+    return wanted
 
 
 def _from_collection(folder: Path) -> Reference:
@@ -102,21 +176,17 @@ def _from_collection(folder: Path) -> Reference:
     data = open_collection(folder)
     if not data.annotations:
         raise InputError(f"{folder}: expected ground truth, but this data set has no annotated video")
-    notes = (*data.notes, *data.report.notes())
-    return Reference(data.annotations, SegmentTable.from_annotations(data.annotations), data.ambiguous, notes)
+    table = SegmentTable.from_annotations(data.annotations)
+    return Reference(data.annotations, table, data.ambiguous, tuple(data.notes), data.report)
 
 
-def _from_json(path: Path, subset: str | None, table: bool) -> Reference:
-    """All videos of a JSON file, with the notes of the chosen subset."""
+def _from_json(path: Path, table: bool) -> Reference:
     annotations, report = read_annotations(path)
     if table:
         rows = SegmentTable.from_columns(**read_annotation_columns(path))
     else:
         rows = SegmentTable.from_annotations(annotations)
-    if subset is not None:
-        chosen = {a.video_id for a in annotations if a.subset in _subsets(subset)}
-        report = replace(report, issues=tuple(issue for issue in report.issues if issue.video_id in chosen))
-    return Reference(annotations, rows, (), report.notes(unchanged=table))
+    return Reference(annotations, rows, report=report, unchanged=table)
 
 
 def read_blocked(path: Path) -> tuple[str, ...]:
@@ -136,7 +206,3 @@ def read_blocked(path: Path) -> tuple[str, ...]:
     if not isinstance(value, list | dict) or len(names) < len(value):
         raise FormatError(f'{path}: expected ["video", ...] or {{"video": ...}}, got {str(value)[:80]}')
     return tuple(names)
-
-
-def _subsets(subset: str) -> list[str]:
-    return [subset_name(name) for name in subset.split(",") if name.strip()]

@@ -27,7 +27,9 @@ HATCHES = {"double": "///", "wrong label": "xxx", "confusion": "...", "backgroun
 
 
 def diagnosis_figure(facts: Mapping[str, Any]) -> Figure:
-    """Three panels: errors by rank, cost of each kind of error in mAP, AP_N by kind of instance.
+    """Errors by rank, cost of each kind of error in mAP, AP_N by kind of instance, and a reliability diagram.
+
+    The last is left out where scores are not probabilities.
 
     Args:
         facts: from `metrics.Diagnosis.to_dict`, with None for NaN.
@@ -35,11 +37,15 @@ def diagnosis_figure(facts: Mapping[str, Any]) -> Figure:
     Raises:
         InputError: matplotlib is not installed.
     """
-    figure = make_figure(11, 3.6)
-    profile, cost, groups = figure.subplots(1, 3, gridspec_kw={"width_ratios": [3, 2.2, 4]})
+    calibrated = facts.get("calibration")
+    widths = [3, 2.2, 4, *([2.4] if calibrated else [])]
+    figure = make_figure(sum(widths) * 1.2, 3.6)
+    profile, cost, groups, *rest = figure.subplots(1, len(widths), gridspec_kw={"width_ratios": widths})
     _draw_profile(profile, facts["profile"], facts["at"])
     _draw_cost(cost, facts["cost"])
     _draw_groups(groups, facts["groups"], facts["mean_ap_n"])
+    if calibrated:
+        _draw_reliability(rest[0], calibrated)
     return figure
 
 
@@ -93,3 +99,20 @@ def _draw_groups(axes: Axes, groups: Sequence[Mapping[str, Any]], base: float) -
     axes.set_title("AP_N by kind of instance", fontsize=9, loc="left", color=INK)
     plain(axes, "y")
     axes.tick_params(axis="x", labelsize=7)
+
+
+def _draw_reliability(axes: Axes, calibrated: Mapping[str, Any]) -> None:
+    bins = [row for row in calibrated["bins"] if row["count"]]
+    middles = [(row["low"] + row["high"]) / 2 for row in bins]
+    width = bins[0]["high"] - bins[0]["low"]
+    axes.bar(middles, [row["correct"] for row in bins], 0.9 * width, color=COLOURS[0], label="correct")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="--")
+    axes.plot([r["confidence"] for r in bins], [r["correct"] for r in bins], "o", color=COLOURS[1], markersize=3)
+    for middle, row in zip(middles, bins, strict=True):
+        axes.text(middle, row["correct"], str(row["count"]), ha="center", va="bottom", fontsize=6, color=INK)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.08)
+    axes.set_xlabel("score (dots: mean of the bin)", fontsize=9, color=INK)
+    axes.set_ylabel("share of true positives", fontsize=9, color=INK)
+    axes.set_title(f"reliability, ECE {100 * calibrated['ece']:.1f} %", fontsize=9, loc="left", color=INK)
+    plain(axes, "y")

@@ -177,6 +177,12 @@ class Results:
         paths, streams = _noted_files(home)
         return RunSource(self.name, self.table, home, read_detections(self.table), paths, _options(home), streams)
 
+    @property
+    def likely_from(self) -> float:
+        """As `RunSource.likely_from`."""
+        known = self.folder is not None or self.table.stem == "segments"
+        return likely_from(str(_options(self.table.parent).get("decode", ""))) if known else 0.0
+
     def columns(self, video_ids: Collection[str]) -> tuple[SegmentColumns, tuple[str, ...]]:
         """Detections as columns, and the videos that the file names; arguments and errors as in `read_submission`."""
         return read_submission(self.table, video_ids)

@@ -9,6 +9,7 @@
     raven        selection table         Raven                    read, write
     otio         timeline                OpenTimelineIO           write
     parquet      table                   pandas, R, DuckDB        write
+    sed_scores   frame scores, events    sed_scores_eval (PSDS)   write
 
     segments     the segments of one video, and helpers for all formats
     registry     all formats that can be written, by name

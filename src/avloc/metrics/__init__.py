@@ -14,6 +14,9 @@ Metrics
     whole_video_detections   the trivial baseline: each true class over the whole video
     snippet_accuracy         argmax class per snippet against the true one, with both recalls and the confusion matrix
     event_f1                 runs of equal predicted class against true runs
+    collar_f1                event F1 with collars on onset and offset, as sed_eval's
+    open_vocabulary_scores   OV-AVEBench's accuracy, segment F1, event F1 and their mean
+    calibration              expected calibration error and reliability diagram
     rasterise                ground truth in seconds -> class index per snippet
     diagnose                 error types, the mAP each costs, sensitivity to instance characteristics
     draw_videos, resampled_mean_ap, resampled_ratio, paired_difference
@@ -44,9 +47,12 @@ from avloc.metrics.bootstrap import (
     resampled_mean_ap,
     resampled_ratio,
 )
+from avloc.metrics.calibration import CALIBRATION_BINS, Calibration, calibration, probabilities
 from avloc.metrics.clean import empty_rows, repeated_rows, touching_rows, without_videos
+from avloc.metrics.collars import COLLAR_S, OFFSET_SHARE, collar_f1
 from avloc.metrics.detection import T_IOU_THRESHOLDS, detection_scores, whole_video_detections
 from avloc.metrics.diagnosis import BINS, ERRORS, Diagnosis, Group, diagnose
+from avloc.metrics.open_vocabulary import OpenVocabularyScores, open_vocabulary_scores
 from avloc.metrics.overlap import t_iou
 from avloc.metrics.parsing import LevelScores, ParsingScores, parsing_scores
 from avloc.metrics.snippets import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
@@ -56,27 +62,36 @@ from avloc.metrics.wtalc import WTALC_T_IOU, wtalc_classification_map, wtalc_det
 
 __all__ = [
     "BINS",
+    "CALIBRATION_BINS",
+    "COLLAR_S",
     "ERRORS",
+    "OFFSET_SHARE",
     "T_IOU_THRESHOLDS",
     "WTALC_T_IOU",
+    "Calibration",
     "DetectionCounts",
     "Diagnosis",
     "Difference",
     "EventScores",
     "Group",
     "LevelScores",
+    "OpenVocabularyScores",
     "ParsingScores",
     "SegmentTable",
     "SnippetScores",
     "VideoScores",
+    "calibration",
+    "collar_f1",
     "detection_counts",
     "detection_scores",
     "diagnose",
     "draw_videos",
     "empty_rows",
     "event_f1",
+    "open_vocabulary_scores",
     "paired_difference",
     "parsing_scores",
+    "probabilities",
     "rasterise",
     "repeated_rows",
     "resampled_mean_ap",

@@ -74,11 +74,13 @@ def resampled_mean_ap(
     videos: Sequence[str],
     times: Int[np.ndarray, "r n"],
     t_iou: Sequence[float] | Float[np.ndarray, " t"] = T_IOU_THRESHOLDS,
+    *,
+    as_toolkit: bool = False,
 ) -> Float[np.ndarray, "r t"]:
     """mAP of every draw at every threshold, equal to `detection_scores` of the drawn videos.
 
     Args:
-        detections, annotations: as in `detection_scores`; rows of videos not in `videos` are left out.
+        detections, annotations, as_toolkit: as in `detection_scores`; rows of videos not in `videos` are left out.
         videos: names of the columns of `times`, including videos without instances.
         times: multiplicities from `draw_videos`.
 
@@ -89,7 +91,7 @@ def resampled_mean_ap(
     """
     if times.shape[1] != len(videos):
         raise InputError(f"got {len(videos)} videos, but draws of {times.shape[1]}")
-    matches = match_detections(detections, annotations, t_iou, videos)
+    matches = match_detections(detections, annotations, t_iou, videos, as_toolkit=as_toolkit)
     truth, hits = matches.truth, matches.hits
     ap = np.empty((len(times), len(hits), len(matches.classes)))
     for c, (start, stop) in enumerate(pairwise(matches.first)):

@@ -3,8 +3,17 @@
 Average precision is the area under the precision envelope over recall, for one class and one t-IoU threshold.
 `metrics.matching` decides which detections are true positives.
 
-Differs from the ActivityNet toolkit: ties have a rule (see `match_detections`); a label absent from the ground truth is
-counted instead of raising; a pair whose union has length 0 has t-IoU 0, where the toolkit's 0/0 passes every threshold.
+Differs from the ActivityNet toolkit: a label absent from the ground truth is counted instead of raising, and
+
+    case                          here                                  the toolkit, and `as_toolkit`
+    t-IoU is 0/0 or of NaN times  0                                     NaN, which passes every threshold
+    NaN score                     ranks last                            ranks first
+    equal scores                  the first in the file ranks first     the last in the file
+    instances of equal t-IoU      the later in time is tried first      the last in the file
+
+The toolkit sorts with numpy's default, unstable sort and reverses. Up to 16 values that is the stable order reversed,
+which `as_toolkit` uses throughout; beyond, and with vector instructions of some processors, its order of ties depends
+on the machine.
 """
 
 from __future__ import annotations
@@ -37,8 +46,8 @@ def detection_scores(
         detections: {video_id: detections}, or a table.
         annotations: ground truth of the subset to score, or a table of its instances. The mean is over its classes.
         t_iou: thresholds in (0, 1]; a t-IoU equal to the threshold passes.
-        as_toolkit: pairs whose union has length 0 pass every threshold, as in the ActivityNet toolkit; to show that
-            nothing else differs.
+        as_toolkit: treat ties and undefined values as the ActivityNet toolkit does: see `match_detections`; a pair
+            whose t-IoU is 0/0 or has a NaN time passes every threshold. To show that nothing else differs.
 
     Returns:
         Scores in [0, 1]; classes in alphabetical order.
@@ -46,8 +55,8 @@ def detection_scores(
     Raises:
         InputError: no instance in the ground truth, or a threshold outside (0, 1].
 
-    Detections of equal score keep their order; otherwise the order of the input does not matter. Of instances with
-    equal t-IoU the later one comes first. For invalid input see `DetectionCounts`.
+    Detections of equal score keep their order; otherwise the order of the input does not matter. For invalid input see
+    `DetectionCounts`.
     """
     matches = match_detections(detections, annotations, t_iou, as_toolkit=as_toolkit)
     ap = np.array([average_precision(rows, matches.first, matches.positives) for rows in matches.hits])

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from avloc.metrics.calibration import Calibration, calibration, probabilities
 from avloc.metrics.detection import T_IOU_THRESHOLDS, average_precision
 from avloc.metrics.matching import Matches, match_detections, true_positives
 from avloc.metrics.overlap import paired_t_iou
@@ -103,6 +104,8 @@ class Diagnosis:
         cost: {error or "missed": average mAP gained without it}.
         mean_ap_n: normalised mAP of all instances.
         groups: sensitivity.
+        calibration: of the scores, where a true positive at `at` is correct; None without detections, and if a score
+            lies outside [0, 1].
     """
 
     at: float
@@ -113,11 +116,13 @@ class Diagnosis:
     cost: Mapping[str, float]
     mean_ap_n: float
     groups: tuple[Group, ...]
+    calibration: Calibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; NaN is null."""
         groups = [{**vars(g), "name": g.name, "high": None if np.isinf(g.high) else g.high} for g in self.groups]
         facts = {**vars(self), "counts": dict(self.counts), "cost": dict(self.cost), "groups": groups}
+        facts["calibration"] = None if self.calibration is None else self.calibration.to_dict()
         facts["profile"] = {kind: self.profile[:, k].tolist() for k, kind in enumerate(KINDS)}
         return _without_nan(facts)
 
@@ -162,7 +167,22 @@ def diagnose(
         cost=_costs(curve, takers[:-1], kinds[:-1], base),
         mean_ap_n=float(np.mean([curve.normalised(taker, everything) for taker in takers[:-1]])),
         groups=tuple(groups),
+        calibration=detection_calibration(matches, -1),
     )
+
+
+def detection_calibration(matches: Matches, threshold: int) -> Calibration | None:
+    """Calibration of the scores of detections of the ground truth's classes; None as in `Diagnosis`.
+
+    Args:
+        threshold: index of the t-IoU threshold at which a true positive is correct.
+    """
+    scores = matches.found.score
+    if not len(scores) or not probabilities(scores):
+        return None
+    correct = np.zeros(len(scores), dtype=bool)
+    correct[matches.hits[threshold]] = True
+    return calibration(scores, correct)
 
 
 class _Curve:

@@ -79,7 +79,9 @@ def match_detections(
     Raises:
         InputError: no instance, or a threshold outside (0, 1].
 
-    Detections of equal score keep their order. Of instances with equal t-IoU the later one comes first.
+    Detections of equal score keep their order. Of instances with equal t-IoU the later one in time comes first, so
+    that their order in the file does not matter. `as_toolkit` orders as the ActivityNet toolkit's reversed sort does:
+    a NaN score ranks first, of equal scores the last in the file comes first, and likewise of instances.
     """
     thresholds = np.asarray(t_iou, dtype=np.float64)
     if thresholds.ndim != 1 or not len(thresholds) or not ((thresholds > 0) & (thresholds <= 1)).all():
@@ -92,8 +94,8 @@ def match_detections(
     classes = tuple(sorted({truth.labels[i] for i in np.unique(truth.label)}))
     names = tuple(sorted({*truth.videos, *found.videos}) if videos is None else videos)
     truth, found = _align(truth, names, classes), _align(found, names, classes)
-    found = found.take(_rank(found))
-    pairs = _pairs(found, truth, thresholds.min(), np.inf if as_toolkit else 0.0)
+    found = found.take(_rank(found, as_toolkit))
+    pairs = _pairs(found, truth, thresholds.min(), as_toolkit)
     takers = tuple(_match(pairs, threshold, len(truth)) for threshold in thresholds)
     return Matches(thresholds, found, truth, takers)
 
@@ -119,27 +121,30 @@ def _align(table: SegmentTable, videos: tuple[str, ...], classes: tuple[str, ...
     return SegmentTable(videos, classes, video[known], label[known], start_s, end_s, score)
 
 
-def _rank(table: SegmentTable) -> Int[np.ndarray, " n"]:
-    """Row order: by class, then by descending score, NaN last; equal scores keep their order."""
-    order = np.argsort(-np.where(np.isnan(table.score), -np.inf, table.score), kind="stable")
+def _rank(table: SegmentTable, as_toolkit: bool) -> Int[np.ndarray, " n"]:
+    """Row order: by class, then by descending score; equal and NaN scores as in `match_detections`."""
+    if as_toolkit:
+        order = np.argsort(table.score, kind="stable")[::-1]
+    else:
+        order = np.argsort(-np.where(np.isnan(table.score), -np.inf, table.score), kind="stable")
     narrow = table.label.astype(np.min_scalar_type(len(table.labels)))  # numpy sorts small integers by radix
     return order[np.argsort(narrow[order], kind="stable")]
 
 
-def _pairs(found: SegmentTable, truth: SegmentTable, lowest: float, empty: float) -> _Pairs:
-    """All pairs of one class and video with a t-IoU of at least `lowest`; `empty` as in `paired_t_iou`."""
+def _pairs(found: SegmentTable, truth: SegmentTable, lowest: float, as_toolkit: bool) -> _Pairs:
+    """All pairs of one class and video with a t-IoU of at least `lowest`."""
     group_found = found.video * len(truth.labels) + found.label
     group_truth = truth.video * len(truth.labels) + truth.label
-    by_group = np.lexsort((-truth.end_s, -truth.start_s, group_truth))  # later first: the rule for ties
+    tied = (-np.arange(len(truth)),) if as_toolkit else (-truth.end_s, -truth.start_s)
+    by_group = np.lexsort((*tied, group_truth))
     first = np.searchsorted(group_truth[by_group], group_found, side="left")
     count = np.searchsorted(group_truth[by_group], group_found, side="right") - first
 
     detection = np.repeat(np.arange(len(found)), count)
     offset = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
     instance = by_group[np.repeat(first, count) + offset]
-    overlap = paired_t_iou(
-        found.start_s[detection], found.end_s[detection], truth.start_s[instance], truth.end_s[instance], empty
-    )
+    spans = found.start_s[detection], found.end_s[detection], truth.start_s[instance], truth.end_s[instance]
+    overlap = paired_t_iou(*spans, undefined=np.inf if as_toolkit else 0.0)
     near = overlap >= lowest
     detection, instance, overlap = detection[near], instance[near], overlap[near]
     order = np.lexsort((-overlap, detection))

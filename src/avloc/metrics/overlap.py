@@ -35,16 +35,15 @@ def paired_t_iou(
     end_a: Num[np.ndarray, "*#shape"],
     start_b: Num[np.ndarray, "*#shape"],
     end_b: Num[np.ndarray, "*#shape"],
-    empty: float = 0.0,
+    undefined: float = 0.0,
 ) -> Float[np.ndarray, "*#shape"]:
-    """Elementwise t-IoU, with broadcasting. `empty` is the value of pairs whose union has length 0."""
-    with np.errstate(invalid="ignore"):  # infinite times: inf - inf
-        intersection = np.minimum(end_a, end_b) - np.maximum(start_a, start_b)
-        intersection = np.where(intersection > 0, intersection, 0.0)
+    """Elementwise t-IoU, with broadcasting. `undefined` is the value where it is not a number: 0/0, NaN times."""
+    with np.errstate(invalid="ignore", divide="ignore"):  # infinite times: inf - inf
+        intersection = np.maximum(np.minimum(end_a, end_b) - np.maximum(start_a, start_b), 0.0)
         # Keep this order: thresholds are met exactly, so the last bit of the sum matters.
         union = (end_a - start_a) + (end_b - start_b) - intersection
-    overlap = np.where(union == 0, empty, 0.0)
-    return np.divide(intersection, union, out=overlap, where=(intersection > 0) & np.isfinite(union))
+        overlap = intersection / union
+    return np.where(np.isnan(overlap), undefined, np.maximum(overlap, 0.0))  # never -0.0, of a negative union
 
 
 def lanes(

@@ -77,8 +77,8 @@ def parsing_scores(
     if not len(audio):
         raise InputError("no video to score: expected at least one")
     return ParsingScores(
-        _level(_segment_counts, audio, visual, true_audio, true_visual),
-        _level(_event_counts, audio, visual, true_audio, true_visual),
+        _level(segment_counts, audio, visual, true_audio, true_visual),
+        _level(event_counts, audio, visual, true_audio, true_visual),
     )
 
 
@@ -94,21 +94,24 @@ def _level(
         heard, seen, both = count(a, ta), count(v, tv), count(a & v, ta & tv)
         together = tuple(x + y for x, y in zip(heard, seen, strict=True))
         for values, counts in zip(scores, (heard, seen, both, together), strict=True):
-            values.append(_video_f1(*counts))
+            values.append(video_f1(*counts))
     return LevelScores(*(float(np.mean(values)) for values in scores))
 
 
-def _video_f1(hits: Int[np.ndarray, " c"], false: Int[np.ndarray, " c"], missed: Int[np.ndarray, " c"]) -> float:
+def video_f1(hits: Int[np.ndarray, " c"], false: Int[np.ndarray, " c"], missed: Int[np.ndarray, " c"]) -> float:
+    """Mean F1 of the classes that are true or predicted; 1 if there are none."""
     total = 2 * hits + false + missed
     there = total > 0
     return float((2 * hits[there] / total[there]).mean()) if there.any() else 1.0
 
 
-def _segment_counts(claimed: Bool[np.ndarray, "l c"], true: Bool[np.ndarray, "l c"]) -> Counts:
+def segment_counts(claimed: Bool[np.ndarray, "l c"], true: Bool[np.ndarray, "l c"]) -> Counts:
+    """True positives, false positives and false negatives of each class, in segments."""
     return (claimed & true).sum(axis=0), (claimed & ~true).sum(axis=0), (~claimed & true).sum(axis=0)
 
 
-def _event_counts(claimed: Bool[np.ndarray, "l c"], true: Bool[np.ndarray, "l c"]) -> Counts:
+def event_counts(claimed: Bool[np.ndarray, "l c"], true: Bool[np.ndarray, "l c"]) -> Counts:
+    """True positives, false positives and false negatives of each class, in runs of segments."""
     hits, false, missed = (np.zeros(claimed.shape[1], dtype=np.int64) for _ in range(3))
     for c in np.flatnonzero(claimed.any(axis=0) | true.any(axis=0)):
         overlap = t_iou(runs(claimed[:, c]), runs(true[:, c]))

@@ -80,6 +80,24 @@ class EventScores:
         known = self.f1[~np.isnan(self.f1)]
         return float(known.mean()) if len(known) else float("nan")
 
+    @property
+    def precision(self) -> float:
+        """Share of predicted events that are correct, over all classes."""
+        right = self.true_positives.sum()
+        return _fraction(right, right + self.false_positives.sum())
+
+    @property
+    def recall(self) -> float:
+        """Share of true events that are found, over all classes."""
+        right = self.true_positives.sum()
+        return _fraction(right, right + self.false_negatives.sum())
+
+    @property
+    def micro_f1(self) -> float:
+        """F1 of the counts summed over classes; NaN without events."""
+        twice = 2 * self.true_positives.sum()
+        return _fraction(twice, twice + self.false_positives.sum() + self.false_negatives.sum())
+
 
 def snippet_accuracy(predicted: Snippets, true: Snippets, classes: Sequence[str]) -> SnippetScores:
     """Compare class indices snippet by snippet.

@@ -18,7 +18,7 @@ import numpy as np
 
 from avloc.config import MACHINE, RunConfig
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.evaluate.snippets import evaluate_snippets
+from avloc.evaluate.snippets import evaluate_snippets, snippet_grids
 from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import read_labels
@@ -248,14 +248,13 @@ def score(localizer: Localizer, data: DataSet, features_folder: Path | None = No
 
 def _constant_accuracy(activations: Sequence[ActivationSequence], tests: Sequence[VideoAnnotation]) -> float:
     """Snippet accuracy of predicting each video's most frequent true class for all its snippets."""
-    grids = {a.video_id: a.grid for a in activations}
+    grids = snippet_grids(activations, tests)
     right = total = 0
     for truth in tests:
-        if truth.video_id in grids:
-            classes = tuple(sorted({i.label for i in truth.instances}))
-            labels = rasterise(truth, grids[truth.video_id], classes)
-            right += max((int((labels == 1 + c).sum()) for c in range(len(classes))), default=0)
-            total += len(labels)
+        classes = tuple(sorted({i.label for i in truth.instances}))
+        labels = rasterise(truth, grids[truth.video_id], classes)
+        right += max((int((labels == 1 + c).sum()) for c in range(len(classes))), default=0)
+        total += len(labels)
     return right / total
 
 

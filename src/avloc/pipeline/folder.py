@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.config import likely_from
-from avloc.errors import AvlocError, InputError, StorageError
+from avloc.errors import AvlocError, ConfigError, InputError, StorageError
 from avloc.features.task import extract_one
 from avloc.formats.failures import Failure
 from avloc.formats.results import Localized, ResultsFolder
@@ -17,9 +17,10 @@ from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, wr
 from avloc.media.find import VideoNames, find_media, name_videos, named_media
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.pipeline.localizer import Localizer, load, with_options
+from avloc.pipeline.subset import find_labels, possible_ids, select_subset
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
-from avloc.system.text import nfc, pluralize, readable
+from avloc.system.text import pluralize, readable
 from avloc.types import FeatureSequence, Progress
 from avloc.version import __version__
 
@@ -149,11 +150,13 @@ class FolderPlan:
         paths: videos and feature files.
         formats: names in `interchange.registry.FORMATS`.
         media: {video_id: video file}, for inputs that are features.
+        notes: which inputs a subset leaves out.
     """
 
     paths: tuple[Path, ...]
     formats: tuple[str, ...]
     media: Mapping[str, Path]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,15 +166,21 @@ class LocalizedFolder:
     Args:
         videos: {video_id: its detections}.
         decode: name of the decoder that made them.
+        notes: as in `FolderPlan`.
     """
 
     videos: Mapping[str, Localized]
     failures: tuple[Failure, ...]
     decode: str
+    notes: tuple[str, ...] = ()
 
 
 def plan_folder(
-    inputs: Sequence[str | Path], formats: str = "json,csv", videos: Path | Sequence[str] | None = None
+    inputs: Sequence[str | Path],
+    formats: str = "json,csv",
+    videos: Path | Sequence[str] | None = None,
+    subset: str | None = None,
+    labels: Path | None = None,
 ) -> FolderPlan:
     """Find the inputs and check the formats.
 
@@ -179,28 +188,28 @@ def plan_folder(
         inputs: videos or feature files: files, folders, globs.
         formats: comma-separated names in `interchange.registry.FORMATS`, or "all".
         videos: where the videos are, if the inputs are features.
+        subset, labels: localize only these subsets (`subset.select_subset`); without `labels`, of the labels.csv in or
+            next to the inputs. None localizes all inputs.
 
     Raises:
-        InputError: no input, or a format that counts frames and an input whose video is unknown.
+        InputError: no input, none of the subset, or a format that counts frames and an input whose video is unknown.
         ConfigError: an unknown format.
     """
     wanted = parse_formats(formats)
-    paths = find_inputs(inputs)
+    paths, notes = find_inputs(inputs), tuple[str, ...]()
+    if subset is not None:
+        paths, notes = select_subset(paths, subset, find_labels(inputs) if labels is None else labels)
+    elif labels is not None:
+        raise ConfigError("--labels is for --subset; give both or neither")
     media = named_media(videos) if videos is not None else {}
     counting = [name for name in wanted if FORMATS[name].frames]
-    bare = [path for path in paths if path.suffix == ".safetensors" and not media.keys() & _possible_ids(path)]
+    bare = [path for path in paths if path.suffix == ".safetensors" and media.keys().isdisjoint(possible_ids(path))]
     if counting and bare:
         raise InputError(
             f"-f {','.join(counting)} needs frames, but the video of {pluralize(len(bare), 'input')} is unknown "
             f"({bare[0].name}); give --videos FOLDER, or other formats"
         )
-    return FolderPlan(tuple(paths), wanted, media)
-
-
-def _possible_ids(path: Path) -> set[str]:
-    """Video ids that a feature file may have: its stem, alone and after each of its parent folders."""
-    parts = path.with_suffix("").parts
-    return {nfc("/".join(parts[k:])) for k in range(len(parts))}
+    return FolderPlan(tuple(paths), wanted, media, notes)
 
 
 def localize_folder(
@@ -212,6 +221,8 @@ def localize_folder(
     videos: Path | Sequence[str] | None = None,
     progress: Progress | None = None,
     device: str = "auto",
+    subset: str | None = None,
+    labels: Path | None = None,
     streams: StreamChoice = BY_FLAGS,
 ) -> LocalizedFolder:
     """Localize with a trained run: `plan_folder`, load the run, `localize_all`.
@@ -219,11 +230,12 @@ def localize_folder(
     Args:
         overrides: changes to the run's localize.* settings.
         device, streams: as in `pipeline.localizer.load`.
+        subset, labels: as in `plan_folder`.
 
     Raises:
         AvlocError: as these three do.
     """
-    plan = plan_folder(inputs, formats, videos)
+    plan = plan_folder(inputs, formats, videos, subset, labels)
     localizer = with_options(load(run, device, streams), overrides or {})
     found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media)
-    return LocalizedFolder(found, failures, localizer.options.decode)
+    return LocalizedFolder(found, failures, localizer.options.decode, plan.notes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avloc.errors import AvlocError, InputError
-from avloc.evaluate.reference import read_reference
+from avloc.evaluate.reference import Reference, missing_note, read_reference, scored_part
 from avloc.evaluate.snippets import evaluate_snippets
 from avloc.figures import (
     attention_figure,
@@ -60,11 +60,12 @@ def plot_all(
     for name in formats:
         figure_format(name)
     runs = sources.results()
-    truth = read_reference(sources.truth, table=False).by_video if sources.truth is not None else {}
+    reference = read_reference(sources.truth, table=False) if sources.truth is not None else None
+    truth = reference.by_video if reference is not None else {}
     shown = _shown(runs[0], truth, limit)
     home = sources.trained_run(RECORD_FILE)
     figures = _Figures(out, formats)
-    _plot_scores(figures, runs, truth)
+    _plot_scores(figures, runs, reference, sources.truth)
     if home is not None:
         figures.draw("training", lambda: _training(home))
     for video, stem in file_stems(shown).items():
@@ -97,12 +98,16 @@ def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> 
     return sorted(run.videos(), key=size, reverse=True)[:limit]
 
 
-def _plot_scores(figures: _Figures, runs: Sequence[RunSource], truth: Mapping[str, VideoAnnotation]) -> None:
-    """mAP, AP per class and confusion, over the first run's videos that have ground truth."""
-    if not truth:
+def _plot_scores(figures: _Figures, runs: Sequence[RunSource], reference: Reference | None, path: Path | None) -> None:
+    """mAP, AP per class and confusion, over the videos that `evaluate_files` scores for the first run."""
+    if reference is None or path is None:
         figures.notes.append("map, class_ap, confusion: no ground truth; give --ground-truth")
         return
-    known = [truth[video] for video in runs[0].videos() if video in truth]
+    part, choice = scored_part(reference, path, None, runs[0].videos())
+    figures.notes += [
+        f"map, class_ap, confusion: {note}" for note in (choice, missing_note(part, runs[0].videos())) if note
+    ]
+    known = part.annotations
     scores = {
         run.name: detection_scores({a.video_id: run.detections.get(a.video_id, ()) for a in known}, known)
         for run in runs
