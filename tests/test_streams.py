@@ -189,7 +189,8 @@ def test_a_silent_stream_beside_others_is_said(tmp_path: Path) -> None:
     assert summary.notes == {"v": "audio stream 1 of 2 is silent; try --audio-stream 2"}
     assert {name: row.note for name, row in read_manifest(tmp_path / "f").items()} == {**summary.notes, "only": ""}
     assert extract_all([path], tmp_path / "g", options(audio_stream=2)).notes == {}
-    assert extract_all([path], tmp_path / "h", options(audio=None)).notes == {}
+    unheard = extract_all([path], tmp_path / "h", options(audio=None, audio_stream=3))  # there is none, and no need
+    assert (unheard.done, unheard.notes) == (("v",), {})
 
 
 def test_audio_that_cannot_be_decoded_beside_others_is_said(tmp_path: Path) -> None:
