@@ -263,6 +263,8 @@ def test_npy_that_extract_writes_is_read_back(tmp_path: Path, visual: str, size:
     path = annotations(tmp_path, {"a": 12.3, "b_rgb": 12.3})
     data = open_collection(path, [tmp_path / "N"])
     assert data.features is not None
+    assert isinstance(data.features, Tracks)
+    assert {track.clock_of("a").rows for track in data.features.tracks} == {grid.count}
     loaded = data.features.load("b_rgb", 12.3)
     assert loaded.grid == grid
     np.testing.assert_array_equal(loaded.audio, arrays[1])
@@ -352,6 +354,8 @@ def test_one_file_with_groups_of_tracks(tmp_path: Path, suffix: str, first: str)
         both = {**groups("a"), **groups("v_b")}
         arrays = {f"{n.split('/')[-1]}/{n.split('/')[0]}": x for n, x in both.items() if x.ndim > 1}
     path = write_arrays(tmp_path / f"all{suffix}", arrays)
+    alone = read_feature_folder(path)
+    assert [(t.name, sorted(t.places)) for t in alone] == [(k, ["a", "v_b"]) for k in ("rgb", "flow", "vggish")]
     truth = annotations(tmp_path, {"a": 11.0, "b": 13.0})
     data = open_collection(truth, [path], clock=Clock(Fraction(1)))
     assert isinstance(data.features, Tracks)
