@@ -15,6 +15,7 @@ in other formats a step back of a second at a key frame is a join.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -37,91 +38,135 @@ OVERLAP_S = Fraction(1, 4)
 _FEW = 2
 
 
-@dataclass
+@dataclass(slots=True)
 class Run:
-    """Stamps of one stream that increase steadily.
+    """Time stamps of one stream that increase steadily, in ticks of `unit` seconds.
 
     Args:
         packet: number of packets of the stream before it.
         place: number of packets of the file before it.
-        first, last: decoding stamps in seconds, presentation stamps where there are none; `last` is the latest.
-        start_s, end_s: of its presentation, exact.
+        first_dts, last_dts: decoding stamps, presentation stamps where there are none; the latest is the last.
+        start, end: of its presentation.
         suspect: it is one packet, shown long before or after it is decoded.
         beside: the current runs of the other streams when it started.
     """
 
     stream: int
+    unit: Fraction
     packet: int
     place: int
-    first: float
-    last: float
-    start_s: Fraction
-    end_s: Fraction
+    first_dts: int
+    last_dts: int
+    start: int
+    end: int | Fraction
+    suspect: bool
+    beside: list[Run]
     count: int = 0
-    suspect: bool = False
-    beside: list[Run] = field(default_factory=list)
+
+    @property
+    def first(self) -> float:
+        return float(self.first_dts * self.unit)
+
+    @property
+    def last(self) -> float:
+        return float(self.last_dts * self.unit)
+
+    @property
+    def start_s(self) -> Fraction:
+        return self.start * self.unit
+
+    @property
+    def end_s(self) -> Fraction:
+        return self.end * self.unit
 
     def spans(self, time: float) -> bool:
         """Whether a stamp is within the run or close to it."""
         return self.first - AHEAD_S <= time <= self.last + AHEAD_S
 
 
-@dataclass
+class _Track:
+    """The runs of one stream, and the thresholds in its ticks: integers, because a file has many packets."""
+
+    def __init__(self, unit: Fraction, default_s: Fraction) -> None:
+        self.unit = unit
+        length = default_s / unit
+        self.default: int | Fraction = int(length) if length.denominator == 1 else length
+        self.back, self.near, self.ahead = (int(limit_s / unit) for limit_s in (Fraction(BACK_S), 1, Fraction(AHEAD_S)))
+        self.runs: list[Run] = []
+        self.packets = 0
+        self.length: int | Fraction = 0
+
+    def starts(self, time: int, packet: av.Packet, discontinuous: bool) -> bool:
+        """Whether a packet starts a run."""
+        if not self.runs or self.runs[-1].suspect:
+            return True
+        run = self.runs[-1]
+        step = time - run.last_dts
+        if 0 <= step <= self.near and run.count > _FEW:
+            return False
+        if step > self.near:
+            return True
+        if discontinuous and packet.dts is not None:
+            back = step < -self.back
+        else:  # presentation stamps, and decoding stamps that ffmpeg derives from them, go to and fro with B-frames
+            back = step < -self.near and packet.is_keyframe
+        before = self.runs[-2] if len(self.runs) > 1 else None
+        returns = before is not None and run.count <= _FEW and run.last_dts < before.last_dts
+        return back or (returns and before is not None and 0 <= time - before.last_dts <= self.near)
+
+
 class Scan:
     """The runs of all streams, from packets in file order; the memory does not depend on the number of packets.
 
     Args:
         discontinuous: whether the format is one of `DISCONTINUOUS`.
+        default_s: length of packets that state none, by stream.
     """
 
-    discontinuous: bool
-    runs: dict[int, list[Run]] = field(default_factory=dict)
-    counts: dict[int, int] = field(default_factory=dict)
-    lengths_s: dict[int, Fraction] = field(default_factory=dict)
-    _place: int = 0
-    _units: dict[int, tuple[Fraction, float]] = field(default_factory=dict)
+    def __init__(self, discontinuous: bool, default_s: Mapping[int, Fraction]) -> None:
+        self.discontinuous = discontinuous
+        self._default_s = default_s
+        self._tracks: dict[int, _Track] = {}
+        self._place = 0
 
-    def add(self, packet: av.Packet, default_s: Fraction) -> None:
-        """Take the next packet; `default_s`: its length if it states none."""
+    @property
+    def runs(self) -> dict[int, list[Run]]:
+        """Of the streams with time stamps."""
+        return {stream: track.runs for stream, track in self._tracks.items() if track.runs}
+
+    def length_s(self, stream: int) -> Fraction:
+        """Sum of the packets' lengths."""
+        track = self._tracks.get(stream)
+        return Fraction(0) if track is None else track.length * track.unit
+
+    def add(self, packet: av.Packet) -> None:
+        """Take the next packet."""
         stream = packet.stream_index
-        number = self.counts.get(stream, 0)
-        self.counts[stream] = number + 1
+        track = self._tracks.get(stream)
+        if track is None:
+            unit = Fraction(packet.time_base or 1)
+            track = self._tracks[stream] = _Track(unit, self._default_s.get(stream, Fraction(0)))
+        track.packets += 1
         self._place += 1
-        if packet.is_discard or not packet.time_base:  # hidden by an edit list: decoded, never shown
+        if packet.is_discard:  # hidden by an edit list: decoded, never shown
             return
-        unit, unit_s = self._units.setdefault(stream, (Fraction(packet.time_base), float(packet.time_base)))
-        length_s = packet.duration * unit if packet.duration else default_s
-        self.lengths_s[stream] = self.lengths_s.get(stream, Fraction(0)) + length_s
-        pts = packet.pts if packet.pts is not None else packet.dts
+        pts, dts, length = packet.pts, packet.dts, packet.duration or track.default
+        track.length += length
+        pts = pts if pts is not None else dts
         if pts is None:
             return
-        dts = packet.dts if packet.dts is not None else pts
-        start_s, time = pts * unit, dts * unit_s
+        time = dts if dts is not None else pts
         # at a join in a program stream, the last picture of one recording may get the presentation stamp of the next
-        suspect = self.discontinuous and not -NEAR_S <= pts * unit_s - time <= AHEAD_S
-        runs = self.runs.setdefault(stream, [])
-        if suspect or self._starts(runs, time, packet):
-            beside = [others[-1] for other, others in self.runs.items() if other != stream and others]
-            runs.append(Run(stream, number, self._place, time, time, start_s, start_s, 0, suspect, beside))
-        run = runs[-1]
+        suspect = self.discontinuous and not -track.near <= pts - time <= track.ahead
+        if suspect or track.starts(time, packet, self.discontinuous):
+            beside = [other.runs[-1] for other in self._tracks.values() if other is not track and other.runs]
+            place = track.packets - 1
+            track.runs.append(Run(stream, track.unit, place, self._place, time, time, pts, pts, suspect, beside))
+        run = track.runs[-1]
         run.count += 1
-        run.last = max(run.last, time)
-        run.start_s = min(run.start_s, start_s)
-        run.end_s = max(run.end_s, start_s + length_s)
-
-    def _starts(self, runs: list[Run], time: float, packet: av.Packet) -> bool:
-        """Whether a packet starts a run."""
-        if not runs or runs[-1].suspect:
-            return True
-        step = time - runs[-1].last
-        if step > NEAR_S:
-            return True
-        if self.discontinuous and packet.dts is not None:
-            back = step < -BACK_S
-        else:  # presentation stamps, and decoding stamps that ffmpeg derives from them, go to and fro with B-frames
-            back = step < -NEAR_S and packet.is_keyframe
-        returns = len(runs) > 1 and runs[-1].count <= _FEW and runs[-1].last < runs[-2].last
-        return back or (returns and 0 <= time - runs[-2].last <= NEAR_S)
+        run.last_dts = max(run.last_dts, time)
+        run.start = min(run.start, pts)
+        run.end = max(run.end, pts + length)
 
 
 @dataclass
@@ -193,7 +238,7 @@ def _without_outliers(runs: list[Run], scan: Scan) -> list[Run]:
         if not outlier:
             kept.append(run)
         elif kept:
-            kept[-1].end_s += run.end_s - run.start_s
+            kept[-1].end += run.end - run.start
     return kept or runs[:1]
 
 
