@@ -61,9 +61,16 @@ def test_a_run_is_adam_on_the_weighted_sum_of_four_losses(tmp_path: Path, clip: 
     data = write_set(tmp_path, make_videos(12))
     loss = {"coactivity_weight": 0.7, "continuity_weight": 0.3, "pseudo_weight": 0.4, "coactivity_margin": 0.9}
     changes = {f"loss.{name}": value for name, value in loss.items()}
-    steps = {"train.steps": 4, "train.snippets": 9, "train.weight_decay": 0.3, "train.seed": 5, "train.grad_clip": clip}
+    steps = {
+        "train.steps": 4,
+        "train.snippets": 9,
+        "train.weight_decay": 0.3,
+        "train.seed": 5,
+        "train.grad_clip": clip,
+        "train.eval_every": 1,
+    }
     config = preset("default", {**EXACT, **changes, **steps, "loss.warmup": 0.5, "train.pair_fraction": 1.0})
-    fit(*data, tmp_path / "run", config)
+    rows = fit(*data, tmp_path / "run", config).history
 
     train = prepare(*data, config.train).train
     start = {name: value.double() for name, value in learner(config, train).module.state_dict().items()}
@@ -83,6 +90,7 @@ def test_a_run_is_adam_on_the_weighted_sum_of_four_losses(tmp_path: Path, clip: 
         smooth = losses.continuity_loss(output.reliability, output.probs, labels, batch.mask, 4, None, False)
         pseudo, _ = losses.pseudo_localization_loss(output.probs, q, batch.mask, 0.9, "soft")
         total = total + ramp * (0.3 * smooth + 0.4 * pseudo)
+        assert rows[step]["loss/total"] == pytest.approx(total.item(), rel=1e-5)
         gradients = torch.autograd.grad(total, parameters)
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -216,7 +224,7 @@ def fill(student: Learner, value: float) -> None:
 def kept(out: Path) -> tuple[float, int]:
     """The value that fills the saved weights, and the step on their card."""
     model, card = load_model(out)
-    return float(next(model.parameters()).ravel()[0]), card.step
+    return next(model.parameters()).ravel()[0].item(), card.step
 
 
 def test_the_best_step_of_the_later_ones_is_kept(tmp_path: Path) -> None:
