@@ -263,12 +263,40 @@ def test_eq9_pseudo_localization(rng: np.random.Generator, neighbors: int, thres
     assert float(got_rate) == pytest.approx(rate / B, rel=1e-9)
 
 
-def test_eq9_target_carries_no_gradient(rng: np.random.Generator) -> None:
-    probs = tensor(random_probs(rng)).requires_grad_()
-    q = losses.pseudo_targets(probs, mask_of(), 4)
-    losses.pseudo_localization_loss(probs, q, mask_of(), 0.0, "hard")[0].backward()
-    touched = (probs.grad[0] != 0).sum(dim=1)
-    assert touched.tolist() == [1] * L  # p(ĉ) of each snippet, not of its neighbours
+@pytest.mark.parametrize("restricted", [False, True])
+def test_eq9_target_carries_no_gradient(rng: np.random.Generator, restricted: bool) -> None:
+    """With q a constant, the derivative of -Σ_c q(c) log p(c) is -q(c) / p(c): no neighbour adds to it.
+
+    Hard labels cannot show this, since argmax has no gradient.
+    """
+    probs, labels = tensor(random_probs(rng)).requires_grad_(), tensor(LABELS) if restricted else None
+    q = losses.pseudo_targets(probs, mask_of(), 4, labels)
+    assert not q.requires_grad
+    output = SnippetOutput(probs, probs[:, :, 1:], 1 - probs[:, :, 0], probs)
+    options = LossConfig(pseudo_labels="soft", pseudo_from_labels=restricted, neighbors=4)
+    terms, rate = losses.output_terms(output, tensor(LABELS), mask_of(), options)
+    assert not rate.requires_grad
+    (gradient,) = torch.autograd.grad(terms["pseudo"], probs)
+    for b, n in enumerate(LENGTHS):
+        np.testing.assert_allclose(gradient[b, :n], -(q / probs.detach())[b, :n] / (n * B), rtol=1e-9)
+
+
+def test_eq7_smooths_the_open_max_probability_of_the_true_class(rng: np.random.Generator) -> None:
+    """μ soft-max(h), not soft-max(h) alone, as Eq. 5 defines p."""
+    h, m = rng.normal(size=(B, L, C)), rng.normal(size=(B, L))
+    probs, mu = model.open_max(tensor(h), tensor(m))
+    total = 0.0
+    for b, n in enumerate(LENGTHS):
+        reliability = np.array([1 / (1 + math.exp(-x)) for x in m[b, :n]])
+        true = [c for c in range(C) if LABELS[b, c]]
+        gap = np.abs(reliability - gaussian(reliability, 4))
+        for c in true:
+            p = np.array([reliability[l] * soft_max(list(h[b, l]))[c] for l in range(n)])
+            gap = gap + np.abs(reliability - gaussian(p, 4)) / len(true)
+        total += gap.mean() / B
+    output = SnippetOutput(tensor(h), tensor(h), mu, probs)
+    terms, _ = losses.output_terms(output, tensor(LABELS), mask_of(), LossConfig(smooth_width=4))
+    assert float(terms["continuity"]) == pytest.approx(total, rel=1e-9)
 
 
 def test_soft_pseudo_labels_that_keep_to_the_labels(rng: np.random.Generator) -> None:

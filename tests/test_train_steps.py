@@ -182,7 +182,7 @@ def test_the_teacher_s_probabilities_are_the_pseudo_labels() -> None:
 
 
 def test_the_teacher_follows_the_student() -> None:
-    """w' <- d w' + (1 - d) w with d = min(decay, (1 + n) / (10 + n)); before the first update, w' = w."""
+    """The first update copies; then w' <- d w' + (1 - d) w with d = min(decay, (1 + n) / (10 + n))."""
     student = Echo()
     student.weight = nn.Parameter(torch.zeros(1))
     teacher = teacher_of(student, 0.25)
