@@ -18,8 +18,8 @@ from avloc.model.batch import Batch
 def teacher_of(module: Model, decay: float) -> AveragedModel | None:
     """A copy whose weights w' follow those of `module`; None if `decay` is 0.
 
-    Update n = 0, 1, ...: w' <- d w' + (1 - d) w, d = min(decay, (1 + n) / (10 + n)), which is smaller at the start, for
-    short runs.
+    The first update copies. Update n = 1, 2, ...: w' <- d w' + (1 - d) w, d = min(decay, (1 + n) / (10 + n)), which is
+    smaller at the start, for short runs.
     """
     if not decay:
         return None
