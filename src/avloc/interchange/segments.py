@@ -54,7 +54,7 @@ class VideoSegments:
         segments: Detections (with score) or Instances (without).
         duration_s: None if the source format does not state it.
         media: the video file if available; some formats refer to it.
-        frame_times_s: (n,) presentation times of all frames, ascending from 0. None: frames are counted at the
+        frame_times_s: (n,) presentation times of all frames, ascending. None: frames are counted at the
             average fps.
     """
 

@@ -78,6 +78,8 @@ def copy_clip(media: Media, start_s: float, end_s: float, path: Path) -> float:
                 for packet in kept:
                     began = stamp(packet) if began is None else began
                     assert began is not None
+                    assert packet.pts is not None
+                    assert packet.dts is not None
                     shift = round(began / Fraction(packet.time_base))
                     packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                     packet.stream = outputs[packet.stream_index]
@@ -121,6 +123,7 @@ def _from_key_frame(read: Iterable[av.Packet], video: int, start_s: Fraction, en
     for packet in read:
         at = stamp(packet)
         assert at is not None
+        assert packet.dts is not None
         is_video = packet.stream_index == video
         if is_video and packet.dts * Fraction(packet.time_base) >= end_s + 1:
             break

@@ -267,8 +267,9 @@ def first_frame(
                 continue
             key_s = None
         for frame in decoded(stream, packet):
-            return frame
-    return next(iter(decoded(stream, None)), None)
+            if isinstance(frame, av.VideoFrame):
+                return frame
+    return next((frame for frame in decoded(stream, None) if isinstance(frame, av.VideoFrame)), None)
 
 
 def seek(container: av.container.InputContainer, stream: av.VideoStream, time_s: Fraction) -> bool:

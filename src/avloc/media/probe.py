@@ -65,7 +65,12 @@ def probe(path: str | Path, video_id: str | None = None, streams: StreamChoice =
             rate = min(rate, _packet_rate(path, streams) or rate)
         varies = _varies(video, rate)
         extent = measure(
-            container, path, video, sounds, stamp(frame), 1 / (min(video.base_rate, _USUAL_RATE) if varies else rate)
+            container,
+            path,
+            video,
+            sounds,
+            stamp(frame),
+            1 / (min(Fraction(video.base_rate or 1), _USUAL_RATE) if varies else rate),
         )
         _check_duration(path, extent.duration_s)
         turn = -rotation_ccw_deg(frame) % 360
@@ -108,7 +113,9 @@ def _packet_rate(path: Path, streams: StreamChoice) -> Fraction | None:
 def _varies(video: av.VideoStream, rate: Fraction) -> bool:
     """Whether ffmpeg's base rate, a multiple of all frames' rates, is not that of frames or fields."""
     base = video.base_rate
-    return bool(base) and video.start_time is not None and not any(abs(base / (n * rate) - 1) < 0.01 for n in (1, 2))
+    if not base or video.start_time is None:
+        return False
+    return not any(abs(base / (n * rate) - 1) < 0.01 for n in (1, 2))
 
 
 def _used(
