@@ -18,9 +18,10 @@ from avloc.features.backbones import BACKBONES, AudioBackbone, VisualBackbone, l
 from avloc.features.backbones.appearance import HEIGHT, WIDTH, Appearance, drift_px
 from avloc.features.backbones.logmel import BANDS, LogMel, log_mel, mel_bands
 from avloc.features.folder import extract_all
-from avloc.features.video import extract_features
+from avloc.features.video import _AudioRows, extract_features
 from avloc.formats.features import FeatureStore, load_features
 from avloc.media.probe import probe
+from avloc.types import SnippetGrid
 
 RATE_HZ = 16000
 
@@ -168,6 +169,22 @@ def test_appearance_has_the_colours_of_what_moves_alone() -> None:
     assert histogram[3 * 16] > 0.3  # red where it arrives, black where it leaves
     assert histogram[3] == 0  # blue
     assert 0.9 < histogram.sum() <= 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 79, 8_000, 15_920, 15_998])
+def test_logmel_hears_a_click_wherever_in_the_snippet_it_is(tmp_path: Path, at: int) -> None:
+    """Also at the edge of two snippets, where a Hann window inside one of them is 0."""
+    grid = SnippetGrid.cover(3, 1)
+    samples = np.zeros((2, 3 * RATE_HZ), np.float32)
+    samples[1, RATE_HZ + at : RATE_HZ + at + 2] = (0.9, -0.9)
+    quiet, click = (_rows_of(LogMel(), grid, audio) for audio in samples)
+    assert np.abs(click - quiet).max(axis=1).max() > 1
+
+
+def _rows_of(backbone: LogMel, grid: SnippetGrid, audio: np.ndarray) -> np.ndarray:
+    rows = _AudioRows(backbone, grid, batch=2)
+    rows.push(audio)
+    return rows.finish(grid.count)
 
 
 def test_appearance_takes_out_the_camera_and_the_light() -> None:

@@ -3,7 +3,8 @@
 A maker writes one file and returns its `Truth`. Frames are a moving grey texture, white for `EVENT_S` from each event;
 audio is faint noise with a tone of the same length.
 
-Clock of the truth: that of players. Time zero is the earliest start of a stream, after edit lists.
+Clock of the truth: that of players. Time zero is the earliest start of a stream, after edit lists; where all streams of
+an mp4 or matroska file start late (`late`), it is time stamp 0, as in browsers.
 """
 
 from __future__ import annotations
@@ -179,6 +180,11 @@ def cut(zero_s: Seconds, *, key_frame_s: int = 1, shift_s: Seconds = 0, **option
     make = edited(edit, options={"g": "25", "bf": "0"}, **options)
     hidden = -(-Fraction(zero_s) * 25 // 1)
     return lambda path: make(path).delayed(-Fraction(zero_s), frames=-int(hidden))
+
+
+def late(make: Maker, by_s: Seconds) -> Maker:
+    """A file whose streams all start at `by_s`, which players show."""
+    return lambda path: make(path).delayed(by_s)
 
 
 def truncated(keep: float, **options: Any) -> Maker:

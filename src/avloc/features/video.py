@@ -295,8 +295,10 @@ class _AudioRows:
     """Consecutive audio blocks -> windows centred on the snippets -> feature rows."""
 
     def __init__(self, backbone: AudioBackbone, grid: SnippetGrid, batch: int) -> None:
-        window_s = grid.step_s if backbone.window_s is None else exact(backbone.window_s)
-        self._length = max(1, round(window_s * backbone.rate_hz))
+        window_s = backbone.window_s
+        if window_s is None:
+            window_s = grid.step_s + 2 * getattr(backbone, "margin_s", Fraction(0))
+        self._length = max(1, round(exact(window_s) * backbone.rate_hz))
         self.rate_hz, self._grid, self._batch = backbone.rate_hz, grid, batch
         self._rows = _Rows(backbone)
         self._start = min(0, self._first_sample(0))  # of the buffer, in samples from t = 0

@@ -116,7 +116,7 @@ def _hub_card(name: str, repository: str = "") -> Card:
 
 _CARDS = [
     Card("appearance", "visual", 584, "12 fps, 96 x 128", "Apache-2.0", _appearance, normalize="scale", version="2"),
-    Card("logmel", "audio", 256, "the snippet's audio at 16 kHz", "Apache-2.0", _logmel),
+    Card("logmel", "audio", 256, "the snippet's audio at 16 kHz", "Apache-2.0", _logmel, version="2"),
     Card("efficientnet-lite0", "visual", 1280, "2 fps, 224 px", "Apache-2.0", _efficientnet, (EFFICIENTNET_LITE0,)),
     *(
         Card(f"efficientat-{width}", "audio", size, "10 s at 32 kHz", "MIT", partial(_efficientat, width), (weights,))

@@ -1,7 +1,9 @@
 """logmel: statistics of log mel energies. No weights, numpy only.
 
 Front end as in VGGish (Hershey et al. 2017): 16 kHz mono, 25 ms Hann windows every 10 ms, 64 mel bands from 125 to
-7500 Hz (HTK's mel scale), log(energy + 0.01) of the magnitude spectrum. Ours: the statistics over a snippet's frames.
+7500 Hz (HTK's mel scale), log(energy + 0.01) of the magnitude spectrum. Ours: the statistics over a snippet's frames,
+with 7.5 ms of the neighbouring snippets: a Hann window is 0 at its ends, and version 1 left out what is between two
+snippets.
 
 Channels (256), band by band from low to high within each block:
     0-63     mean
@@ -31,15 +33,17 @@ class LogMel:
     modality = "audio"
     size = 4 * BANDS
     licence = "Apache-2.0"
+    version = "2"
     weights: str | None = None
     rate_hz = RATE_HZ
     window_s: Fraction | None = None
+    margin_s = Fraction((WINDOW - HOP) // 2, RATE_HZ)
 
     def __init__(self) -> None:
         self._bands = mel_bands()
 
     def __call__(self, batch: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n size"]:
-        """Statistics of each row's frames; frames do not extend into neighbouring snippets."""
+        """Statistics of each row's frames."""
         mel = log_mel(batch, self._bands)
         change = np.abs(np.diff(mel, axis=1)).mean(axis=1) if mel.shape[1] > 1 else np.zeros_like(mel[:, 0])
         return np.concatenate([mel.mean(axis=1), mel.std(axis=1), mel.max(axis=1), change], axis=1)

@@ -67,6 +67,8 @@ class AudioBackbone(Backbone, Protocol):
     Args:
         rate_hz: sample rate, mono.
         window_s: length of the window centred on a snippet; None for the length of the snippet.
+
+    With window_s None, a backbone may also have `margin_s`: further audio on either side of the snippet.
     """
 
     rate_hz: int
