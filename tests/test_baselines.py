@@ -84,6 +84,29 @@ def test_wtalc_is_two_layers() -> None:
         np.testing.assert_allclose(output.probs[0, l].detach(), e / e.sum(), rtol=1e-10)
 
 
+def test_wtalc_drops_seven_tenths_of_its_hidden_layer_in_training_only() -> None:
+    """Paul et al. 2018; the ReLU has made zeros before."""
+    model = WTALC(400, 4, preset("w-talc").model)
+    data = batch(visual=400)
+    torch.manual_seed(0)
+    dropped, whole = model.train()(data).embedding, model.eval()(data).embedding
+    alive = whole > 0
+    assert float((dropped[alive] == 0).float().mean()) == pytest.approx(0.7, abs=0.03)
+    left = alive & (dropped != 0)
+    torch.testing.assert_close(dropped[left], whole[left] / 0.3)
+
+
+def test_tian_fuses_rectified_states() -> None:
+    """Tian et al. 2018: LSTM states of both modalities, ReLU, FC to 64, FC to C + 1."""
+    model, data = TianLocalizer(5, 8, 4, tian(1)).eval(), batch()
+    output = model(data)
+    rows = model.norms["audio"](data.audio[:1]), model.norms["visual"](data.visual[:1])
+    states = [model.embeds[name](row)[0] for name, row in zip(("audio", "visual"), rows, strict=True)]
+    squeezed = model.squeeze(torch.cat(states, dim=-1).clamp_min(0))
+    torch.testing.assert_close(output.embedding[:1], squeezed)
+    torch.testing.assert_close(output.probs[:1], model.head(squeezed).softmax(dim=-1))
+
+
 def test_guided_attention_in_loops() -> None:
     """w = soft-max over cells of w_aᵀ tanh(W_v U_v v + W_a U_a a) (Tian et al. 2018, §4.2)."""
     torch.manual_seed(1)

@@ -300,7 +300,8 @@ def test_scores_of_runs_and_of_events() -> None:
     options = LocalizeConfig.model_validate({"decode": "actions", "actions": {"score_weight": 0.5}})
     assert [d.score for d in localize(video, options)] == pytest.approx([0.9 + 0.45, 0.8 + 0.45])
     assert [d.score for d in localize(video, LocalizeConfig(decode="events"))] == pytest.approx([0.75, 0.75])
-    assert video_scores(np.repeat(probs, 2, axis=0)[:9]).tolist() == pytest.approx([(0.9 + 0.9) / 2])  # ceil(9 / 8) = 2
+    nine = np.array([0.9, 0.7, 0.2, *[0.0] * 6])  # k = ceil(9 / 8) = 2
+    assert video_scores(np.stack([1 - nine, nine], 1)).tolist() == pytest.approx([0.8])
 
 
 @pytest.mark.parametrize("decode", ["actions", "events"])
