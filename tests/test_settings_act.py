@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avloc.config import LocalizeConfig, RunConfig, preset
-from avloc.localize import localize, video_scores
+from avloc.localize import kept_classes, localize, video_scores
 from avloc.model import losses
 from avloc.model.batch import AUDIO, VISUAL, Batch, collate
 from avloc.model.checkpoint import ModelCard, load_model, save_model
@@ -310,3 +310,20 @@ def test_runs_outside_the_video_are_not_detections(decode: str) -> None:
     grid = SnippetGrid(Fraction(0), Fraction(1), Fraction(1), 5)
     video = ActivationSequence("v", 3.0, grid, ("a",), probs, video_scores(probs))
     assert localize(video, LocalizeConfig.model_validate({"decode": decode})) == ()
+
+
+def test_the_reliability_of_an_action_bounds_it_where_its_classes_do_not() -> None:
+    """From 5 s to 15 s one class gives way to the other; only μ is high throughout, low outside."""
+    probs = np.full((20, 3), 0.05)
+    probs[5:10, 1] = probs[10:15, 2] = 0.85
+    probs[:, 0] = 1 - probs[:, 1:].sum(axis=1)
+    video = ActivationSequence("v", 20.0, SnippetGrid.cover(20, 1), ("a", "b"), probs, video_scores(probs))
+    options = LocalizeConfig.model_validate({"contrast": {"min_probability": 0.0, "smooth_passes": 0}})
+    found = {d.label for d in localize(video, options) if abs(d.start_s - 5) < 0.51 and abs(d.end_s - 15) < 0.51}
+    assert found == {"a", "b"}
+
+
+def test_the_mean_gate_leaves_a_class_even_if_the_mean_is_rounded_up() -> None:
+    equal = np.full(3, 0.1)
+    assert equal.mean() > equal.max()
+    assert kept_classes(equal).tolist() == [0]
