@@ -317,7 +317,7 @@ def echoed(count: int, seed: int, snippets: tuple[int, int]) -> WeakDataset:
 def test_validation_is_mil_and_ap_of_whole_validation_videos() -> None:
     """k = ceil(L / 8) of all snippets (App. D); AP by its definition; every video counts the same."""
     train, held = echoed(5, 1, (12, 24)), echoed(11, 2, (10, 300))
-    data = TrainingData(train, held, {}, Fraction(1), None, ())
+    data = TrainingData(train, held, {}, {}, Fraction(1), None, ())
     found = validate(Echo().train(), data, LossConfig(mil_background="known"), "cpu").values
     scores = []
     for i in range(11):

@@ -41,13 +41,20 @@ def inside(folder: Path, name: str) -> Path:
     # the last component may be a symbolic link: writing replaces the link, not its target
     if "\0" in name or ".." in parts or not path.parent.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"the name {name!r} leads out of {folder}: expected a path inside it; rename the video")
-    longest = max((len(os.fsencode(part)) for part in parts), default=0)
+    longest = _longest(name)
     if longest > MAX_NAME_BYTES:
         raise InputError(
             f"the name {name!r} has {longest} bytes, a file name at most {MAX_NAME_BYTES}: rename the video"
         )
     decomposed = unicodedata.normalize("NFD", name)
-    return folder / decomposed if decomposed != name and not path.exists() and (folder / decomposed).exists() else path
+    if decomposed == name or _longest(decomposed) > MAX_NAME_BYTES or path.exists():
+        return path
+    return folder / decomposed if (folder / decomposed).exists() else path
+
+
+def _longest(name: str) -> int:
+    """Bytes of the longest component."""
+    return max((len(os.fsencode(part)) for part in Path(name).parts), default=0)
 
 
 @contextmanager
