@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def test_doctor_says_the_layout_of_each_track_and_a_swapped_file_costs_itself(tm
     errors = [finding.text for finding in report.findings if finding.kind == "error"]
     assert errors[0] == "1 video with unusable features: c"
     assert "have shape (1024, 50); expected (rows, size): it looks like ct, the other files are tc" in errors[1]
-    done = import_collection(open_collection(path, [tmp_path / "f"]), tmp_path / "out")
+    done = import_collection(open_collection(path, [tmp_path / "f"]), tmp_path / "out", Fraction(4, 5))
     assert (done.done, [failure.video_id for failure in done.failures]) == (("a", "b"), ["c"])
 
 
@@ -257,7 +258,8 @@ def test_npy_that_extract_writes_is_read_back(tmp_path: Path, visual: str, size:
     assert store.ids == ("a", "b_rgb")
     for features in written:
         back = store.load(features.video_id)
-        assert (back.grid, back.duration_s, back.source) == (grid, 12.3, source)
+        details = {key: text for key, text in back.source.details.items() if key != "conversion"}
+        assert (back.grid, back.duration_s, replace(back.source, details=details)) == (grid, 12.3, source)
         np.testing.assert_array_equal(back.visual, features.visual)
         np.testing.assert_array_equal(back.audio, features.audio)
     path = annotations(tmp_path, {"a": 12.3, "b_rgb": 12.3})

@@ -66,6 +66,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train.steps": 25000,
         "train.eval_every": 1000,
     },
+    "thumos14": {
+        "extract.step_s": 0.64,  # W-TALC, BaS-Net: 16 frames at 25 fps
+        "train.snippets": 750,  # W-TALC's max-seqlen, BaS-Net's num_segments
+        "train.steps": 10000,  # UM (BaS-Net's authors) 10,000 of batch 16; W-TALC up to 100,000 of batch 10
+        "train.eval_every": 250,
+        "train.weight_decay": 5e-4,  # W-TALC, BaS-Net
+    },
+    "llp": {
+        "train.snippets": 10,
+        "train.steps": 13300,  # Tian et al. 2020: 40 epochs over 10,000 videos
+        "train.eval_every": 665,
+    },
+    "unav100": {
+        "extract.step_s": 0.32,
+        "train.steps": 25000,  # ours: as for ActivityNet, which is as large
+        "train.eval_every": 1000,
+    },
     "demo": {
         "extract.visual": "appearance",
         "extract.audio": "logmel",

@@ -136,7 +136,8 @@ class Provenance:
         details: further facts: "path", "damage", "notes", "visual_rate_hz", "visual_weights", "audio_weights",
             "visual_version", "audio_version"; "video_stream", "audio_stream" (number of the stream used, or "mix") if
             the file had several or one was requested; "video_stream_option", "audio_stream_option" (as requested);
-            "silence" (the audio stream used is silent and there are others).
+            "silence" (the audio stream used is silent and there are others); "conversion" (options of
+            `avloc convert`, as JSON).
     """
 
     backbones: Mapping[str, str] = field(default_factory=dict)

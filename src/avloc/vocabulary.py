@@ -57,6 +57,9 @@ _OTHERS = (
 OTHER_EXTENSIONS = frozenset(f".{name}" for names in _OTHERS for name in names.split())
 """Extensions of files that lie beside videos and are not meant as videos."""
 
+GRID_FEATURES = "features_grid"
+"""Folder of features whose visual rows are a flattened spatial grid, beside the pooled ones in features/."""
+
 
 class Subset(StrEnum):
     """A subset of a data set, by its name in ground truth (ActivityNet's)."""

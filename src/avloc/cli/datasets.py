@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +56,9 @@ def convert(
     step_s: Annotated[str, typer.Option(help="Seconds per snippet; the features' own if absent.")] = "",
     rule: Annotated[str, typer.Option(help="Resampling of rows to snippets: mean, nearest or linear.")] = "mean",
     dtype: Annotated[str, typer.Option(help="float32, or float16 for half the disk space.")] = "float32",
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Also write features_grid/, with the positions in the frame, for Tian et al.")
+    ] = False,
     to: Annotated[
         str | None,
         typer.Option(help="Segment format: csv, json, vtt, elan, otio, ..., truth; by OUT's suffix if absent."),
@@ -77,7 +81,7 @@ def convert(
 
     A data set becomes features/, labels.csv and ground_truth.json; finished videos are skipped.
 
-    avloc convert AVE_Dataset/data ave
+    avloc convert AVE_Dataset/data ave --grid --dtype float16
     avloc convert ActivityNet1.2-Annotations anet --audio vggish
     avloc convert unav.json out --features av --stride-s 8/25 --window-s 24/25
     avloc convert annotations.eaf truth.json
@@ -87,6 +91,8 @@ def convert(
     if to is not None or (out.suffix and not out.is_dir() and not features):
         _convert_segments(talk, source, out, to, videos, fps_of)
         return
+    if grid and to is not None:
+        raise ConfigError("--grid is for data sets")
     if fps_of:
         raise ConfigError("--fps-of is for segments; give their format with --to or by the suffix of OUT")
     if videos is not None:
@@ -96,19 +102,21 @@ def convert(
     data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks, axes)
     step = _seconds("--step-s", step_s)
     with talk.progress("convert") as progress:
-        result = import_collection(data, out, step, rule, dtype, overwrite, progress)  # type: ignore[arg-type]
-    _say_converted(talk, data, result, out)
+        result = import_collection(data, out, step, rule, dtype, overwrite, progress, grid)  # type: ignore[arg-type]
+    _say_converted(talk, data, result, source, out)
     if data.features is not None and result.labelled_without_features:
         raise typer.Exit(3)
     exit_partial(result.failures)
 
 
-def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) -> None:
-    """What was written, what is missing, and the next command. Raises InputError if every video failed."""
+def _say_converted(talk: Talk, data: Collection, result: Imported, source: Path, out: Path) -> None:
+    """What was written, what is missing, and the next commands. Raises InputError if every video failed."""
     written = f"{pluralize(len(result.done), 'video')} written"
     counts = f"{written}, {len(result.skipped)} already there, {len(result.failures)} failed"
     talk.say(f"{data.name}: {counts}; {len(data.annotations)} annotated, {pluralize(len(data.classes), 'class')}")
-    talk.notes(dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes(), *_unusual_axes(data))))
+    talk.notes(
+        dict.fromkeys((*data.notes, *data.labels.notes, *data.report.notes(), *_unusual_axes(data), *result.notes))
+    )
     _say_unmatched(talk, "annotated, without features", result.without_features)
     _say_unmatched(talk, "with features, not annotated", result.unknown)
     say_failures(talk, result.failures, out)
@@ -127,9 +135,37 @@ def _say_converted(talk: Talk, data: Collection, result: Imported, out: Path) ->
     elif lacking := result.labelled_without_features:
         talk.say(f"written to {out}, without features of {pluralize(len(lacking), 'labelled video')}")
     else:
-        files = f"--features {out / 'features'} --labels {out / 'labels.csv'}"
-        command = f"avloc train {files} -o run" if len(data.labels) else f"avloc doctor {out}"
-        talk.say(f"written to {out}; next: {command}")
+        talk.say(f"written to {out}; next:")
+        for command in _next_commands(data, source, out):
+            talk.say(f"  {shlex.join(command)}")
+
+
+_PROTOCOLS = {"thumos14": "thumos14", "unav100": "unav"}
+"""By preset; ActivityNet's for the others."""
+
+
+def _next_commands(data: Collection, source: Path, out: Path) -> list[list[str]]:
+    """Commands from converted features to scores, with the preset of the data set."""
+    from avloc.datasets.tracks import Tracks
+
+    if not len(data.labels):
+        return [["avloc", "doctor", str(out)]]
+    features = str(out / "features")
+    there = {track.modality for track in data.features.tracks} if isinstance(data.features, Tracks) else set()
+    train = ["avloc", "train", "--features", features, "--labels", str(out / "labels.csv")]
+    train += ["--preset", data.preset] * bool(data.preset)
+    train += [part for name in there if len(there) == 1 for part in ("--set", f"model.modality={name}")]
+    tests = {row.video_id for row in data.labels.subset("test")}
+    subset = next((v.subset for v in data.annotations if v.video_id in tests), "")
+    commands = [[*train, "-o", "run"]]
+    if not subset or data.parts:  # LLP is scored by two runs, see docs/datasets.md
+        return commands
+    protocol = ["--protocol", _PROTOCOLS[data.preset]] if data.preset in _PROTOCOLS else []
+    return [
+        *commands,
+        ["avloc", "localize", "run", features, "--subset", "test", "-o", "detections"],
+        ["avloc", "evaluate", "detections", str(source), "--subset", subset, *protocol],
+    ]
 
 
 def _unusual_axes(data: Collection) -> list[str]:

@@ -25,7 +25,10 @@ Sets = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(help="default (used if absent), paper, ave, activitynet, demo, w-talc or tian.", show_default=False),
+    typer.Option(
+        help="default (used if absent), paper, ave, activitynet, thumos14, llp, unav100, demo, w-talc or tian.",
+        show_default=False,
+    ),
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML configuration file, instead of --preset.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]

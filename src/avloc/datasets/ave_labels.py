@@ -36,6 +36,7 @@ def ave_collection(folder: Path | str) -> Collection:
         annotations=data.annotations,
         labels=data.labels,
         features=Tracks(tracks) if any(track.places for track in tracks) else None,
+        preset="ave",
         notes=data.notes + compare_ave_labels(data) + _shared_ids(data),
     )
 

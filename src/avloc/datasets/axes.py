@@ -89,14 +89,23 @@ class Layout:
         fits = len(shape) == len(self.axes) and all(s == 1 for s, a in zip(shape, self.axes, strict=True) if a == "1")
         return fits and (not self.sizes or _without(shape, self.axes.index("t")) == self.sizes)
 
-    def apply(self, values: Num[np.ndarray, ...]) -> Float[np.ndarray, "t c"]:
-        """Rows first, averaged over positions and crops. Raises FormatError for an array of another shape."""
+    def apply(self, values: Num[np.ndarray, ...], positions: bool = False) -> Float[np.ndarray, "t c"]:
+        """Rows first, averaged over crops and positions.
+
+        Args:
+            positions: keep the positions in the frame; a row is the frame flattened row by row, c channels each.
+
+        Raises:
+            FormatError: an array of another shape.
+        """
         if not self.suits(values.shape):
             raise FormatError(f"shape {values.shape}; expected the axes {self.axes}")
-        t, c = self.axes.index("t"), self.axes.index("c")
-        rest = tuple(k for k in range(values.ndim) if k not in (t, c))
+        order = "thwc" if positions else "tc"
+        rest = tuple(k for k, axis in enumerate(self.axes) if axis not in order)
         pooled = values.mean(axis=rest, dtype=np.result_type(values.dtype, np.float32)) if rest else values
-        return pooled if t < c else pooled.T
+        kept = [axis for axis in self.axes if axis in order]
+        ordered = pooled.transpose([kept.index(axis) for axis in order if axis in kept])
+        return ordered.reshape(len(ordered), -1)
 
     def text(self) -> str:
         """For people: `"tchw, averaged over h and w (1024 is a known size)"`."""

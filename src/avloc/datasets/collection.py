@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -46,6 +47,8 @@ class Collection:
         ambiguous: intervals in which detections are not evaluated (THUMOS14).
         parts: further ground truths by name (LLP: "audio", "visual").
         notes: other issues.
+        preset: of `avloc.presets` for this data set; "" if it has none.
+        options: what was asked for when it was opened, by option; a changed one makes converted files stale.
     """
 
     name: str
@@ -57,11 +60,22 @@ class Collection:
     ambiguous: tuple[Interval, ...] = ()
     parts: Mapping[str, tuple[VideoAnnotation, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    preset: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def durations_s(self) -> dict[str, float]:
         """{video_id: seconds}."""
         return {video.video_id: video.duration_s for video in self.annotations}
+
+
+def preset_of(videos: Iterable[str], version: str = "") -> str:
+    """The preset for a data set, by the names of its videos and the version in its JSON; "" if there is none."""
+    if re.match(r"video_(validation|test)_\d{7}$", next(iter(videos), "")):
+        return "thumos14"
+    if re.match(r"unav", version, re.IGNORECASE):
+        return "unav100"
+    return "activitynet" if re.match(r"version 1\.[23]|activitynet", version, re.IGNORECASE) else ""
 
 
 def weak_labels(
@@ -96,6 +110,8 @@ def weak_labels(
         words = pluralize(len(videos) - len(kept), "video")
         notes.append(f"{words} of subsets without labels left out of the weak labels")
     names[""] = Subset.TRAINING.short
+    if annotated == {""}:
+        notes.append(f"no subsets are named: all {pluralize(len(videos), 'video')} are used as train")
     strange = sorted({v.subset for v in kept} - set(names))
     if strange:  # could be test videos
         rest = [v for v in kept if v.subset in names]

@@ -1,6 +1,7 @@
 """Convert data sets to avloc's files, one video at a time.
 
 OUT/features/<video>.safetensors    both modalities on one snippet grid
+OUT/features_grid/...               the same, visual rows with their positions in the frame (--grid)
 OUT/labels.csv                      weak labels and subsets
 OUT/ground_truth.json               ActivityNet's schema; LLP also ground_truth_audio.json, ground_truth_visual.json
 OUT/ambiguous.txt                   THUMOS14 only
@@ -9,12 +10,15 @@ OUT/failures.csv                    videos whose features could not be read, wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from avloc.datasets.collection import Collection, Features
+from avloc.datasets.resample import check_rule
+from avloc.datasets.stale import earlier_files, removed_note, with_options
 from avloc.datasets.tracks import Tracks
 from avloc.errors import AvlocError, ConfigError, InputError
 from avloc.formats.annotations import write_annotations
@@ -22,8 +26,12 @@ from avloc.formats.failures import FAILURES, Failure, write_failures
 from avloc.formats.features import save_features
 from avloc.formats.labels import write_labels
 from avloc.system.atomic import atomic_write, inside
+from avloc.system.locks import folder_lock
 from avloc.system.text import printable
 from avloc.types import Progress
+from avloc.vocabulary import GRID_FEATURES
+
+FEATURES = "features"
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Imported:
         without_features: annotated or labelled videos without a feature file.
         labelled_without_features: those of them with weak labels.
         unknown: videos with features but without labels or annotations; written too.
+        notes: on files that were removed.
     """
 
     done: tuple[str, ...]
@@ -43,6 +52,7 @@ class Imported:
     without_features: tuple[str, ...]
     labelled_without_features: tuple[str, ...]
     unknown: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def import_collection(
@@ -53,8 +63,11 @@ def import_collection(
     dtype: Literal["float32", "float16"] = "float32",
     overwrite: bool = False,
     progress: Progress = lambda done, total, text: None,
+    grid: bool = False,
 ) -> Imported:
     """Write a data set as avloc's files. Existing features are skipped unless `overwrite`.
+
+    `overwrite` first removes features that an earlier conversion with other options has left.
 
     Videos that cannot be read, or whose name cannot be a file name, are recorded as failures.
 
@@ -62,33 +75,76 @@ def import_collection(
         step_s: seconds between snippets; None keeps the clock of the first visual features, else of the first features.
         rule: of resampling features onto this grid; see `datasets.resample`.
         dtype: float16 halves the files; training reads either.
+        grid: also write features that keep the positions in the frame.
 
     Raises:
-        InputError: an unknown rule, or a `step_s` for avloc's own features. ConfigError: an unknown dtype.
+        InputError: an unknown rule; a `step_s` or `grid` for avloc's own features; videos of different steps; features
+            without positions; OUT holds features of other options, or another process uses it.
+        ConfigError: an unknown dtype.
         FormatError: the axes of the features of all videos cannot be told.
     """
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
+    check_rule(rule)
     features: Features | None = collection.features
+    usual_step = None
     if isinstance(features, Tracks):
         features.check_axes()
-    _write_tables(collection, out)
-    if isinstance(features, Tracks):
         features = features.onto(step_s, rule)
-    elif features is not None and step_s is not None:
-        raise InputError("avloc's own features keep their grid; --step-s is for other features")
-    ids = features.ids if features is not None else ()
+        usual_step = features.common_step()
+    elif step_s is not None or grid:
+        option = "--step-s" if step_s is not None else "--grid"
+        raise InputError(f"{option} is for features of other projects; avloc's own keep their grid")
+    own = getattr(features, "stored_in", None)
+    if own is not None and (out / FEATURES).resolve().is_relative_to(Path(own).resolve()):
+        raise InputError(f"{out}: expected another output folder than that of the features themselves")
+    stores: dict[str, Features] = {} if features is None else {FEATURES: features}
+    if grid and isinstance(features, Tracks):
+        stores[GRID_FEATURES] = features.with_positions()
+    options = {
+        "data": collection.name,
+        **collection.options,
+        "step_s": str(step_s or "own"),
+        "rule": rule,
+        "dtype": dtype,
+    }
+    with folder_lock(out, "the converted data"):
+        return _convert(collection, out, stores, options, usual_step, overwrite, progress)
+
+
+def _convert(
+    collection: Collection,
+    out: Path,
+    stores: Mapping[str, Features],
+    options: Mapping[str, str],
+    usual_step: Fraction | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Imported:
+    ids = stores[FEATURES].ids if stores else ()
+    there: dict[str, frozenset[str]] = {}
+    stale: list[Path] = []
+    for name in (FEATURES, GRID_FEATURES) if stores else ():
+        there[name], gone = earlier_files(out / name, set(ids), options, overwrite)
+        stale += gone
+    for path in stale:
+        path.unlink()
+    _write_tables(collection, out)
     durations = collection.durations_s
     done, skipped, failures = [], [], []
     for k, video in enumerate(ids):
         try:
-            target = _target(out / "features", video)
-            if target.exists() and not overwrite:
-                skipped.append(video)
-                continue
-            assert features is not None
-            save_features(target, features.load(video, durations.get(video)), dtype)
-            done.append(video)
+            missing = [name for name in stores if video not in there[name]]
+            for name in missing:
+                target = _target(out / name, video)
+                made = stores[name].load(video, durations.get(video))
+                if usual_step not in (None, made.grid.step_s):
+                    raise InputError(
+                        f"{video}: expected {float(usual_step or 0):g} s per row, as in the other videos, got "
+                        f"{float(made.grid.step_s):g} s; resample all with --step-s"
+                    )
+                save_features(target, with_options(made, options), options["dtype"])  # type: ignore[arg-type]
+            (done if missing else skipped).append(video)
         except (AvlocError, ValueError) as error:
             failures.append(Failure(printable(video), "", str(error)))
         progress(k + 1, len(ids), video)
@@ -102,6 +158,7 @@ def import_collection(
         absent,
         tuple(video for video in absent if video in labelled),
         tuple(video for video in ids if video not in labelled and video not in durations),
+        (removed_note(stale),) * bool(stale),
     )
 
 

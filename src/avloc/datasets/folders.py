@@ -84,8 +84,9 @@ def read_feature_folder(
     found = _by_name(source, names) if source.is_dir() else _Found(inside_one_file(source, names))
     if not any(found.places.values()):
         others = sorted({p.suffix or p.name for p in source.iterdir()})[:5] if source.is_dir() else []
+        tables = "; save each table (as of BSN's csv_mean_100) as .npy without its header" * (".csv" in others)
         raise InputError(
-            f"{source}: expected feature files ({', '.join(SUFFIXES)}), found {', '.join(others) or 'nothing'}"
+            f"{source}: expected feature files ({', '.join(SUFFIXES)}), found {', '.join(others) or 'nothing'}{tables}"
         )
     missing = [name for name in tracks if name not in found.places]
     if missing:

@@ -78,6 +78,7 @@ def read_llp(folder: Path | str, read: Callable[[Iterable[str]], Sequence[Track]
         report=AnnotationReport(tuple(issues)),
         features=Tracks(tracks, grid_step_s=Fraction(1)) if tracks else None,
         parts=parts,
+        preset="llp",
         notes=tuple(notes),
     )
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from avloc.datasets.ave_labels import ave_collection
-from avloc.datasets.collection import Collection, weak_labels
+from avloc.datasets.collection import Collection, preset_of, weak_labels
 from avloc.datasets.folders import SUFFIXES, named_as, read_feature_folder
 from avloc.datasets.llp import is_llp, read_llp
 from avloc.datasets.tracks import Clock, Track, Tracks
 from avloc.datasets.wtalc import is_wtalc, read_wtalc
 from avloc.errors import AvlocError, FormatError, InputError, first_few
-from avloc.formats.annotations import read_annotation_columns, read_annotations
+from avloc.formats.annotations import parse_annotation_columns, parse_annotations, read_annotations, read_database
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import LabelTable
 from avloc.formats.npy import STAMPS, load_npy, npy_videos, read_npy_description
@@ -49,11 +49,44 @@ def open_collection(
         InputError: not a data set. FormatError: an invalid file in it. ConfigError: `axes` that suit no array.
     """
     data = _open(Path(path), features, audio, clock, audio_clock, tracks)
+    options = _options(features, audio, clock, audio_clock, tracks, axes or {})
     if isinstance(data.features, Tracks):
-        return replace(data, features=data.features.told(axes or {}, data.durations_s))
+        told = data.features.told(axes or {}, data.durations_s)
+        timed = (
+            f"{new.name or new.modality} features: {float(new.clock.step_s or 0):g} s between rows (16 frames at 25 "
+            "fps), as the durations say; --stride-s sets another step"
+            for old, new in zip(data.features.tracks, told.tracks, strict=True)
+            if old.clock != new.clock
+        )
+        return replace(data, features=told, options=options, notes=(*data.notes, *timed))
     if axes:
         raise InputError(f"{path}: --axes is for feature arrays of other projects; there are none")
-    return data
+    return replace(data, options=options)
+
+
+def _options(
+    features: Sequence[Path | str],
+    audio: Path | str | None,
+    clock: Clock | None,
+    audio_clock: Clock | None,
+    tracks: Sequence[str],
+    axes: Mapping[str, str],
+) -> dict[str, str]:
+    """The options that were given, by name; of paths the last part, so that a data set may move."""
+    times = {
+        f"{prefix}{name}_s": value
+        for prefix, own in (("", clock), ("audio_", audio_clock))
+        if own is not None
+        for name, value in (("stride", own.step_s), ("window", own.length_s))
+    }
+    given = {
+        "features": ",".join(Path(path).name for path in features),
+        "audio": Path(audio).name if audio is not None else "",
+        "tracks": ",".join(tracks),
+        "axes": ",".join(f"{key}={letters}" for key, letters in sorted(axes.items())),
+        **{key: str(value) for key, value in times.items() if value is not None},
+    }
+    return {key: value for key, value in given.items() if value}
 
 
 def _open(
@@ -122,6 +155,7 @@ class StoredFeatures:
 
     def __init__(self, folder: Path | str) -> None:
         self.store = FeatureStore(folder)
+        self.stored_in = self.store.folder
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -182,8 +216,9 @@ def _wtalc(source: Path, features: Sequence[Path | str], heard: _Reader, clock: 
 
 
 def _activitynet(source: Path, read: _Reader) -> Collection:
-    annotations, report = read_annotations(source)
-    columns = read_annotation_columns(source)
+    content = read_database(source)
+    annotations, report = parse_annotations(source, content)
+    columns = parse_annotation_columns(source, content)
     given: dict[str, list[str]] = {}
     for video, label in zip(columns["video"], columns["label"], strict=True):
         given.setdefault(video, []).append(label)
@@ -196,6 +231,7 @@ def _activitynet(source: Path, read: _Reader) -> Collection:
         labels=weak_labels(annotations, given),  # a zero-length instance still gives its video's class
         report=report,
         features=Tracks(named) if named else None,
+        preset=preset_of(videos, str(content.get("version", ""))),
     )
 
 

@@ -31,8 +31,7 @@ def resample(
     Raises:
         InputError: unknown rule, or another number of rows than the source grid's.
     """
-    if rule not in RULES:
-        raise InputError(f"expected a resampling rule of {', '.join(RULES)}, got {rule!r}")
+    check_rule(rule)
     if len(rows) != source.count:
         raise InputError(f"expected {source.count} rows, as in their grid, got {len(rows)}")
     if source == target:
@@ -40,6 +39,12 @@ def resample(
     if rule == "nearest":
         return np.asarray(rows[_nearest(source, target)], dtype=np.float32)
     return (_linear if rule == "linear" else _mean)(rows, source, target).astype(np.float32)
+
+
+def check_rule(rule: str) -> None:
+    """Raise InputError for an unknown rule."""
+    if rule not in RULES:
+        raise InputError(f"expected a resampling rule of {', '.join(RULES)}, got {rule!r}")
 
 
 def _edges(grid: SnippetGrid) -> Float[np.ndarray, " n1"]:

@@ -6,11 +6,14 @@ flow become 2048 visual channels. Arrays are read on demand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor
+from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -69,6 +72,9 @@ class Clock:
 
 EVEN = Clock(None)
 
+USUAL_CLOCK = Clock(Fraction(16, 25))
+"""16 frames at 25 fps, without overlap: published I3D features of THUMOS14 and ActivityNet (W-TALC, BaS-Net)."""
+
 
 @dataclass(frozen=True)
 class Track:
@@ -90,8 +96,11 @@ class Track:
     axes: Mapping[str, str] = field(default_factory=dict)
     durations_s: Mapping[str, float] = field(default_factory=dict)
 
-    def read(self, video_id: str) -> np.ndarray:
+    def read(self, video_id: str, positions: bool = False) -> np.ndarray:
         """Read one video's (rows, size) as float32, averaged over crops and positions in the frame.
+
+        Args:
+            positions: keep the positions, as in `Layout.apply`.
 
         Raises:
             FormatError: other dtype, empty, NaN, or a shape whose axes cannot be told.
@@ -103,16 +112,16 @@ class Track:
         layout = self._layout_of(video_id, values.shape)
         if isinstance(layout, str):
             raise FormatError(f"{where} have shape {values.shape}; expected (rows, size){layout}")
-        values = layout.apply(values)
+        values = layout.apply(values, positions)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values).all(axis=1)).sum())
             raise FormatError(f"{where} have NaN or infinity in {bad} of {len(values)} rows")
         return values.astype(np.float32, copy=False)
 
     @cached_property
-    def layouts(self) -> Mapping[int, Layout | str]:
-        """The layout of the arrays by their number of axes, or why it cannot be told; from up to `SAMPLE` arrays."""
-        shapes: dict[int, dict[str, Shape]] = {}
+    def shapes(self) -> Mapping[str, Shape]:
+        """Shapes of up to `SAMPLE` arrays, without those that are damaged, empty or of one axis."""
+        shapes: dict[str, Shape] = {}
         videos = list(self.places)
         for video in videos[:: ceil(len(videos) / SAMPLE) or 1]:
             try:
@@ -121,8 +130,44 @@ class Track:
             except AvlocError:  # reported when it is read
                 continue
             if len(shape) > 1 and all(shape):
-                shapes.setdefault(len(shape), {})[video] = shape
-        return {count: self._choose(group) for count, group in sorted(shapes.items())}
+                shapes[video] = shape
+        return shapes
+
+    @cached_property
+    def layouts(self) -> Mapping[int, Layout | str]:
+        """The layout of the arrays by their number of axes, or why it cannot be told; from `shapes`."""
+        counts = sorted({len(shape) for shape in self.shapes.values()})
+        return {
+            count: self._choose({video: shape for video, shape in self.shapes.items() if len(shape) == count})
+            for count in counts
+        }
+
+    @cached_property
+    def steps_s(self) -> Mapping[str, tuple[int, Fraction]]:
+        """{video: (rows, seconds between them)} of the arrays in `shapes` whose axes and times are known."""
+        found = {}
+        for video, shape in self.shapes.items():
+            layout = self.layouts[len(shape)]
+            if isinstance(layout, Layout) and layout.suits(shape):
+                count = shape[layout.axes.index("t")]
+                with suppress(InputError):
+                    found[video] = count, self.clock_of(video).grid(count, self.durations_s.get(video)).step_s
+        return found
+
+    def timed(self) -> Track:
+        """The same track with the clock of `USUAL_CLOCK` if no step is known and the durations say so.
+
+        They do if even spacing gives the videos different steps, and more than three quarters of them have the rows of
+        this clock, by at most two.
+        """
+        if self.clock.step_s is not None:
+            return self
+        rows = {video: count for video, (count, _) in self.steps_s.items() if video not in self.clocks}
+        if len({self.steps_s[video][1] for video in rows}) < 2:
+            return self
+        step_s = float(USUAL_CLOCK.step_s or 0)
+        fitting = sum(abs(self.durations_s[video] / step_s - count) <= 2 for video, count in rows.items())
+        return replace(self, clock=USUAL_CLOCK) if fitting > 0.75 * len(rows) else self
 
     def _choose(self, shapes: Mapping[str, Shape]) -> Layout | str:
         count = len(next(iter(shapes.values())))
@@ -171,11 +216,13 @@ class Tracks:
         tracks: in the order in which they are concatenated.
         grid_step_s: seconds between snippets; None keeps the clock of the first visual track, else of the first track.
         rule: of resampling onto this grid; see `resample`.
+        positions: keep the positions in the frame of visual features, as in `Layout.apply`.
     """
 
     tracks: tuple[Track, ...]
     grid_step_s: Fraction | None = None
     rule: str = "mean"
+    positions: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -186,8 +233,24 @@ class Tracks:
         """The same tracks on another grid."""
         return replace(self, grid_step_s=step_s or self.grid_step_s, rule=rule)
 
+    def with_positions(self) -> Tracks:
+        """The same tracks with the positions in the frame kept.
+
+        Raises:
+            InputError: not exactly one visual track, or it has no positions.
+        """
+        seen = [track for track in self.tracks if track.modality == "visual"]
+        there = {len(x.axes) for t in seen for x in t.layouts.values() if isinstance(x, Layout) and "h" in x.axes}
+        if len(seen) != 1 or not there:
+            got = ", ".join(f"{t.name or 'visual'} {next(iter(t.shapes.values()), '')}" for t in seen) or "none"
+            raise InputError(
+                f"--grid needs one kind of visual features with positions in the frame, such as (10, 7, 7, 512) of "
+                f"AVE's VGG-19; got {got}"
+            )
+        return replace(self, positions=True)
+
     def told(self, axes: Mapping[str, str], durations_s: Mapping[str, float]) -> Tracks:
-        """The same tracks with the user's layouts and the annotated durations, to tell the axes of the arrays.
+        """The same tracks with the user's layouts and the annotated durations, to tell axes and times.
 
         Raises:
             ConfigError: a layout for a track or for a number of axes that there is not.
@@ -199,7 +262,27 @@ class Tracks:
                 what = f"arrays of {key} axes" if key == str(len(letters)) else f"a track {key!r}"
                 known = sorted(f"arrays of {name} axes" if name.isdigit() else name for name in there if name)
                 raise ConfigError(f"--axes {letters} is for {what}; there is none, but {', '.join(known) or 'nothing'}")
-        return replace(self, tracks=tracks)
+        return replace(self, tracks=tuple(track.timed() for track in tracks))
+
+    def common_step(self) -> Fraction | None:
+        """Seconds per snippet of most of the videos that were looked at; None if there were none.
+
+        Raises:
+            InputError: no step is that of most videos; a run takes one.
+        """
+        lead = next((t for t in self.tracks if t.modality == "visual"), next(iter(self.tracks), None))
+        if lead is None or self.grid_step_s is not None:
+            return self.grid_step_s
+        steps_s = [step for _, step in lead.steps_s.values()]
+        step_s, count = Counter(steps_s).most_common(1)[0] if steps_s else (None, 1)
+        if count <= len(steps_s) / 2:
+            why = "their times are unknown, and" if lead.clock.step_s is None and not lead.clocks else "and"
+            raise InputError(
+                f"{lead.name or lead.modality} features: expected one step in all videos, got {_span(steps_s)} s per "
+                f"row: {why} a run takes one. Give the seconds between rows, such as --stride-s 16/25 for 16 frames at "
+                f"25 fps, or resample them with --step-s, such as --step-s {float(median(steps_s)):.2g}"
+            )
+        return step_s
 
     def check_axes(self) -> None:
         """Raise FormatError if no video can be read because axes cannot be told."""
@@ -222,7 +305,11 @@ class Tracks:
         Raises:
             InputError: unknown video, or no clock. FormatError: an array other than (rows, size) of numbers.
         """
-        found = [(track, track.read(video_id)) for track in self.tracks if video_id in track.places]
+        found = [
+            (track, track.read(video_id, self.positions and track.modality == "visual"))
+            for track in self.tracks
+            if video_id in track.places
+        ]
         if not found:
             raise InputError(f"no features of {video_id!r} among {len(self.ids)} videos")
         try:
@@ -240,3 +327,10 @@ class Tracks:
             source[track.modality] = "+".join(filter(None, (source.get(track.modality), track.name or "features")))
         joined = {name: np.concatenate(arrays, axis=1) if arrays else None for name, arrays in parts.items()}
         return FeatureSequence(video_id, length_s, grid, joined["visual"], joined["audio"], Provenance(source))
+
+
+def _span(values: Sequence[Fraction]) -> str:
+    """`"0.61 to 0.67"`, with as many digits as tell the two apart."""
+    low, high = float(min(values)), float(max(values))
+    digits = next((d for d in range(2, 17) if f"{low:.{d}g}" != f"{high:.{d}g}"), 17)
+    return f"{low:.{digits}g} to {high:.{digits}g}"

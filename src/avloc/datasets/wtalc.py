@@ -16,23 +16,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avloc.datasets.collection import Collection, Interval, weak_labels
-from avloc.datasets.tracks import Clock, Track, Tracks
+from avloc.datasets.collection import Collection, Interval, preset_of, weak_labels
+from avloc.datasets.tracks import USUAL_CLOCK, Clock, Track, Tracks
 from avloc.errors import FormatError, InputError, first_few
 from avloc.formats.annotations import AnnotationIssue, AnnotationReport, subset_name, valid_instances
 from avloc.formats.labels import read_text
 from avloc.formats.untrusted.arrays import index_arrays, load_array
 from avloc.system.text import nfc, pluralize
 from avloc.types import VideoAnnotation
-
-I3D_CLOCK = Clock(Fraction(16, 25))
-"""16 frames at 25 fps, without overlap."""
 
 YOUTUBE = re.compile(r"(?:v=|youtu\.be/|embed/)([\w-]{11})")
 
@@ -88,6 +84,7 @@ def read_wtalc(
         features=Tracks(tracks) if tracks else None,
         ambiguous=read_ambiguous(root / "Ambiguous_test.txt") if (root / "Ambiguous_test.txt").is_file() else (),
         notes=tuple(notes),
+        preset=preset_of(ids, "activitynet" if (root / "url.npy").is_file() else ""),
     )
 
 
@@ -184,7 +181,7 @@ def _features(root: Path, path: Path | str | None, ids: list[str], clock: Clock 
     arrays = index_arrays(path)
     if len(arrays) != len(ids):
         raise FormatError(f"{path}: expected {len(ids)} arrays, one per video of {root}, got {len(arrays)}")
-    return (Track("I3D rgb+flow", "visual", dict(zip(ids, map(_Entry, arrays), strict=True)), clock or I3D_CLOCK),)
+    return (Track("I3D rgb+flow", "visual", dict(zip(ids, map(_Entry, arrays), strict=True)), clock or USUAL_CLOCK),)
 
 
 def _beside(root: Path) -> str:

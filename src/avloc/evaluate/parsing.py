@@ -12,6 +12,7 @@ from avloc.datasets.llp import read_llp
 from avloc.errors import InputError, did_you_mean
 from avloc.formats.annotations import subset_name
 from avloc.formats.detections import read_submission
+from avloc.formats.results import find_results
 from avloc.metrics import ParsingScores, parsing_scores
 from avloc.system.text import pluralize
 from avloc.types import SnippetGrid, VideoAnnotation
@@ -28,7 +29,8 @@ def evaluate_parsing(
     """LLP's F1 scores of audible and visible events.
 
     Args:
-        audio, visual: detections, .csv or .json; the same file for both if all events are audible and visible.
+        audio, visual: detections, .csv, .json or a folder of `avloc localize`; the same for both if all events are
+            audible and visible.
         folder: LLP's tables.
         min_score: weaker detections are ignored (AVVP's threshold).
         notes: receives a line for each file with detections in videos that are not scored.
@@ -53,6 +55,7 @@ def evaluate_parsing(
 def _predicted(
     path: Path, ids: Sequence[str], classes: Sequence[str], min_score: float, notes: list[str]
 ) -> Bool[np.ndarray, "n 10 c"]:
+    path = find_results(path).table
     columns, named = read_submission(path, ids)
     others = set(named) - set(ids)
     if named and len(others) == len(named):

@@ -9,13 +9,10 @@ Real files contain invalid instances: zero-length, reversed, duplicate. `read_an
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,17 +20,12 @@ from typing import Any, TypedDict
 import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.untrusted.bombs import gunzip
+from avloc.formats.bsn import bsn_database
+from avloc.formats.json_file import read_json
 from avloc.system.atomic import atomic_write
-from avloc.system.text import nfc, pluralize
+from avloc.system.text import pluralize
 from avloc.types import Instance, VideoAnnotation
 from avloc.vocabulary import Subset
-
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-"""Characters that other formats cannot store: NUL and lone surrogates."""
-
-_SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
-"""Bytes of JSON that may contain such characters: escaped, in UTF-8 as Python's decoder accepts them, or in UTF-16."""
 
 SAME_S = 1e-3
 """Instances of one label whose ends differ by less are duplicates, as in OpenTAD. ActivityNet 1.2 has 34 exact ones."""
@@ -96,6 +88,11 @@ class AnnotationReport:
         return tuple(lines)
 
 
+def read_database(path: Path | str) -> dict[str, Any]:
+    """A JSON file with ground truth, in ActivityNet's schema; BSN's is brought into it. Raises as `read_json`."""
+    return bsn_database(path, read_json(path))
+
+
 def read_annotations(
     path: Path | str, subset: str | None = None
 ) -> tuple[tuple[VideoAnnotation, ...], AnnotationReport]:
@@ -112,13 +109,13 @@ def read_annotations(
         InputError: no such file, or no video in that subset.
         FormatError: not JSON or not ActivityNet's schema.
     """
-    return parse_annotations(path, read_json(path), subset)
+    return parse_annotations(path, read_database(path), subset)
 
 
 def parse_annotations(
     path: Path | str, content: Mapping[str, Any], subset: str | None = None
 ) -> tuple[tuple[VideoAnnotation, ...], AnnotationReport]:
-    """`read_annotations` of a parsed file; `path` is named in errors."""
+    """`read_annotations` of what `read_database` returns; `path` is named in errors."""
     issues: list[AnnotationIssue] = []
     annotations = []
     for video_id, entry in _database(path, content, subset).items():
@@ -134,7 +131,12 @@ def read_annotation_columns(path: Path | str, subset: str | None = None) -> Segm
 
     >>> truth = SegmentTable.from_columns(**read_annotation_columns("gt.json", "validation"))  # doctest: +SKIP
     """
-    database = _database(path, read_json(path), subset)
+    return parse_annotation_columns(path, read_database(path), subset)
+
+
+def parse_annotation_columns(path: Path | str, content: Mapping[str, Any], subset: str | None = None) -> SegmentColumns:
+    """`read_annotation_columns` of what `read_database` returns; `path` is named in errors."""
+    database = _database(path, content, subset)
     return segment_columns(path, {video: _rows(path, video, entry) for video, entry in database.items()}, scored=False)
 
 
@@ -152,55 +154,6 @@ def write_annotations(path: Path | str, annotations: Iterable[VideoAnnotation], 
         database[video.video_id] = {"subset": video.subset, "duration": video.duration_s, "annotations": rows}
     content = {"version": version, "taxonomy": [], "database": database}
     atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
-def read_json(path: Path | str) -> dict[str, Any]:
-    """A JSON object from a file (.gz accepted), its texts in Unicode's form NFC."""
-    source = Path(path)
-    if not source.is_file():
-        raise InputError(f"{source}: expected a JSON file; it does not exist")
-    try:
-        content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
-        with _without_gc():
-            value = json.loads(content)
-        if _SUSPECT.search(content):
-            _check_text(source, value)
-        if not content.isascii() or b"\\u" in content or b"\0" in content:
-            value = _composed(source, value)
-    except (ValueError, RecursionError, EOFError, zlib.error) as error:
-        raise FormatError(f"{source}: expected JSON; it cannot be parsed ({error})") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")
-    return value
-
-
-def _check_text(path: Path, value: Any) -> None:
-    """Raise FormatError for strings with `_UNWRITABLE` characters."""
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict):
-            todo += [*item, *item.values()]
-        elif isinstance(item, list):
-            todo += item
-        elif isinstance(item, str) and _UNWRITABLE.search(item):
-            raise FormatError(f"{path}: the text {item[:40]!r} contains NUL or a lone surrogate; remove it")
-
-
-def _composed(path: Path, value: Any) -> Any:
-    """Every text of a JSON value in Unicode's form NFC. FormatError for an object with one key in two forms."""
-    if isinstance(value, str):
-        return nfc(value)
-    if isinstance(value, list):
-        return [_composed(path, item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    made: dict[str, Any] = {}
-    for key, item in value.items():
-        if nfc(key) in made:
-            raise FormatError(f"{path}: {nfc(key)!r} is there twice, written in two Unicode forms; keep one")
-        made[nfc(key)] = _composed(path, item)
-    return made
 
 
 def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored: bool) -> SegmentColumns:
@@ -329,15 +282,3 @@ def _numbers(values: list[Any]) -> np.ndarray:
     if not set(map(type, values)) <= {int, float}:
         raise TypeError("numbers")
     return np.array(values, dtype=np.float64)
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """Pause garbage collection: JSON makes many objects but no cycles, and the search takes a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

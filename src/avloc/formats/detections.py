@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.annotations import SegmentColumns, read_json, segment_columns
+from avloc.formats.annotations import SegmentColumns, segment_columns
+from avloc.formats.json_file import read_json
 from avloc.formats.labels import TableReader, read_text
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text

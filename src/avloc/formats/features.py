@@ -77,6 +77,12 @@ def load_features(path: Path | str) -> FeatureSequence:
         raise FormatError(f"{path}: {error}; extract this video's features again") from error
 
 
+def read_provenance(path: Path | str) -> Provenance:
+    """How a video's features were made, from the header alone. Raises as `load_features`."""
+    with _Opened(path) as file:
+        return _read_header(file.path, file.header())[3]
+
+
 @dataclass(frozen=True)
 class StoreDescription:
     """Contents of a folder of features, read from the headers.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import ConfigError, InputError, did_you_mean
-from avloc.formats.annotations import parse_annotations, read_json, write_annotations
+from avloc.formats.annotations import parse_annotations, read_database, write_annotations
 from avloc.formats.detections import COLUMNS, csv_header, read_detections
 from avloc.interchange.audacity import read_audacity
 from avloc.interchange.boris import read_boris
@@ -76,7 +76,7 @@ def _from_detections(path: Path, notes: list[str] | None = None) -> tuple[VideoS
 
 def _from_json(path: Path, notes: list[str] | None) -> tuple[VideoSegments, ...]:
     """ActivityNet's JSON: a submission has `results`, ground truth has `database`."""
-    content = read_json(path)
+    content = read_database(path)
     if "results" in content and not isinstance(content.get("database"), dict):
         return _from_detections(path)
     annotations, report = parse_annotations(path, content)

@@ -33,11 +33,10 @@ from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
 from avloc.system.text import fingerprint
 from avloc.types import ActivationSequence, Detection, FeatureSequence, Progress, VideoAnnotation
+from avloc.vocabulary import GRID_FEATURES
 
 _SCHEMA = 1
 _FILES = ("features", "labels.csv", "ground_truth.json")
-GRID_FEATURES = "features_grid"
-"""Folder of features whose visual rows are a flattened spatial grid, beside the pooled ones in features/."""
 
 
 @dataclass(frozen=True)

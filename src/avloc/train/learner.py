@@ -81,7 +81,8 @@ def learner_of(fabric: Fabric, card: ModelCard, train: WeakDataset) -> Learner:
         module = card.build()
     except ValueError as error:
         there = [name for name, size in (("audio", card.audio_size), ("visual", card.visual_size)) if size]
-        raise ConfigError(f"{error}; the features have {' and '.join(there)}: --set model.modality=...") from error
+        advice = f"{there[0]} only: --set model.modality={there[0]}" if len(there) == 1 else " and ".join(there)
+        raise ConfigError(f"{error}; the features have {advice}") from error
     _fit_norms(module, train)
     if config.init_from is not None:
         take_stages(module, card, Path(config.init_from), config.frozen_stages)
