@@ -195,7 +195,7 @@ def counted(row: str, snippets: int = 1) -> float:
     return multiply_adds(paper_card(ROWS["table4"][row].config(PRESETS["paper"], {}, 0)), snippets) / 1e6
 
 
-@pytest.mark.parametrize("name", ["ave", "activitynet", "demo"])
+@pytest.mark.parametrize("name", ["ave", "activitynet", "thumos14", "llp", "unav100", "demo"])
 def test_the_papers_recipe_differs_from_the_paper_preset_in_schedule_and_size_only(name: str) -> None:
     """Every other setting of the `paper` preset holds in the paper's rows, whatever the data's preset has."""
     paper, row = preset("paper").model_dump(), ROWS["table1"]["2-stage"].config(recipe_on("paper", name), {}, 0)

@@ -405,7 +405,9 @@ def test_a_run_knows_the_step_of_its_features(tmp_path: Path) -> None:
 def test_features_of_one_kind_ask_for_a_model_of_that_kind(tmp_path: Path) -> None:
     videos = [(type(v)(**{**vars(v), "audio": None}), t) for v, t in make_videos(count=9)]
     data = write_set(tmp_path, videos)
-    with pytest.raises(ConfigError, match=r"needs audio features.*the features have visual"):
+    with pytest.raises(
+        ConfigError, match=r"needs audio features.*the features have visual only: --set model.modality=visual"
+    ):
         fit(*data, tmp_path / "run", config())
     fit(*data, tmp_path / "run", config(model__modality="visual", train__steps=2))
 

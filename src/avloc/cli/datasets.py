@@ -156,7 +156,7 @@ def _next_commands(data: Collection, source: Path, out: Path) -> list[list[str]]
     train += ["--preset", data.preset] * bool(data.preset)
     train += [part for name in there if len(there) == 1 for part in ("--set", f"model.modality={name}")]
     tests = {row.video_id for row in data.labels.subset("test")}
-    subset = next((v.subset for v in data.annotations if v.video_id in tests), "")
+    subset = next((v.subset for v in data.annotations if v.video_id in tests), "").replace("testing", "test")
     commands = [[*train, "-o", "run"]]
     if not subset or data.parts:  # LLP is scored by two runs, see docs/datasets.md
         return commands

@@ -244,6 +244,12 @@ class _Statistics:
                 found += _finding("warning", self.lacking[name], "video", f"without {name} features")
         twins = [" = ".join(videos) for videos in self.digests.values() if len(videos) > 1]
         found += _finding("warning", twins, "set", "of videos with identical features")
+        if len(self.steps_s) > 1:
+            span = f"{min(self.steps_s):g} to {max(self.steps_s):g} s per row"
+            words = "a run takes one: give --stride-s, or convert with --step-s"
+            found.append(
+                Finding("warning", self.steps_s.total(), f"features of {len(self.steps_s)} steps, {span}; {words}")
+            )
         found += _finding("warning", self.constant, "video", "with constant features")
         found += _finding(
             "warning", self.short, "video", "differing in duration from the features by over 5 % and 2 rows"
