@@ -59,6 +59,7 @@ SHARED = (
 )
 """Settings that other methods take from the `default` preset, none of them part of our model."""
 
+_AS_DEFAULT = ("model.dropout", "loss.mil_background")  # general settings: as for all other methods
 _NAIVE_CL = ROWS["table6"]["Naive fusion (0-stage) + CL"].changes
 
 METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -67,7 +68,7 @@ METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "naive fusion": ("shared", ROWS["table6"]["Naive fusion (0-stage)"].changes),
     "naive fusion + CL": ("shared", _NAIVE_CL),
     "naive fusion + CL, known": ("shared", {**_NAIVE_CL, "loss.mil_background": "known"}),
-    "W-TALC": ("shared", {k: v for k, v in RIVALS["w-talc"].items() if k != "model.dropout"}),  # dropout: SHARED
+    "W-TALC": ("shared", {k: v for k, v in RIVALS["w-talc"].items() if k not in _AS_DEFAULT}),
     "Tian et al.": ("shared", RIVALS["tian"]),
     **{f"paper, {t} stages": ("paper", {"model.num_stages": t}) for t in range(4)},
     "paper, literal": ("paper-literal", {}),
