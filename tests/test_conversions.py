@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from avloc.cli.app import app
 from avloc.datasets.axes import Layout
 from avloc.datasets.convert import Imported, import_collection
 from avloc.datasets.doctor import examine
 from avloc.datasets.open import open_collection
-from avloc.datasets.tracks import Clock
+from avloc.datasets.tracks import Clock, Tracks
 from avloc.errors import InputError
 from avloc.formats.annotations import read_annotation_columns, read_annotations
 from avloc.formats.features import FeatureStore, load_features
 from field_sets import make_ave, make_llp, make_wtalc
+from road_sets import make_thumos
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -223,3 +227,25 @@ def test_bsn_csv_features_are_named_in_the_refusal(tmp_path: Path) -> None:
     (folder / "v_QOlSCBRmfWY.csv").write_text("f0,f1\n0.1,0.2\n")
     with pytest.raises(InputError, match=r"found \.csv; save each table \(as of BSN's csv_mean_100\) as \.npy"):
         open_collection(bsn(tmp_path), [folder])
+
+
+def test_wtalcs_annotations_with_a_folder_of_features_keep_its_step(tmp_path: Path) -> None:
+    make_thumos(tmp_path)
+    data = open_collection(tmp_path / "Thumos14reduced-Annotations", [tmp_path / "features"])
+    assert data.preset == "thumos14"
+    assert isinstance(data.features, Tracks)
+    assert [track.name for track in data.features.tracks] == ["rgb", "flow"]
+    assert data.features.common_step() == Fraction(16, 25)
+
+
+def test_the_next_commands_are_those_of_the_data_set(tmp_path: Path) -> None:
+    root = make_wtalc(tmp_path / "my sets")
+    done = CliRunner().invoke(app, ["convert", str(root), str(tmp_path / "my out")])
+    commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  avloc")]
+    features = str(tmp_path / "my out/features")
+    train = ["--features", features, "--labels", str(tmp_path / "my out/labels.csv"), "--preset", "activitynet"]
+    assert commands == [
+        ["avloc", "train", *train, "--set", "model.modality=visual", "-o", "run"],
+        ["avloc", "localize", "run", features, "--subset", "test", "-o", "detections"],
+        ["avloc", "evaluate", "detections", str(root), "--subset", "validation"],
+    ]

@@ -131,7 +131,9 @@ def _convert(
         path.unlink()
     _write_tables(collection, out)
     durations = collection.durations_s
-    done, skipped, failures = [], [], []
+    done: list[str] = []
+    skipped: list[str] = []
+    failures: list[Failure] = []
     for k, video in enumerate(ids):
         try:
             missing = [name for name in stores if video not in there[name]]
