@@ -35,12 +35,15 @@ def same(a: SnippetOutput, b: SnippetOutput, mask: Tensor) -> None:
         torch.testing.assert_close(getattr(a, name)[mask], getattr(b, name)[mask])
 
 
+RAW = {"model.audio_normalize": "none", "model.visual_normalize": "none"}
+
+
 def wtalc() -> WTALC:
-    return WTALC(8, 4, preset("w-talc").model).eval()
+    return WTALC(8, 4, preset("w-talc", RAW).model).eval()
 
 
 def tian(cells: int) -> ModelConfig:
-    return preset("tian", {"model.grid_cells": cells}).model
+    return preset("tian", {"model.grid_cells": cells, **RAW}).model
 
 
 def rivals() -> list[torch.nn.Module]:
