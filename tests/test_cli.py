@@ -88,9 +88,8 @@ def test_the_whole_job_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path:
     code, out, err = run(capsys, "run", videos, "--labels", labels, "-o", tmp_path / "out", *TRAIN)
     assert code == 0, err
     detections = tmp_path / "out" / "detections"
-    assert {"segments.csv", "segments.json", "videos.csv", "scores", "run.yaml"} == {
-        p.name for p in detections.glob("[!.]*")
-    }
+    tables = {"segments.csv", "segments.json", "found.xlsx", "found.csv", "videos.csv", "labels.csv"}
+    assert tables | {"scores", "run.yaml"} == {p.name for p in detections.glob("[!.]*")}
     videos_table = table(detections / "videos.csv")
     assert "scoring at least 0.3" in out
     assert [row["modalities"] for row in videos_table] == ["audio+visual"] * 5 + ["visual"]
@@ -352,7 +351,9 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_path: Path
         code, out, err = run(capsys, *arguments)
         assert code == 0, err
         facts = json.loads(out)
-        assert list(facts) == ["extract", "train", "localize", "page"]
+        done = ["extract", "train"] if skipped else ["extract", "train", "localize", "page"]
+        assert list(facts) == [*done, "unchanged", "failures"]
+        assert facts["unchanged"] == bool(skipped)
         assert (len(facts["extract"]["skipped"]), facts["train"]["classes"]) == (skipped, ["jump", "wave"])
     code, out, err = run(
         capsys, "localize", tmp_path / "out/run", videos / "clip_0.mp4", "-o", tmp_path / "d", "--json", "--clips",
@@ -465,7 +466,8 @@ def test_a_second_localization_leaves_no_exports_of_the_first(
     assert run(capsys, "localize", trained / "run", one, "-o", tmp_path / "d", "-f", "vtt,parquet,csv")[0] == 0
     assert run(capsys, "localize", trained / "run", other, "-o", tmp_path / "d", "-f", "vtt,json")[0] == 0
     names = {path.name for path in (tmp_path / "d").rglob("*") if path.is_file()}
-    assert names == {"segments.json", f"{other.stem}.vtt", other.name, "run.yaml", "videos.csv", ".avloc.lock"}
+    written = {"segments.json", f"{other.stem}.vtt", "found.xlsx", "found.csv"}
+    assert names == written | {other.name, "run.yaml", "videos.csv", ".avloc.lock"}
 
 
 def ground_truth(path: Path, label: str = "bark") -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -18,6 +17,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from avloc.errors import one_line
+from avloc.system.text import json_text
 from avloc.types import Progress
 
 _Result = TypeVar("_Result")
@@ -93,7 +93,7 @@ class Talk:
         if self._parts is not None:
             self._parts |= facts
         elif self.as_json and self.first:
-            print(json.dumps(facts, ensure_ascii=False))
+            print(json_text(facts, ensure_ascii=False))
 
     @contextmanager
     def part(self, name: str = "") -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from avloc.cli.shared import Json, make_talk
 from avloc.errors import ConfigError, first_few
-from avloc.system.text import pluralize
+from avloc.system.text import json_text, pluralize
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -206,7 +205,7 @@ def _finish(talk: Talk, facts: dict[str, Any], out: Path | None) -> None:
     if out is not None:
         from avloc.system.atomic import atomic_write
 
-        atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        atomic_write(out, json_text(facts, indent=1, ensure_ascii=False) + "\n")
         talk.say(f"scores written to {out}")
     talk.summary(facts)
 

@@ -6,7 +6,6 @@ timelines/ with figures of a few test videos. Finished steps are skipped.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.results import Localized, ResultsFolder
 from avloc.system.atomic import atomic_write
 from avloc.system.locks import folder_lock
-from avloc.system.text import pluralize
+from avloc.system.text import json_text, pluralize
 from avloc.workflow import Workflow
 
 _TIMELINES = 4
@@ -58,7 +57,7 @@ def _walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
         _say(talk, began, f"trained and localized with {name}")
     _table(talk, rows)
     scores = {row.name: row.evaluation.to_dict() for row in rows}
-    atomic_write(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+    atomic_write(folder / "scores.json", json_text(scores, indent=1) + "\n")
     timelines = _timelines(folder, data, rows)
     _say(talk, began, "done")
     talk.say(

@@ -49,6 +49,10 @@ Features = Annotated[Path | None, typer.Option(help="Features of the videos; tho
 ProxyOption = Annotated[
     Proxy, typer.Option(help="Make H.264 copies of videos that browsers cannot play, of all, or of none.")
 ]
+Labels = Annotated[
+    Path | None, typer.Option(help="labels.csv, to show beside what was found; the one in the detections if absent.")
+]
+CopyMedia = Annotated[bool, typer.Option("--copy-media", help="Copy the videos into the page.")]
 Title = Annotated[str, typer.Option(help="Title of the page.")]
 Jobs = Annotated[int, typer.Option("--workers", min=1, help="Processes that make thumbnails.")]
 
@@ -64,7 +68,8 @@ def report(
     run: Run = None,
     features: Features = None,
     proxy: ProxyOption = Proxy.auto,
-    copy_media: Annotated[bool, typer.Option("--copy-media", help="Copy the videos into the page.")] = False,
+    copy_media: CopyMedia = False,
+    labels: Labels = None,
     title: Title = "",
     workers: Jobs = 1,
     as_json: Json = False,
@@ -89,6 +94,7 @@ def report(
         audio=audio,
         visual=visual,
         title=title,
+        labels=labels,
     )
     say_page(talk, _build(talk, sources, out, proxy, "copy" if copy_media else "link", workers))
     talk.say(f"page: {out / 'index.html'}; open it in a browser, or run: avloc view {detections}")
@@ -109,6 +115,7 @@ def view(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+    labels: Labels = None,
     title: Title = "",
     workers: Jobs = 1,
 ) -> None:
@@ -133,12 +140,14 @@ def view(
         audio=audio,
         visual=visual,
         title=title,
+        labels=labels,
         corrections=saved if saved.is_file() else None,
     )
     with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
+        server = PageServer(Path(folder), {}, saved, port)  # before the long work: the port may be in use
         built = _build(talk, sources, Path(folder), proxy, "serve", workers)
         say_page(talk, built)
-        server = PageServer(Path(folder), built.served, saved, port)
+        server.served = built.served
         talk.say(f"page: {server.url}, until Ctrl-C; corrections are saved to {server.corrections}")
         if browser:
             import webbrowser
@@ -196,13 +205,16 @@ def cut_clips(
     margin_s: float = 0.5,
     cut: str = "encode",
     seed: Seed = 0,
+    found: bool = False,
 ) -> None:
-    """Shared with `avloc localize --clips`."""
+    """Shared with `avloc localize --clips`, which cuts only what counts as `found`."""
     from avloc.formats.results import find_results
     from avloc.report.clips import review as cut_all
     from avloc.report.sources import video_files
 
     run = find_results(detections).read()
+    if found:
+        run = run.likely()
     files = video_files(videos, run)
     with talk.progress("clips") as progress:
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]

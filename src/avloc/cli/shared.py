@@ -35,6 +35,15 @@ Seed = Annotated[int, typer.Option(help="Random seed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo finished work.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON summary to stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")]
+Formats = Annotated[
+    str, typer.Option("-f", "--format", help="csv, json, vtt, elan, boris, ..., comma-separated; or all.")
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        help="Drop detections with a lower score. If absent, csv, json and parquet have all, others from 0.3."
+    ),
+]
 FigureFormats = Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")]
 VideoStream = Annotated[
     int | None,
@@ -104,6 +113,7 @@ def require_some(done: int, failures: Sequence[Failure], verb: str, out: Path) -
         raise InputError(f"no video could be {verb}, {len(failures)} failed; see {out / FAILURES}")
 
 
-def exit_partial(failures: Sequence[Failure]) -> None:
+def exit_partial(failures: Sequence[object]) -> None:
+    """Exit code 3 if part of the work failed; README.md lists the codes."""
     if failures:
         raise typer.Exit(3)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.look import cut_clips, say_page
+from avloc.cli.look import CopyMedia, cut_clips, say_page
 from avloc.cli.media import say_extracted
 from avloc.cli.shared import (
     AudioStream,
     Config,
     Device,
     DryRun,
+    Formats,
     Json,
+    MinScore,
     Out,
     Overwrite,
     Preset,
@@ -31,7 +34,8 @@ from avloc.cli.shared import (
     require_some,
     say_failures,
 )
-from avloc.errors import InputError, with_neighbours
+from avloc.errors import InputError, first_few, with_neighbours
+from avloc.formats.failures import FAILURES
 from avloc.system.text import pluralize
 
 if TYPE_CHECKING:
@@ -73,6 +77,9 @@ def run(
     preset: Preset = None,
     config: Config = None,
     sets: Sets = [],  # noqa: B006
+    formats: Formats = "json,csv",
+    min_score: MinScore = None,
+    copy_media: CopyMedia = False,
     video_stream: VideoStream = None,
     audio_stream: AudioStream = None,
     workers: Workers = 1,
@@ -81,13 +88,15 @@ def run(
 ) -> None:
     """Extract features, train, localize and make the page.
 
-    Finished steps are skipped: run the same command again to continue after an interruption.
+    Run the same command again to continue after an interruption, or with other videos, labels or settings: what has
+    changed is said, and what depends on it is done again.
 
     avloc run videos/ --labels labels.csv -o out
     avloc run videos/ --labels labels.csv -o out --set train.steps=2000
+    avloc run videos/ --labels labels.csv -o out --min-score 0.5 -f csv,vtt
     """
-    from avloc.config import with_overrides
-    from avloc.workflow import Workflow, match_labels
+    from avloc.config import parse_overrides, with_overrides
+    from avloc.workflow import Workflow
 
     talk = make_talk(as_json)
     streams = make_streams(video_stream, audio_stream)
@@ -95,28 +104,45 @@ def run(
     settings = with_overrides(
         make_config(preset, config, sets), {key: value for key, value in given.items() if value is not None}
     )
-    job = Workflow(videos, labels, out, settings, workers, overwrite)
-    _say_labels(talk, *match_labels(labels, videos))
+    if min_score is None and "localize.min_score" in parse_overrides(sets):
+        min_score = settings.localize.min_score
+    job = Workflow(videos, labels, out, settings, workers, overwrite, formats, min_score, copy_media)
+    _say_labels(talk, labels, *job.check())
     with job.lock(), talk.part():
+        for change in job.changes():
+            talk.say(f"since the last run: {change}")
         with talk.part("extract"):
             began = time.monotonic()
             features = talk.watch("extract", job.extract)
             say_extracted(talk, features, out / "features", time.monotonic() - began)
         with talk.part("train"):
             _say_trained(talk, talk.watch("train", job.train))
-        with talk.part("localize"):
-            _say_localized(talk, talk.watch("localize", job.localize), out / "detections")
-        with talk.part("page"):
-            say_page(talk, talk.watch("page", job.report))
-            talk.say(f"page: {out / 'page' / 'index.html'}; correct detections with: avloc view {out / 'detections'}")
-    exit_partial(features.failures)
+        unchanged = job.is_finished()
+        if unchanged:
+            failures = job.failures()
+            talk.say(f"nothing has changed since the last run; detections and page are left as they are in {out}")
+        else:
+            with talk.part("localize"):
+                _say_localized(talk, talk.watch("localize", job.localize), out / "detections")
+            with talk.part("page"):
+                say_page(talk, talk.watch("page", job.report))
+            failures = job.finish()
+        talk.say(f"page: {out / 'page' / 'index.html'}; correct detections with: avloc view {out / 'detections'}")
+        talk.summary({"unchanged": unchanged, "failures": [vars(f) for f in failures]})
+        if failures:
+            talk.say(f"{pluralize(len(failures), 'video')} could not be used, listed in {out / FAILURES}; exit code 3")
+    exit_partial(failures)
 
 
-def _say_labels(talk: Talk, table: LabelTable, match: VideoMatch) -> None:
+def _say_labels(talk: Talk, labels: Path, table: LabelTable, match: VideoMatch) -> None:
     if match.missing:
         missing = with_neighbours(match.missing, match.unlabelled)
-        talk.say(f"note: {pluralize(len(match.missing), 'labelled video')} not found, left out: {missing}")
+        talk.say(f"failed: {pluralize(len(match.missing), 'video')} named in {labels} not found: {missing}")
     talk.notes(table.notes)
+    counts = Counter(label for row in match.found.values() for label in row.labels)
+    rare = sorted(label for label, count in counts.items() if count == 1)
+    if rare and len(match.found) > 1:
+        talk.say(f"note: only one video for {first_few(rare, _LISTED)}: more videos of a class make it easier to find")
     talk.say(f"labels of {pluralize(len(match.found), 'video')}: {_classes(table.classes)}")
 
 
@@ -163,10 +189,8 @@ def localize(
     run: Annotated[Path, typer.Argument(help="Run folder, from `avloc train`.")],
     inputs: Annotated[list[str], typer.Argument(help="Videos or feature files: files, folders, globs.")],
     out: Out,
-    formats: Annotated[
-        str, typer.Option("-f", "--format", help="csv, json, vtt, elan, boris, ..., comma-separated; or all.")
-    ] = "json,csv",
-    min_score: Annotated[float | None, typer.Option(help="Drop detections with a lower score.")] = None,
+    formats: Formats = "json,csv",
+    min_score: MinScore = None,
     min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
     merge_gap_s: Annotated[
         float | None, typer.Option(help="Merge detections of a class across smaller gaps; not with decode=contrast.")
@@ -218,7 +242,7 @@ def localize(
         _say_localized(talk, result, out)
         if clips is not None:
             with talk.part("clips"):
-                cut_clips(talk, out, clips, videos)
+                cut_clips(talk, out, clips, videos, found=min_score is None)
     if ResultsFolder(out).table is not None:
         talk.say(f"next: avloc report {out} -o page")
     exit_partial(result.failures)

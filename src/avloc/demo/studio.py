@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
@@ -18,7 +17,7 @@ from avloc.errors import InputError
 from avloc.media.encode import write_video
 from avloc.system.atomic import atomic_write, make_folder
 from avloc.system.pool import pool
-from avloc.system.text import csv_text, pluralize
+from avloc.system.text import csv_text, json_text, pluralize
 
 RENDERER_VERSION = "1"  # increase if the same plan renders differently, so that old files are replaced
 
@@ -77,8 +76,8 @@ def render(
         if progress is not None:
             progress(done, len(jobs))
     atomic_write(found.labels, _labels_csv(demo_plan))
-    atomic_write(found.ground_truth, json.dumps(_ground_truth(demo_plan), indent=1) + "\n")
-    atomic_write(found.details, json.dumps(_details(demo_plan), indent=1) + "\n")
+    atomic_write(found.ground_truth, json_text(_ground_truth(demo_plan), indent=1) + "\n")
+    atomic_write(found.details, json_text(_details(demo_plan), indent=1) + "\n")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from avloc.metrics import (
     whole_video_detections,
 )
 from avloc.system.atomic import atomic_write
-from avloc.system.text import pluralize
+from avloc.system.text import json_text, pluralize
 from avloc.types import DetectionScores
 
 
@@ -91,7 +90,7 @@ class Evaluation:
 
     def save(self, path: Path) -> None:
         """Write `to_dict` as JSON."""
-        atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        atomic_write(path, json_text(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def _by_threshold(scores: DetectionScores) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avloc.config import ExtractConfig
@@ -21,6 +21,7 @@ from avloc.formats.failures import Failure, write_failures
 from avloc.media.find import name_videos
 from avloc.system.isolate import Limits
 from avloc.system.locks import folder_lock
+from avloc.system.text import readable
 from avloc.types import FeatureSequence, Progress, exact
 
 _log = logging.getLogger("avloc.extract")
@@ -192,7 +193,7 @@ def _collect(
         if time.monotonic() - written > _MANIFEST_EVERY_S:
             write_manifest(manifest, [*skipped.values(), *made])
             written = time.monotonic()
-    if made or not manifest.exists():
+    if made or not skipped.items() <= read_manifest(manifest.parent).items() or not manifest.exists():
         write_manifest(manifest, [*skipped.values(), *made])
     return made
 
@@ -212,7 +213,9 @@ def _finished_row(path: Path, job: Job, known: Mapping[str, Row]) -> Row | None:
         return None
     _check_same(target, features, job.options)
     row = known.get(name)
-    return row if row is not None and row.status == "done" else done_row(path, features, job, 0.0)
+    if row is None or row.status != "done":
+        return done_row(path, features, job, 0.0)
+    return replace(row, path=readable(path.absolute()))  # the file may have moved
 
 
 def _check_same(target: Path, features: FeatureSequence, options: ExtractConfig) -> None:

@@ -13,6 +13,7 @@ from avloc.errors import InputError
 from avloc.formats.features import load_features, save_features, write_source
 from avloc.formats.npy import STAMPS, load_npy, npy_path
 from avloc.system.atomic import atomic_path, atomic_write, inside
+from avloc.system.text import json_text
 from avloc.types import FeatureSequence
 
 Layout = Literal["safetensors", "npy"]
@@ -57,7 +58,7 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
         "source": write_source(features.source),
         "keys": keys,
     }
-    atomic_write(target(out, features.video_id, layout), json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(target(out, features.video_id, layout), json_text(facts, ensure_ascii=False, indent=1) + "\n")
 
 
 def load(out: Path, video_id: str, layout: Layout) -> FeatureSequence:

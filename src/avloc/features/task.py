@@ -153,7 +153,7 @@ def extract_to_file(path: Path, job: Job) -> Row:
 
 def failed_row(path: Path, job: Job, reason: str, seconds: float = 0.0) -> Row:
     """Manifest row of a video that failed."""
-    return Row(readable(job.names(path)), readable(path), "failed", reason, seconds=seconds)
+    return Row(readable(job.names(path)), readable(path.absolute()), "failed", reason, seconds=seconds)
 
 
 def done_row(path: Path, features: FeatureSequence, job: Job, seconds: float) -> Row:
@@ -161,7 +161,7 @@ def done_row(path: Path, features: FeatureSequence, job: Job, seconds: float) ->
     name = job.names(path)
     return Row(
         name,
-        readable(path),
+        readable(path.absolute()),
         "done",
         note=_remarks(features, job.options),
         seconds=seconds,

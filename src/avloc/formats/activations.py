@@ -13,7 +13,7 @@ import numpy as np
 
 from avloc.errors import FormatError, InputError
 from avloc.system.atomic import atomic_write, canonical_safetensors
-from avloc.system.text import nfc
+from avloc.system.text import json_text, nfc
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
 SCHEMA = "1"
@@ -28,9 +28,9 @@ def save_activations(path: Path | str, activations: ActivationSequence) -> None:
         "avloc_activations": SCHEMA,
         "video_id": activations.video_id,
         "duration_s": repr(float(activations.duration_s)),
-        "grid": json.dumps([str(grid.start_s), str(grid.step_s), str(grid.length_s), grid.count]),
-        "classes": json.dumps(activations.classes, ensure_ascii=False),
-        "modalities": json.dumps(activations.modalities),
+        "grid": json_text([str(grid.start_s), str(grid.step_s), str(grid.length_s), grid.count]),
+        "classes": json_text(activations.classes, ensure_ascii=False),
+        "modalities": json_text(activations.modalities),
     }
     tensors = {
         "probs": np.ascontiguousarray(activations.probs, dtype=np.float32),

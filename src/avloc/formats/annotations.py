@@ -9,7 +9,6 @@ Real files contain invalid instances: zero-length, reversed, duplicate. `read_an
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.bsn import bsn_database
 from avloc.formats.json_file import read_json
 from avloc.system.atomic import atomic_write
-from avloc.system.text import pluralize
+from avloc.system.text import json_text, pluralize
 from avloc.types import Instance, VideoAnnotation
 from avloc.vocabulary import Subset
 
@@ -153,7 +152,7 @@ def write_annotations(path: Path | str, annotations: Iterable[VideoAnnotation], 
         rows = [{"label": i.label, "segment": [i.start_s, i.end_s]} for i in video.instances]
         database[video.video_id] = {"subset": video.subset, "duration": video.duration_s, "annotations": rows}
     content = {"version": version, "taxonomy": [], "database": database}
-    atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json_text(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def segment_columns(path: Path | str, rows: Mapping[str, Sequence[Any]], scored: bool) -> SegmentColumns:

@@ -9,7 +9,6 @@ Times are in seconds with three decimals; scores round-trip exactly.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from avloc.formats.annotations import SegmentColumns, segment_columns
 from avloc.formats.json_file import read_json
 from avloc.formats.labels import TableReader, read_text
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text
+from avloc.system.text import csv_text, json_text
 from avloc.types import Detection
 
 COLUMNS = ("video", "start_s", "end_s", "label", "score")
@@ -59,7 +58,7 @@ def write_segments_json(
         "results": results,
         "external_data": dict(external_data or {"used": False, "details": ""}),
     }
-    atomic_write(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write(path, json_text(content, ensure_ascii=False) + "\n")
 
 
 def read_detections(path: Path | str, video_ids: Iterable[str] | None = None) -> dict[str, tuple[Detection, ...]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from avloc.errors import FormatError
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text
 
@@ -19,6 +21,21 @@ class Failure:
     video_id: str
     path: str
     reason: str
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """What `write_failures` wrote; [] if there is no file.
+
+    Raises:
+        FormatError: it is not such a table.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [Failure(row["video"], row["path"], row["reason"]) for row in csv.DictReader(file)]
+    except (csv.Error, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: expected a table video,path,reason of failures ({error}); delete it") from error
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.streams import recorded_streams
 from avloc.system.atomic import atomic_write, canonical_safetensors
-from avloc.system.text import nfc
+from avloc.system.text import json_text, nfc
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
 SCHEMA = "1"
@@ -276,8 +276,8 @@ def _header(features: FeatureSequence) -> dict[str, str]:
         "avloc_features": SCHEMA,
         "video_id": features.video_id,
         "duration_s": repr(float(features.duration_s)),
-        "grid": json.dumps({**times, "count": grid.count}),
-        "source": json.dumps(write_source(features.source), ensure_ascii=False, sort_keys=True),
+        "grid": json_text({**times, "count": grid.count}),
+        "source": json_text(write_source(features.source), ensure_ascii=False, sort_keys=True),
     }
 
 

@@ -1,10 +1,12 @@
 """A results folder, written by `avloc localize`: where its files are, how they are written and read.
 
 segments.<suffix>               detections of all videos, one file per format
+found.xlsx, found.csv           what counts as found, for spreadsheets
 per-video/<video>.<suffix>      detections of one video, in formats that hold one
 scores/<video>.safetensors      activations
 videos.csv                      video,duration_s,labels,detections,modalities,path; and video_stream,audio_stream if any
                                 video has several streams or one was requested
+labels.csv                      video,labels,subset as they were given, from `avloc run`
 failures.csv                    video,path,reason
 run.yaml                        version, classes, backbones, training step, configuration
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +58,17 @@ class ResultsFolder:
         self.per_video = path / "per-video"
         self.scores = path / "scores"
         self.videos = path / "videos.csv"
+        self.labels = path / "labels.csv"
         self.failures = path / FAILURES
         self.run_card = path / "run.yaml"
 
     def segments(self, suffix: str) -> Path:
         """Detections of all videos in the format with this suffix."""
         return self.path / f"segments{suffix}"
+
+    def found(self, suffix: str) -> Path:
+        """Detections that count as found, as a spreadsheet."""
+        return self.path / f"found{suffix}"
 
     @property
     def table(self) -> Path | None:
@@ -122,7 +129,8 @@ class RunSource:
 
     Args:
         folder: the results folder; None for a single file of detections.
-        paths: {video_id: video file}, as far as the run recorded them.
+        paths: {video_id: video file}, as far as the run recorded them and they are still there.
+        gone: {video_id: video file} of those that are not.
         streams: {video_id: streams used of its file}, where the run recorded any.
         options: its `localize` settings.
     """
@@ -134,11 +142,17 @@ class RunSource:
     paths: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
     streams: Mapping[str, StreamChoice] = field(default_factory=dict)
+    gone: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def likely_from(self) -> float:
         """Score threshold for reporting a detection; 0 if the decoder is unknown."""
         return likely_from(str(self.options.get("decode", "")))
+
+    def likely(self) -> RunSource:
+        """The run with only the detections that count as found."""
+        every = {video: tuple(d for d in of if d.score >= self.likely_from) for video, of in self.detections.items()}
+        return replace(self, detections=every)
 
     def activations(self, video_id: str) -> ActivationSequence | None:
         """Activations of one video; None if there are none."""
@@ -174,8 +188,10 @@ class Results:
             options = _options(self.table.parent) if self.table.stem == "segments" else {}
             return RunSource(self.name, self.table, None, read_detections(self.table), options=options)
         home = self.folder.path
-        paths, streams = _noted_files(home)
-        return RunSource(self.name, self.table, home, read_detections(self.table), paths, _options(home), streams)
+        noted, streams = _noted_files(home)
+        paths = {video: path for video, path in noted.items() if path.is_file()}
+        gone = {video: path for video, path in noted.items() if video not in paths}
+        return RunSource(self.name, self.table, home, read_detections(self.table), paths, _options(home), streams, gone)
 
     @property
     def likely_from(self) -> float:
@@ -233,7 +249,7 @@ def find_results(path: Path) -> Results:
 
 
 def _noted_files(folder: Path) -> tuple[dict[str, Path], dict[str, StreamChoice]]:
-    """{video_id: file} of the files named in videos.csv that still exist, and {video_id: streams} where recorded."""
+    """{video_id: file} of the files named in videos.csv, and {video_id: streams} where recorded."""
     table = ResultsFolder(folder).videos
     if not table.is_file():
         return {}, {}
@@ -244,9 +260,7 @@ def _noted_files(folder: Path) -> tuple[dict[str, Path], dict[str, StreamChoice]
         streams = {
             video: parse_streams(row.get("video_stream"), row.get("audio_stream")) for video, row in rows.items()
         }
-        return {v: path for v, path in paths.items() if path.is_file()}, {
-            v: s for v, s in streams.items() if s != BY_FLAGS
-        }
+        return paths, {v: s for v, s in streams.items() if s != BY_FLAGS}
     except (csv.Error, ValueError, OSError) as error:
         raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
 

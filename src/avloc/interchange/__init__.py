@@ -11,6 +11,7 @@
     parquet      table                   pandas, R, DuckDB        write
     sed_scores   frame scores, events    sed_scores_eval (PSDS)   write
 
+    spreadsheet  what counts as found, as found.xlsx and found.csv
     segments     the segments of one video, and helpers for all formats
     registry     all formats that can be written, by name
     convert      read any format, and convert between formats

@@ -23,7 +23,7 @@ from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import gunzip
 from avloc.interchange.segments import Labelled, Row, VideoSegments, cut_to, frame_at, milliseconds, name_files
 from avloc.system.atomic import atomic_write
-from avloc.system.text import pluralize
+from avloc.system.text import json_text, pluralize
 from avloc.types import Detection, exact
 
 _KEYS = string.ascii_lowercase + string.digits
@@ -54,7 +54,7 @@ def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
         "converters": {},
         "observations": {video.video_id: _observation(video, now) for video in videos},
     }
-    atomic_write(path, json.dumps(project, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json_text(project, ensure_ascii=False, indent=1) + "\n")
 
 
 def _subject(lane: int) -> str:

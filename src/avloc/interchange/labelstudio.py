@@ -7,7 +7,6 @@ value shifts the labels), and a range runs from the tick at which its first fram
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from avloc.errors import InputError
 from avloc.interchange.segments import Labelled, VideoSegments, clean, frame_span
 from avloc.system.atomic import atomic_write
+from avloc.system.text import json_text
 from avloc.types import Detection
 
 _CONTROL, _OBJECT = "videoLabels", "video"
@@ -31,7 +31,7 @@ def write_labelstudio(path: Path | str, videos: Sequence[VideoSegments], url_pre
         InputError: a video's file, and so its frames, are unknown.
     """
     tasks = [_task(number, video, url_prefix) for number, video in enumerate(videos, start=1)]
-    atomic_write(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json_text(tasks, ensure_ascii=False, indent=1) + "\n")
 
 
 def write_labelstudio_config(path: Path | str, labels: Sequence[str]) -> None:

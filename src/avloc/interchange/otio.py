@@ -8,7 +8,6 @@ Plain JSON in the schema that every version of the library reads (Clip.1, Marker
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from avloc.errors import InputError
 from avloc.interchange.segments import Labelled, VideoSegments, frame_span
 from avloc.system.atomic import atomic_write
+from avloc.system.text import json_text
 from avloc.types import Detection
 
 
@@ -39,7 +39,7 @@ def write_otio(path: Path | str, video: VideoSegments) -> None:
         "global_start_time": None,
         "tracks": {**_item("Stack.1", "tracks"), "children": tracks},
     }
-    atomic_write(path, json.dumps(timeline, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json_text(timeline, ensure_ascii=False, indent=1) + "\n")
 
 
 def _item(schema: str, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,8 @@ from avloc.interchange.labelstudio import write_labelstudio, write_labelstudio_c
 from avloc.interchange.otio import write_otio
 from avloc.interchange.parquet import write_parquet
 from avloc.interchange.raven import write_raven
-from avloc.interchange.segments import VideoSegments
+from avloc.interchange.segments import Labelled, VideoSegments
+from avloc.interchange.spreadsheet import write_found_csv, write_found_xlsx
 from avloc.interchange.subtitles import write_srt, write_vtt
 from avloc.interchange.via import write_via
 from avloc.media.frames import frame_times, is_raw_stream
@@ -47,6 +49,7 @@ class Format:
         write: writes one video (per_video) or a sequence of videos to a path.
         per_video: a file holds one video; otherwise it holds all.
         frames: the format counts frames, so it needs the video files.
+        complete: for evaluation and complete searches, so it keeps detections below the score that counts as found.
     """
 
     suffix: str
@@ -54,6 +57,13 @@ class Format:
     write: Callable[[Path, Any], None]
     per_video: bool = False
     frames: bool = False
+    complete: bool = False
+
+    def kept(self, segments: Sequence[Labelled], least: float) -> tuple[Labelled, ...]:
+        """The segments to write: all, or for people those with a score of at least `least` or without a score."""
+        if self.complete:
+            return tuple(segments)
+        return tuple(s for s in segments if not isinstance(s, Detection) or s.score >= least)
 
 
 def _labelstudio(path: Path, videos: Sequence[VideoSegments]) -> None:
@@ -73,8 +83,12 @@ def _scored(videos: Sequence[VideoSegments]) -> dict[str, tuple[Detection, ...]]
 
 
 FORMATS: dict[str, Format] = {
-    "csv": Format(".csv", "R, Excel, pandas", lambda path, videos: write_segments_csv(path, _scored(videos))),
-    "json": Format(".json", "ActivityNet's tools", lambda path, videos: write_segments_json(path, _scored(videos))),
+    "csv": Format(
+        ".csv", "R, Excel, pandas", lambda path, videos: write_segments_csv(path, _scored(videos)), complete=True
+    ),
+    "json": Format(
+        ".json", "ActivityNet's tools", lambda path, videos: write_segments_json(path, _scored(videos)), complete=True
+    ),
     "vtt": Format(".vtt", "any player", write_vtt, per_video=True),
     "srt": Format(".srt", "any player", write_srt, per_video=True),
     "audacity": Format(".txt", "Audacity", write_audacity, per_video=True),
@@ -84,7 +98,7 @@ FORMATS: dict[str, Format] = {
     "via": Format(".via.csv", "VIA 3", write_via),
     "raven": Format(".selections.txt", "Raven", write_raven, per_video=True),
     "otio": Format(".otio", "editing programs", write_otio, per_video=True, frames=True),
-    "parquet": Format(".parquet", "pandas, R, DuckDB", write_parquet),
+    "parquet": Format(".parquet", "pandas, R, DuckDB", write_parquet, complete=True),
 }
 """Formats that can be written, by name; `avloc localize -f NAME`."""
 
@@ -116,11 +130,17 @@ def clear_formats(out: Path) -> None:
         files = folder.per_video.glob(f"*{form.suffix}") if form.per_video else [folder.segments(form.suffix)]
         for path in files:
             path.unlink(missing_ok=True)
-    folder.segments(".labelstudio.xml").unlink(missing_ok=True)
+    for path in (folder.segments(".labelstudio.xml"), folder.found(".xlsx"), folder.found(".csv")):
+        path.unlink(missing_ok=True)
 
 
-def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegments]) -> list[Path]:
+def write_formats(
+    out: Path, names: Iterable[str], videos: Sequence[VideoSegments], least: float = -math.inf
+) -> list[Path]:
     """Write formats to a folder: segments.<suffix> for all videos, or per-video/<video>.<suffix> for each.
+
+    Args:
+        least: lowest score in the formats that are not `complete`.
 
     Returns:
         The files, in order of the formats.
@@ -132,14 +152,18 @@ def write_formats(out: Path, names: Iterable[str], videos: Sequence[VideoSegment
     written = []
     for name in names:
         form = FORMATS[name]
-        written += write_as(name, folder.per_video if form.per_video else folder.segments(form.suffix), videos)
+        shown = [replace(video, segments=form.kept(video.segments, least)) for video in videos]
+        written += write_as(name, folder.per_video if form.per_video else folder.segments(form.suffix), shown)
     return written
 
 
 def write_detections(
-    out: Path, names: Sequence[str], found: Mapping[str, tuple[Sequence[Detection], float, Path | None, StreamChoice]]
+    out: Path,
+    names: Sequence[str],
+    found: Mapping[str, tuple[Sequence[Detection], float, Path | None, StreamChoice]],
+    least: float = -math.inf,
 ) -> list[Path]:
-    """`write_formats` for {video_id: (detections, duration in seconds, video file if known, its streams)}.
+    """`write_formats` for {video_id: (detections, duration in seconds, video file if known, its streams)}, and found.*.
 
     Files are probed only for formats that refer to them or count their frames.
     """
@@ -149,7 +173,11 @@ def write_detections(
         with_media(VideoSegments(video, tuple(detections), duration_s), path if probed else None, frames, streams)
         for video, (detections, duration_s, path, streams) in found.items()
     ]
-    return write_formats(out, names, videos)
+    shown = {video: [d for d in detections if d.score >= least] for video, (detections, *_) in found.items()}
+    folder = ResultsFolder(out)
+    write_found_xlsx(folder.found(".xlsx"), shown)
+    write_found_csv(folder.found(".csv"), shown)
+    return write_formats(out, names, videos, least)
 
 
 def save_detections(
@@ -159,8 +187,12 @@ def save_detections(
     duration_s: float,
     media: Path | None = None,
     streams: StreamChoice = BY_FLAGS,
+    least: float = -math.inf,
 ) -> None:
     """Write one video's detections to a file, in the format of its suffix.
+
+    Args:
+        least: as in `write_formats`.
 
     Raises:
         InputError: an unknown suffix, or a format that counts frames and no `media`.
@@ -175,7 +207,9 @@ def save_detections(
         ) from None
     if name == "truth":  # .json without detections
         name = "json"
-    write_as(name, path, [with_media(video, None if name in _TABLES else media, FORMATS[name].frames, streams)])
+    form = FORMATS[name]
+    video = replace(video, segments=form.kept(detections, least))
+    write_as(name, path, [with_media(video, None if name in _TABLES else media, form.frames, streams)])
 
 
 def with_media(

@@ -16,7 +16,7 @@ from avloc.errors import FormatError
 from avloc.formats.labels import TableReader
 from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, name_files, read_lines, segment
 from avloc.system.atomic import atomic_write
-from avloc.system.text import csv_text, nfc, pluralize
+from avloc.system.text import csv_text, json_text, nfc, pluralize
 from avloc.types import Detection
 
 _COLUMNS = ("metadata_id", "file_list", "temporal_segment_start", "temporal_segment_end", "metadata")
@@ -32,8 +32,8 @@ def write_via(path: Path | str, videos: Sequence[VideoSegments]) -> None:
         for k, item in enumerate(video.segments):
             start, end = (ms / 1000 for ms in milliseconds(item))
             facts = {_LABEL: item.label} | ({_SCORE: repr(item.score)} if isinstance(item, Detection) else {})
-            files = json.dumps([video.file_name], ensure_ascii=False)
-            rows.append([f"{number}_{k}", files, start, end, json.dumps(facts, ensure_ascii=False)])
+            files = json_text([video.file_name], ensure_ascii=False)
+            rows.append([f"{number}_{k}", files, start, end, json_text(facts, ensure_ascii=False)])
     atomic_write(path, head + csv_text(rows, csv.QUOTE_NONNUMERIC))
 
 

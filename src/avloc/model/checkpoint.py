@@ -19,7 +19,7 @@ from avloc.model.base import Model
 from avloc.model.build import build
 from avloc.model.files import MODEL_FILE
 from avloc.system.atomic import atomic_write, canonical_safetensors
-from avloc.system.text import nfc
+from avloc.system.text import json_text, nfc
 from avloc.version import __version__
 
 _SCHEMA = "1"
@@ -66,13 +66,13 @@ def save_model(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor])
         "schema": _SCHEMA,
         "avloc": __version__,
         "config": card.config.model_dump_json(),
-        "classes": json.dumps(card.classes),
+        "classes": json_text(card.classes),
         "audio_size": str(card.audio_size),
         "visual_size": str(card.visual_size),
-        "backbones": json.dumps(dict(card.backbones)),
+        "backbones": json_text(dict(card.backbones)),
         "step": str(card.step),
         "backbone_normalize": card.backbone_normalize,
-        "versions": json.dumps(dict(card.versions)),
+        "versions": json_text(dict(card.versions)),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     metadata["sha256"] = _checksum(tensors, metadata)
@@ -152,7 +152,7 @@ def is_whole(run: Path) -> bool:
 
 def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 of the metadata and of every tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    digest = hashlib.sha256(json_text(dict(metadata), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

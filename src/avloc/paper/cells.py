@@ -31,7 +31,7 @@ from avloc.paper.version import code_version
 from avloc.pipeline.localizer import Localizer, load
 from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
-from avloc.system.text import fingerprint
+from avloc.system.text import fingerprint, json_text
 from avloc.types import ActivationSequence, Detection, FeatureSequence, Progress, VideoAnnotation
 from avloc.vocabulary import GRID_FEATURES
 
@@ -205,7 +205,7 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         "resumed": resume,
         "config": cell.config.model_dump(exclude={"extract"}),
     }
-    atomic_write(cell.path, json.dumps(facts, indent=1) + "\n")
+    atomic_write(cell.path, json_text(facts, indent=1) + "\n")
     drop_states(cell.run)
 
 

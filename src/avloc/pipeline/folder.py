@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avloc.config import likely_from
-from avloc.errors import AvlocError, ConfigError, InputError, StorageError
+from avloc.config import LocalizeConfig, likely_from
+from avloc.errors import AvlocError, ConfigError, FormatError, InputError, StorageError
+from avloc.features.manifest import read_manifest
 from avloc.features.task import extract_one
 from avloc.formats.failures import Failure
 from avloc.formats.results import Localized, ResultsFolder
@@ -23,6 +25,13 @@ from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize, readable
 from avloc.types import FeatureSequence, Progress
 from avloc.version import __version__
+
+_log = logging.getLogger("avloc")
+_NESTED = 3
+"""Videos of one name in several folders have features in as many subfolders."""
+
+_WHOLE = 0.95
+"""Share of a video from which a detection covers all of it."""
 
 
 def counted(found: Mapping[str, Localized], decode: str) -> str:
@@ -55,18 +64,20 @@ def localize_all(
     formats: Sequence[str] = ("json", "csv"),
     progress: Progress | None = None,
     media: Mapping[str, Path] | None = None,
+    least: float | None = None,
 ) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
     """Localize the inputs and write a results folder. Failures are recorded per video; the rest continues.
 
     Writes segments.<suffix> or per-video/<video>.<suffix> for each format (`interchange.registry.FORMATS`), videos.csv
-    (with the labels of detections above `config.likely_from`), scores/<video>.safetensors, run.yaml, and failures.csv
-    if any input failed.
+    (with the labels of detections above `config.likely_from`), found.xlsx and found.csv, scores/<video>.safetensors,
+    run.yaml, and failures.csv if any input failed.
 
     An earlier result in `out` is removed first, so that an interrupted call does not leave old segments beside new
     scores.
 
     Args:
         media: {video_id: video file} for inputs that are features; formats that count frames need it.
+        least: lowest score in found.* and in the formats for people (not `Format.complete`); None: `likely_from`.
 
     Raises:
         InputError: another process uses the folder, or it is not writable.
@@ -75,7 +86,8 @@ def localize_all(
     with folder_lock(out, "the detections"):
         clear_formats(out)
         ResultsFolder(out).clear()
-        return _localize_all(localizer, inputs, out, formats, progress, media or {})
+        shown_from = likely_from(localizer.options.decode) if least is None else least
+        return _localize_all(localizer, inputs, out, formats, progress, media or {}, shown_from)
 
 
 def _localize_all(
@@ -85,6 +97,7 @@ def _localize_all(
     formats: Sequence[str],
     progress: Progress | None,
     media: Mapping[str, Path],
+    least: float,
 ) -> tuple[dict[str, Localized], tuple[Failure, ...]]:
     folder = ResultsFolder(out)
     found: dict[str, Localized] = {}
@@ -112,7 +125,8 @@ def _localize_all(
         if progress is not None:
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
-    write_detections(out, formats, {n: (r.detections, r.duration_s, files[n], r.streams) for n, r in found.items()})
+    rows = {n: (r.detections, r.duration_s, files[n], r.streams) for n, r in found.items()}
+    write_detections(out, formats, rows, least)
     folder.finish(found, files, failures, _run_card(localizer), likely_from(localizer.options.decode))
     return found, tuple(failures)
 
@@ -166,7 +180,7 @@ class LocalizedFolder:
     Args:
         videos: {video_id: its detections}.
         decode: name of the decoder that made them.
-        notes: as in `FolderPlan`.
+        notes: as in `FolderPlan`, and what a person should know of the detections.
     """
 
     videos: Mapping[str, Localized]
@@ -187,7 +201,7 @@ def plan_folder(
     Args:
         inputs: videos or feature files: files, folders, globs.
         formats: comma-separated names in `interchange.registry.FORMATS`, or "all".
-        videos: where the videos are, if the inputs are features.
+        videos: where the videos are, if the inputs are features; None: where they were when they were extracted.
         subset, labels: localize only these subsets (`subset.select_subset`); without `labels`, of the labels.csv in or
             next to the inputs. None localizes all inputs.
 
@@ -201,7 +215,7 @@ def plan_folder(
         paths, notes = select_subset(paths, subset, find_labels(inputs) if labels is None else labels)
     elif labels is not None:
         raise ConfigError("--labels is for --subset; give both or neither")
-    media = named_media(videos) if videos is not None else {}
+    media = named_media(videos) if videos is not None else _extracted_from(paths)
     counting = [name for name in wanted if FORMATS[name].frames]
     bare = [path for path in paths if path.suffix == ".safetensors" and media.keys().isdisjoint(possible_ids(path))]
     if counting and bare:
@@ -210,6 +224,18 @@ def plan_folder(
             f"({bare[0].name}); give --videos FOLDER, or other formats"
         )
     return FolderPlan(tuple(paths), wanted, media, notes)
+
+
+def _extracted_from(paths: Sequence[Path]) -> dict[str, Path]:
+    """{video_id: video file} by the manifests of the features' folders, of the files that are still there."""
+    homes = {home for path in paths if path.suffix == ".safetensors" for home in path.parents[:_NESTED]}
+    files: dict[str, Path] = {}
+    for home in sorted(homes):
+        try:
+            files |= {video: Path(row.path) for video, row in read_manifest(home).items() if row.status == "done"}
+        except FormatError as error:
+            _log.warning("%s", error)
+    return {video: path for video, path in files.items() if path.is_file()}
 
 
 def localize_folder(
@@ -237,5 +263,34 @@ def localize_folder(
     """
     plan = plan_folder(inputs, formats, videos, subset, labels)
     localizer = with_options(load(run, device, streams), overrides or {})
-    found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media)
-    return LocalizedFolder(found, failures, localizer.options.decode, plan.notes)
+    asked = "localize.min_score" in (overrides or {}) or localizer.options.min_score > 0
+    least = localizer.options.min_score if asked else likely_from(localizer.options.decode)
+    found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media, least)
+    notes = [*plan.notes, *_weaker_left_out(plan.formats, found, least), *_whole_videos(found, localizer.options)]
+    return LocalizedFolder(found, failures, localizer.options.decode, tuple(notes))
+
+
+def _weaker_left_out(formats: Sequence[str], found: Mapping[str, Localized], least: float) -> list[str]:
+    """A note if formats for people leave out detections."""
+    names = [name for name in formats if not FORMATS[name].complete]
+    weaker = sum(len(video.detections) - len(video.likely(least)) for video in found.values())
+    if not (names and weaker):
+        return []
+    return [f"{', '.join(names)}: {pluralize(weaker, 'detection')} below {least:g} left out; all with --min-score 0"]
+
+
+def _whole_videos(found: Mapping[str, Localized], options: LocalizeConfig) -> list[str]:
+    """A note if most of what was found are whole videos: nothing was localized in them."""
+    least = likely_from(options.decode)
+    spans = [(d.end_s - d.start_s) / video.duration_s for video in found.values() for d in video.likely(least)]
+    whole = sum(span >= _WHOLE for span in spans)
+    if 2 * whole <= len(spans):
+        return []
+    remedy = {
+        "contrast": "for shorter ones: --set localize.contrast.full_video_margin=1 "
+        f"(is {options.contrast.full_video_margin:g}) --set localize.contrast.short_video_bonus=0 "
+        f"(is {options.contrast.short_video_bonus:g})",
+        "actions": f"for shorter ones, a lower localize.actions.threshold_factor "
+        f"(is {options.actions.threshold_factor:g}): --set localize.actions.threshold_factor=0.3",
+    }.get(options.decode, "for shorter ones: --set localize.decode=contrast")
+    return [f"most of what was found are whole videos ({whole} of {pluralize(len(spans), 'detection')}); {remedy}"]

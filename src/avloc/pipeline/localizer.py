@@ -61,12 +61,17 @@ class Localization:
         rows = [(self.video_id, d.start_s, d.end_s, d.label, d.score) for d in self.detections]
         return pandas.DataFrame(rows, columns=["video", "start_s", "end_s", "label", "score"])
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, min_score: float | None = None) -> None:
         """Write the detections in the format of the suffix: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf,
-        .boris, .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need `path`."""
+        .boris, .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need `path`.
+
+        Args:
+            min_score: lowest score in the formats for people; `likely_from` if None. Tables and JSON keep all.
+        """
         from avloc.interchange.registry import save_detections
 
-        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams)
+        least = self.likely_from if min_score is None else min_score
+        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams, least)
 
     def plot(self, path: str | Path | None = None) -> Any:
         """A timeline of detections and activations, as a matplotlib figure; saved to `path` if given."""
@@ -117,7 +122,8 @@ class Localizer:
         path = Path(video) if is_media else None  # type: ignore[arg-type]
         found = localize(activations, self.options)
         source = features.source
-        threshold, note = likely_from(self.options.decode), source.details.get("silence", "")
+        threshold = self.options.min_score or likely_from(self.options.decode)
+        note = source.details.get("silence", "")
         return Localization(found, activations, path, threshold, recorded_streams(source), note)
 
     def can_use(self, features: FeatureSequence) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from avloc.errors import InputError, MediaError
 from avloc.evaluate.reference import read_reference
-from avloc.formats.results import RunSource, find_results
+from avloc.formats.labels import match_videos, read_labels
+from avloc.formats.results import ResultsFolder, RunSource, find_results
 from avloc.media.previews import Preview, make_preview
 from avloc.mediafile import BY_FLAGS, Media, StreamChoice
 from avloc.types import VideoAnnotation
@@ -69,12 +70,27 @@ class PageSources(PlotSources):
             is evaluated on one modality at a time.
         corrections: ground truth saved from the page earlier, to continue from.
         title: headline of the page.
+        labels: labels.csv that was given, shown beside what was found; None: the one in the detections' folder.
     """
 
     audio: Path | None = None
     visual: Path | None = None
     corrections: Path | None = None
     title: str = ""
+    labels: Path | None = None
+
+    def given_labels(self, run: RunSource) -> dict[str, tuple[str, ...]]:
+        """{video_id: labels} of the videos that labels.csv names; {} without one.
+
+        Raises:
+            InputError, FormatError: as `read_labels`.
+        """
+        beside = ResultsFolder(run.folder).labels if run.folder is not None else None
+        table = self.labels or (beside if beside is not None and beside.is_file() else None)
+        if table is None:
+            return {}
+        match = match_videos(read_labels(table), run.videos())
+        return {video: row.labels for video, row in match.found.items()}
 
     def annotations(self, run: RunSource) -> tuple[dict[str, VideoAnnotation], tuple[str, ...]]:
         """{video_id: ground truth} and notes on how it was read.
@@ -113,10 +129,19 @@ def video_files(folder: Path | None, run: RunSource) -> dict[str, Path]:
     return dict(run.paths)
 
 
-def probe_and_preview(path: Path | None, streams: StreamChoice = BY_FLAGS) -> tuple[Media | None, Preview]:
-    """A video file's properties, thumbnails and waveform; where it cannot be read, None and the problem."""
+def probe_and_preview(
+    path: Path | None, streams: StreamChoice = BY_FLAGS, gone: Path | None = None
+) -> tuple[Media | None, Preview]:
+    """A video file's properties, thumbnails and waveform; where it cannot be read, None and the problem.
+
+    Args:
+        gone: where the file was, if it is there no more.
+    """
     from avloc.media.probe import probe
 
+    if path is None and gone is not None:
+        what_to_do = "if it has moved, make the page again with --videos FOLDER"
+        return None, Preview(problem=f"video not found: {gone.parent}; {what_to_do}")
     if path is None:
         return None, Preview(problem="no video file is known; give --videos FOLDER")
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 import unicodedata
@@ -33,7 +34,20 @@ _JOINED = {"\u200d", "\ufe0e", "\ufe0f"}
 
 def fingerprint(facts: Any) -> str:
     """Short hash of plain data, the same on every machine."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json_text(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """JSON by RFC 8259, which has no NaN and no infinity: they become null. `options` as of `json.dumps`."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def nfc(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float
 
 from avloc.model.files import METRICS_FILE, TENSORBOARD_FOLDER
 from avloc.system.atomic import atomic_write, storing
+from avloc.system.text import json_text
 
 _log = logging.getLogger("avloc.train")
 
@@ -30,7 +32,7 @@ class MetricsLog:
     def __init__(self, folder: Path, after_step: int = 0) -> None:
         self.path = folder / METRICS_FILE
         self.rows = [row for row in read_metrics(self.path) if row["step"] <= after_step]
-        atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        atomic_write(self.path, "".join(json_text(row) + "\n" for row in self.rows))
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder / TENSORBOARD_FOLDER, after_step)
 
@@ -43,7 +45,7 @@ class MetricsLog:
         row = {"step": step, **{name: float(value) for name, value in values.items()}}
         self.rows.append(row)
         with storing(self.path):
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(json_text(row) + "\n")
             self._file.flush()
         if self._board is not None:
             for name, value in values.items():
@@ -66,10 +68,15 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            rows.append(finite_or_nan(json.loads(line)))
         except json.JSONDecodeError:
             _log.warning("%s: skipped an incomplete line", path)
     return rows
+
+
+def finite_or_nan(row: Mapping[str, float | None]) -> dict[str, float]:
+    """A row as read from JSON, which has null in place of NaN."""
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def _tensorboard(folder: Path, after_step: int) -> Any:

@@ -106,13 +106,15 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
     )
     classes = sorted({label for _, labels_of in train for label in labels_of})
     if not classes:
-        raise InputError(f"{labels}: no training video with a label and features; each class needs at least one")
+        why = "".join(f"; {note}" for note in notes)
+        raise InputError(f"{labels}: no training video with a label and features; each class needs at least one{why}")
     notes += _unseen(validation, classes)
 
     if len({tuple(sorted(labels_of)) for _, labels_of in train}) == 1:
+        same = f"{pluralize(len(train), 'training video')}, all with the same labels ({', '.join(classes)})"
         notes.append(
-            f"all {len(train)} training videos have the same labels ({', '.join(classes)}): actions cannot be "
-            "separated from background. Add background videos, with an empty label, or videos of other classes"
+            f"{same}: actions cannot be separated from background. Add background videos, with an empty label, or "
+            "videos of other classes"
         )
 
     def dataset(videos: Sequence[tuple[str, Sequence[str]]]) -> WeakDataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from avloc.errors import FormatError, InputError
 from avloc.model.checkpoint import ModelCard
 from avloc.model.files import RECORD_FILE
 from avloc.system.atomic import atomic_write
+from avloc.system.text import json_text
+from avloc.train.metrics_log import finite_or_nan
 from avloc.train.prepare import TrainingData
 from avloc.version import __version__
 
@@ -26,7 +29,8 @@ class RunRecord:
     Args:
         history: rows of metrics.jsonl.
         selected_step: the step of the saved weights.
-        selection_score: their validation score; -inf without validation videos, or if `train.selection` is last.
+        selection_score: their validation score; -inf (in the file null) without validation videos, or if
+            `train.selection` is last.
         data: `TrainingData.facts`; empty in old records.
     """
 
@@ -75,7 +79,7 @@ def write_record(
     )
     if history:
         fields = {name: value for name, value in asdict(record).items() if name not in _SCORES}
-        atomic_write(out / RECORD_FILE, json.dumps({**fields, "scores": record.scores}, indent=1))
+        atomic_write(out / RECORD_FILE, json_text({**fields, "scores": record.scores}, indent=1))
     return record
 
 
@@ -94,8 +98,10 @@ def read_record(run: Path) -> RunRecord:
         fields = json.loads(path.read_text(encoding="utf-8"))
         scores = fields.pop("scores")
         counts = {name: int(scores.pop(name)) for name in _SCORES if name != "selection_score"}  # floats in old records
-        lists = {name: tuple(fields[name]) for name in ("classes", "history")}
-        return RunRecord(**{**fields, **scores, **counts, **lists})
+        if scores["selection_score"] is None:  # JSON has no infinity
+            scores["selection_score"] = -math.inf
+        history = tuple(map(finite_or_nan, fields["history"]))
+        return RunRecord(**{**fields, **scores, **counts, "classes": tuple(fields["classes"]), "history": history})
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: expected a run's record: {error}") from error
 

@@ -14,7 +14,7 @@ from avloc.system.pool import keep_freed_memory
 from avloc.train.loop import fit
 from avloc.train.prepare import prepare, require_same
 from avloc.train.record import RunRecord, read_record
-from avloc.train.state import has_state
+from avloc.train.state import has_state, latest_state
 from avloc.types import Progress
 
 
@@ -46,6 +46,24 @@ def train(
         return TrainedRun(out, read_record(out), trained=False)
     keep_freed_memory()
     return TrainedRun(out, fit(features, labels, out, config, start == "resume", progress), trained=True)
+
+
+def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool:
+    """Whether a run folder, finished or not, holds a run of other settings or other data.
+
+    Raises:
+        InputError, FormatError: the data cannot be trained on, or the run is damaged.
+    """
+    if (out / RECORD_FILE).exists():
+        record = read_record(out)
+        before, facts = RunConfig.model_validate(record.config), record.data
+    elif has_state(out):
+        state = latest_state(out)
+        before, facts = RunConfig.model_validate_json(state["config"]), state.get("data", {})
+    else:
+        return False
+    now = prepare(features, labels, config.train, config.model.modality).facts
+    return bool(differences(before, config)) or (bool(facts) and facts != now)
 
 
 def decide(

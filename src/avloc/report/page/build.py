@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -90,12 +90,14 @@ def build_page(
         entries: list[ListEntry] = []
         classes: set[str] = set()
         streams = inputs.runs[0].streams
-        previews = _previews([(v, files.get(v), streams.get(v, BY_FLAGS)) for v in inputs.ids], workers)
+        gone = inputs.runs[0].gone
+        sought = [_Sought(v, files.get(v), streams.get(v, BY_FLAGS), gone.get(v)) for v in inputs.ids]
+        previews = _previews(sought, workers)
         for number, (video_id, item, preview) in enumerate(previews):
             name = data_name(number)
             video = _video(inputs, video_id, item, preview, media_folder, name)
             write_video(out, name, video)
-            entries.append(_entry(name, video, inputs.runs[0].likely_from))
+            entries.append(_entry(name, video, inputs.runs[0].likely_from, inputs.given.get(video_id)))
             classes.update(_labels(video))
             if progress is not None:
                 progress(number + 1, len(inputs.ids), video_id)
@@ -111,6 +113,7 @@ class _Inputs:
         self.truth, self.notes = sources.annotations(self.runs[0])
         saved = sources.corrections
         self.corrections = read_reference(saved, table=False).by_video if saved is not None else {}
+        self.given = sources.given_labels(self.runs[0])
         self.modalities = Modalities(sources)
         self.ids = self.runs[0].videos()
         if not self.ids:
@@ -136,16 +139,23 @@ class _Inputs:
         )
 
 
-def _look(video: tuple[str, Path | None, StreamChoice]) -> tuple[Media | None, Preview]:
+class _Sought(NamedTuple):
+    """A video whose file is wanted; `gone` is where it was, if it is there no more."""
+
+    video_id: str
+    path: Path | None
+    streams: StreamChoice
+    gone: Path | None
+
+
+def _look(video: _Sought) -> tuple[Media | None, Preview]:
     return probe_and_preview(*video[1:])
 
 
-def _previews(
-    videos: Sequence[tuple[str, Path | None, StreamChoice]], workers: int
-) -> Iterator[tuple[str, Media | None, Preview]]:
+def _previews(videos: Sequence[_Sought], workers: int) -> Iterator[tuple[str, Media | None, Preview]]:
     """Previews in order; several files are decoded in worker processes, which isolate crashes."""
-    if sum(path is not None for _, path, _ in videos) < 2:
-        yield from ((video[0], *_look(video)) for video in videos)
+    if sum(video.path is not None for video in videos) < 2:
+        yield from ((video.video_id, *_look(video)) for video in videos)
         return
     for (video, *_), answer in map_isolated(_look, videos, workers, in_order=True):
         yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
@@ -220,7 +230,7 @@ def _labels(video: VideoView) -> list[str]:
     return found + [c for run in video.runs if run.activations is not None for c in run.activations.classes]
 
 
-def _entry(name: str, video: VideoView, likely_from: float) -> ListEntry:
+def _entry(name: str, video: VideoView, likely_from: float, given: tuple[str, ...] | None) -> ListEntry:
     every = video.runs[0].detections
     found = [d for d in every if d.score >= likely_from]
     errors, mean = _agreement(found, video.truth) if video.truth is not None else (None, None)
@@ -229,6 +239,7 @@ def _entry(name: str, video: VideoView, likely_from: float) -> ListEntry:
         video_id=video.video_id,
         duration_s=video.duration_s,
         labels=tuple(dict.fromkeys([*(d.label for d in found), *(i.label for i in video.truth or ())])),
+        given=given,
         count=len(found),
         score=max((d.score for d in every), default=None),
         errors=errors,

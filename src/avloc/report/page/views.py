@@ -77,6 +77,7 @@ class ListEntry:
     Args:
         file: stem of the video's data file.
         labels: classes of the counted detections and of the ground truth.
+        given: labels of the video in labels.csv; None if it is not in there.
         count: number of counted detections.
         score: highest score of all detections; None if there are none.
         errors: missed instances + false detections at t-IoU 0.5; None without ground truth.
@@ -93,6 +94,7 @@ class ListEntry:
     errors: int | None
     mean_t_iou: float | None
     picture: bool = False
+    given: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ textContent only. Activations are stored as base64 of uint8: p = byte / 255, to 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -25,6 +24,7 @@ from jaxtyping import Float, UInt8
 
 from avloc.report.page.views import ListEntry, PageInfo, RunView, VideoView
 from avloc.system.atomic import atomic_write, make_folder
+from avloc.system.text import json_text
 from avloc.types import ActivationSequence, Instance
 
 ASSETS = (
@@ -100,7 +100,7 @@ def data_name(number: int) -> str:
 
 def script_json(value: Any) -> str:
     """JSON that is safe inside a script, whatever its content: ASCII without `<`, `>` and `&`."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json_text(value, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

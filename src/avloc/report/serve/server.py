@@ -9,7 +9,6 @@ directory is listed, and only the corrections are written. Clients that send slo
 from __future__ import annotations
 
 import io
-import json
 import os
 import socket
 import sys
@@ -25,7 +24,7 @@ from typing import Any, BinaryIO
 from avloc.errors import AvlocError, InputError
 from avloc.report.serve.corrections import save_corrections
 from avloc.report.serve.files import byte_span, find_file, kind_of
-from avloc.system.text import pluralize
+from avloc.system.text import json_text, pluralize
 
 HOST = "127.0.0.1"
 _BLOCK = 1 << 18
@@ -277,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self, status: HTTPStatus, message: str) -> None:
         """Send a JSON message and close the connection, so that an unread body is not parsed as the next request."""
-        content = json.dumps({"message": message}).encode()
+        content = json_text({"message": message}).encode()
         self.send_response(status)
         self.send_header("Connection", "close")
         self._end_headers_of("application/json", len(content))

@@ -8,6 +8,16 @@ avlocPage.draw = (() => {
   const SHOWN = 5; // number of strips unless "All classes" is checked
   const BAR = 22;
 
+  // What the rows mean, in plain words: under the timeline, and as a hint on the names of the rows.
+  const TERMS = {
+    activation: "how sure the model is, second by second, that the class is seen or heard. The higher, the surer.",
+    "reliability μ": "how sure the model is that anything of the classes happens at all. Low means background.",
+    "audio only": "the activation of the class when the model is given the audio alone.",
+    "video only": "the activation of the class when the model is given the frames alone.",
+    both: "the activation of the class from audio and frames together, from which the detections are made.",
+    score: "how likely the detection is right, by the model's own estimate; not a guarantee.",
+  };
+
   // What a row needs for drawing: the context, the colours, seconds to pixels and back.
   function makePen(canvas, width, gutter, theme) {
     const context = canvas.getContext("2d");
@@ -241,5 +251,5 @@ avlocPage.draw = (() => {
     return `${letters.join("")}…`;
   }
 
-  return { rows, makePen, colours, fitted, BAR };
+  return { rows, makePen, colours, fitted, BAR, TERMS };
 })();

@@ -55,6 +55,7 @@ avlocPage.list = (() => {
       { className: "words" },
       element("span", { className: "title", dir: "auto", textContent: video.video_id }),
       element("span", { className: "quiet", dir: "auto", textContent: video.labels.join(", ") || "no detections" }),
+      video.given ? element("span", { className: "quiet", dir: "auto", textContent: `given: ${video.given.join(", ") || "no label"}` }) : null,
       element("span", { className: "quiet", textContent: facts.join(" · ") }),
     );
     const button = element("button", { onclick: () => emit("choose", video.file) }, poster, words);

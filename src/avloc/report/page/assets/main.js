@@ -47,7 +47,7 @@
 
   function summary() {
     const at = state.index.mean_ap.map((scores, i) => {
-      const half = scores["0.50"] === undefined ? "" : `mAP@0.5 ${(100 * scores["0.50"]).toFixed(1)}, `;
+      const half = (scores["0.50"] ?? null) === null ? "" : `mAP@0.5 ${(100 * scores["0.50"]).toFixed(1)}, `;
       const average = Object.values(scores).reduce((sum, one) => sum + one, 0) / Object.values(scores).length;
       return `${state.index.runs[i]}: ${half}average ${(100 * average).toFixed(1)}`;
     });
@@ -71,12 +71,24 @@
     const used = (data.runs[0].modalities || []).map((name) => ({ audio: "audio", visual: "video" })[name]);
     const facts = [avlocPage.clock(data.duration_s, 1), used.length ? `from ${used.join(" and ")}` : "", data.note];
     $("facts").textContent = facts.filter(Boolean).join(" · ");
+    given(state.index.videos.find((video) => video.file === file).given, data.runs[0]);
     history.replaceState(null, "", `#${encodeURIComponent(data.video_id)}`);
     thresholds();
     emit("video");
     detect();
     document.body.classList.remove("drawn");
     $("drawer").setAttribute("aria-expanded", "false");
+  }
+
+  // The labels given for the video, each with a mark whether a detection that counts as found has it.
+  function given(labels, run) {
+    $("given").hidden = !labels;
+    if (!labels) return;
+    const found = [...new Set(run.found.filter((one) => one[3] >= state.index.likely_from).map((one) => one[2]))];
+    const marked = labels.map((label) => `${label} (${found.includes(label) ? "found" : "not found"})`);
+    const others = found.filter((label) => !labels.includes(label));
+    const more = others.length ? `; found, but not given: ${others.join(", ")}` : "";
+    $("given").textContent = `Labels given: ${marked.join(", ") || "none, background only"}${more}`;
   }
 
   // Whether a run can be decoded again here: with the paper's decoder and without smoothing.
@@ -108,6 +120,9 @@
     if (state.selected && state.selected.kind === "found") state.selected = null;
     $("factor-value").textContent = Number($("factor").value).toFixed(2);
     $("lowest-value").textContent = state.lowest.toFixed(2);
+    const lowered = state.lowest < state.index.likely_from;
+    $("weaker").hidden = !state.weaker && !lowered;
+    $("weaker").textContent = lowered ? "Hide weaker" : `Show ${state.weaker} weaker`;
     $("reset").disabled = state.factor === null && state.lowest === state.index.likely_from;
     emit("found");
   }
@@ -119,6 +134,11 @@
     });
     $("lowest").addEventListener("input", () => {
       state.lowest = Number($("lowest").value);
+      detect();
+    });
+    $("weaker").addEventListener("click", () => {
+      state.lowest = state.lowest < state.index.likely_from ? state.index.likely_from : 0;
+      thresholds();
       detect();
     });
     $("reset").addEventListener("click", () => {

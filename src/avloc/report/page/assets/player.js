@@ -12,7 +12,7 @@ avlocPage.player = (() => {
     for (const event of ["timeupdate", "seeking", "seeked"]) video().addEventListener(event, update);
     video().addEventListener("play", () => mark(true));
     video().addEventListener("pause", () => mark(false));
-    video().addEventListener("error", () => showProblem("This browser cannot play the file. Rebuild the page with --proxy always."));
+    video().addEventListener("error", () => showProblem(unplayable()));
     video().addEventListener("loadedmetadata", () => {
       if (!video().videoWidth) showProblem("This browser plays only the audio of the file. Rebuild the page with --proxy always.");
     });
@@ -43,6 +43,16 @@ avlocPage.player = (() => {
       video().load();
       $("no-video").textContent = data.note || "No video file is known. Rebuild the page with --videos FOLDER.";
     }
+  }
+
+  // A file that is not there gives the same code as one that cannot be played; only the latter is opened by a demuxer.
+  function unplayable() {
+    const file = decodeURIComponent(state.data ? state.data.media : "");
+    const { code, message } = video().error;
+    const opened = code === MediaError.MEDIA_ERR_DECODE || /demux|decode/i.test(message);
+    return opened
+      ? "This browser cannot play the file. Rebuild the page with --proxy always."
+      : `Video not found: ${file}. If it has moved, rebuild the page with --videos FOLDER; if it is there, this browser cannot play it: --proxy always.`;
   }
 
   function showProblem(words) {

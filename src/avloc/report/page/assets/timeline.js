@@ -2,7 +2,7 @@
 // The timeline: lays out and draws the rows; pointer and wheel set time, zoom and selection.
 
 avlocPage.timeline = (() => {
-  const { $, state, on, emit, clock, draw } = avlocPage;
+  const { $, element, state, on, emit, clock, draw } = avlocPage;
   const EDGE = 7; // pixels around an edge within which it can be dragged
   const NARROW = 700; // below this width, row names are above the rows instead of beside them
   let rows = [];
@@ -103,6 +103,10 @@ avlocPage.timeline = (() => {
     if (run.fold > 1) parts.push(`Each step of a strip is the maximum of ${run.fold} snippets.`);
     if (run.grid && run.class_count > run.classes.length) parts.push(`The page contains ${run.classes.length} of ${run.class_count} classes.`);
     $("legend").textContent = parts.join(" ");
+    const named = new Set(rows.flatMap((row) => [row.name, row.note]));
+    if (state.index.likely_from) named.add("score"); // scores of the other decoders are no probabilities
+    const terms = Object.entries(draw.TERMS).filter(([term]) => named.has(term));
+    $("terms").replaceChildren(...terms.flatMap(([term, words]) => [element("dt", { textContent: term }), element("dd", { textContent: words })]));
   }
 
   function show(from, to) {
@@ -197,11 +201,12 @@ avlocPage.timeline = (() => {
     $("rows").style.cursor = one && at.row.kind === "edit" && edgeOf(one, at.x) ? "ew-resize" : "pointer";
     hint.hidden = !at.row || event.pointerType === "touch";
     if (hint.hidden) return;
-    const words = [clock(at.time, 2)];
+    const meaning = at.row && at.x < pen.gutter ? draw.TERMS[at.row.name] || draw.TERMS[at.row.note] : null;
+    const words = meaning ? [`${at.row.name}: ${meaning}`] : [clock(at.time, 2)];
     if (one) words.push(`${one.label}  ${clock(one.start, 3)} to ${clock(one.end, 3)}`);
     if (one && one.score !== undefined) words.push(`score ${one.score.toFixed(3)}`);
     if (one && one.overlap !== undefined) words.push(`t-IoU ${one.overlap.toFixed(2)}`);
-    if (at.row.strip) words.push(`${at.row.name} ${valueAt(at.row, at.time).toFixed(2)}`);
+    if (at.row.strip && !meaning) words.push(`${at.row.name} ${valueAt(at.row, at.time).toFixed(2)}`);
     hint.textContent = words.join("  ·  ");
     const bounds = $("timeline").getBoundingClientRect();
     hint.style.left = `${Math.max(0, Math.min(event.clientX - bounds.left + 12, bounds.width - hint.offsetWidth - 4))}px`;
