@@ -13,9 +13,10 @@ import pytest
 
 from avloc.config import LocalizeConfig, preset
 from avloc.formats.features import FeatureStore, load_features
+from avloc.formats.labels import LabelRow, read_labels
 from avloc.metrics import detection_scores
 from benchmarks.console import run_command
-from benchmarks.quality import comparison, models
+from benchmarks.quality import comparison, curve, models
 from benchmarks.quality.__main__ import MODULES
 from benchmarks.quality.models import METHODS, Answer, Model, config_of
 from benchmarks.quality.report import differences, markdown, missing_modalities, scores_of
@@ -195,3 +196,44 @@ def test_a_collapse_is_seen_and_ends_badly(
         with pytest.raises(SystemExit, match="1"):
             run(command)
     assert "NaN" in capsys.readouterr().err
+
+
+def test_a_draw_has_the_number_of_videos_of_every_class() -> None:
+    names = ("a", "b", "c")
+    rows = [LabelRow(f"v{k}", (names[k % 3],) if k % 5 else (), "train") for k in range(60)]
+    for count in (1, 4):
+        taken = curve.take(rows, count, draw=0)
+        assert [sum(name in row.labels for row in taken) for name in names] == [count] * 3
+        assert sum(not row.labels for row in taken) == round(3 * count / 4)  # 12 of 60 are background: 1 to 4
+        assert len({row.video_id for row in taken}) == len(taken)
+        assert taken == curve.take(rows, count, draw=0) != curve.take(rows, count, draw=1)
+    both = [LabelRow("v", ("a", "b"), "train"), LabelRow("w", ("a",), "train"), LabelRow("x", ("b",), "train")]
+    assert {len(curve.take(both, 1, draw)) for draw in range(9)} == {1, 2}  # v alone has both classes
+    assert len(curve.take(rows, 1000, draw=0)) == 60  # as many as there are
+
+
+def test_the_curve_trains_on_a_part_and_measures_on_the_whole_test(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["learning-curve", "--sets", str(folder), "-o", str(tmp_path), "--counts", "2", "all", "--draws", "2"]
+    command += ["--seeds", "1", "--only", "auto", curve.WHOLE, "--set", "train.steps=4", "--set", "model.embed_dim=8"]
+    with pytest.raises(SystemExit, match="0"):
+        run(command)
+    shown = capsys.readouterr().out
+    assert "3 models to train or evaluate" in shown  # two draws and all; the whole videos take auto's
+    assert "|average mAP, percent|2|all|" in cells(shown)
+    with (tmp_path / "curve.csv").open(encoding="utf-8") as file:
+        rows = [(row["run"].removeprefix(folder.name), row["training videos"]) for row in csv.DictReader(file)]
+    assert rows[:3] == [(", auto, 2, 0", "6"), (", auto, 2, 1", "6"), (", auto, all, 0", "16")]
+    data = curve.drawn(open_set(folder, tmp_path), tmp_path, 2, 0)
+    assert [a.video_id for a in data.tests()] == [a.video_id for a in open_set(folder, tmp_path).tests()]
+    assert len({row.video_id for row in read_labels(data.labels).rows}) == 6 + 8
+    config = curve.config_on("auto", data, {}, 3)
+    assert (config.model.embed_dim, config.train.steps, config.train.seed) == (256, 400, 3)
+    assert config == curve.config_on("256, decay", data, {}, 3)  # the candidate that was chosen
+    assert curve.config_on("default", data, {}, 0) == preset("default")
+    naive = curve.config_on(curve.NAIVE, data, {}, 0)
+    assert (naive.model.num_stages, naive.model.embed_dim) == (0, 256)
+    with pytest.raises(SystemExit, match="0"):
+        run([*command, "--report-only"])
+    assert "models to train" not in capsys.readouterr().out

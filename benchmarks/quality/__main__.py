@@ -8,6 +8,7 @@ MODULES = {
     "recipe": "recipe",
     "simulated": "simulated",
     "demo": "demo",
+    "learning-curve": "curve",
 }
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--vary", action="append", default=[], metavar="SETTINGS", help="a variant of every method")
     parser = add_command(commands, collapse, [comparison_options()], seeds=20)
-    names = [name for name in PRESETS if not name.startswith("paper") and name not in RIVALS]
+    names = [name for name in PRESETS if not name.startswith(("auto", "paper")) and name not in RIVALS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PRESET")
 
 
@@ -173,13 +173,14 @@ def note_of(args: argparse.Namespace, tables: dict[str, list[Row]]) -> str:
 
 
 def collapse(args: argparse.Namespace) -> None:
-    """Does training collapse? Many seeds of every preset but `paper`; exit code 1 when a run does.
+    """Does training collapse? Many seeds of the presets; exit code 1 when a run does.
 
     A run has collapsed when less than 5 % of the test's background snippets are classified as background, when less
     than 5 % of its foreground snippets get their class, or when there is a NaN. Sets and options are those of `table`;
     with the same output folder, its runs are reused. Presets keep all their settings but d_x, steps, learning rate and
     validation interval (four validations), which are the same for all: their own (25,000 steps and more) would take
-    days. Presets that differ in nothing else share a run. `paper` is left out: its readings are known to collapse.
+    days. Presets that differ in nothing else share a run. Left out are `paper`, whose readings are known to collapse,
+    and `auto`, which derives these settings from the data (`learning-curve` measures it).
 
     Writes collapse.json to the output folder.
     """

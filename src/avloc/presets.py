@@ -55,8 +55,19 @@ _LITERAL: dict[str, Any] = {
 }
 """The same silences filled with nothing that the paper does not mention."""
 
+AUTOMATIC = (
+    "model.embed_dim",
+    "train.steps",
+    "train.batch_size",
+    "train.learning_rate",
+    "train.weight_decay",
+    "train.eval_every",
+)
+"""Settings that the preset `auto` derives from the training set: `avloc.config.automatic`."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
+    "auto": {"train.auto": list(AUTOMATIC)},
     "paper": _PAPER,
     "paper-literal": {**_PAPER, **_LITERAL},
     "ave": {

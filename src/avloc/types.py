@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Progress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
 """Called with (done, total, current item)."""
 
 FIRST_VERSION = "1"

@@ -26,7 +26,7 @@ Sets = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="default (used if absent), paper, ave, activitynet, thumos14, llp, unav100, demo, w-talc or tian.",
+        help="auto (used if absent), default, paper, ave, activitynet, thumos14, llp, unav100, demo, w-talc or tian.",
         show_default=False,
     ),
 ]
@@ -78,7 +78,7 @@ def make_config(name: str | None, path: Path | None, sets: list[str]) -> RunConf
     if name is not None and path is not None:
         raise ConfigError("--preset and --config both name a starting configuration; give one of them")
     overrides = parse_overrides(sets)
-    return read_config(path, overrides) if path is not None else preset(name or "default", overrides)
+    return read_config(path, overrides) if path is not None else preset(name or "auto", overrides)
 
 
 def make_streams(video: int | None, audio: str | None) -> StreamChoice:

@@ -116,7 +116,7 @@ def run(
             features = talk.watch("extract", job.extract)
             say_extracted(talk, features, out / "features", time.monotonic() - began)
         with talk.part("train"):
-            _say_trained(talk, talk.watch("train", job.train))
+            _say_trained(talk, talk.watch("train", lambda progress: job.train(progress, talk.say)))
         unchanged = job.is_finished()
         if unchanged:
             failures = job.failures()
@@ -180,7 +180,7 @@ def train(
         raise InputError(f"--set {made[0]}: the features exist already; set it in `avloc extract` or `avloc run`")
     settings = make_config(preset, config, sets)
     with talk.progress("train") as progress:
-        trained = train_run(features, labels, out, settings, resume, overwrite, progress)
+        trained = train_run(features, labels, out, settings, resume, overwrite, progress, talk.say)
     _say_trained(talk, trained)
     talk.say(f"run: {out}; next: avloc localize {out} videos/ -o detections")
 
@@ -252,7 +252,8 @@ def _say_trained(talk: Talk, run: TrainedRun) -> None:
     record = run.record
     if run.trained:
         videos = pluralize(record.train_videos, "video")
-        steps = pluralize(record.config["train"]["steps"], "step")
+        planned, done = record.config["train"]["steps"], record.last_step
+        steps = pluralize(done, "step") + (f" of {planned} (validation no longer improved)" if done < planned else "")
         talk.say(f"trained {steps} on {videos}, {_classes(record.classes)}; kept step {record.selected_step}")
     else:
         talk.say(f"{run.folder} is a finished run, left unchanged; use --overwrite to train again")

@@ -1,6 +1,7 @@
 """All settings of a run, frozen and validated.
 
 options  the settings of every step; the only place of defaults
+automatic settings derived from the size of the training set
 build    a configuration from a preset, a YAML file and single settings
 renamed  names of settings in earlier versions
 
@@ -10,6 +11,7 @@ An unknown key is an error that names similar keys. `--set model.num_stages=3` o
 
 from __future__ import annotations
 
+from avloc.config.automatic import FEW, LARGE, resolve, settings_for
 from avloc.config.build import differences, parse_overrides, preset, read_config, with_overrides
 from avloc.config.options import (
     AUTO,
@@ -29,6 +31,8 @@ from avloc.config.options import (
 
 __all__ = [
     "AUTO",
+    "FEW",
+    "LARGE",
     "LIKELY",
     "MACHINE",
     "ActionsOptions",
@@ -45,5 +49,7 @@ __all__ = [
     "parse_overrides",
     "preset",
     "read_config",
+    "resolve",
+    "settings_for",
     "with_overrides",
 ]

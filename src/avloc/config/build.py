@@ -123,7 +123,12 @@ _KEYS = tuple(key for key, group in _FIELDS.items() if not group)
 
 def _build(base: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> RunConfig:
     tree: dict[str, Any] = {}
-    for key, value in {**present_names(_flat(base)), **present_names(_flat(overrides or {}))}.items():
+    given = present_names(_flat(overrides or {}))
+    settings = {**present_names(_flat(base)), **given}
+    open_keys = settings.get("train.auto")
+    if isinstance(open_keys, list | tuple):  # a setting that is given is not derived from the data
+        settings["train.auto"] = [key for key in open_keys if key not in given]
+    for key, value in settings.items():
         if key not in _KEYS:
             raise ConfigError(f"there is no setting {key!r}.{_hint(key)}")
         *groups, name = key.split(".")

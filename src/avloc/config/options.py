@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from avloc.config.renamed import present_names
 from avloc.mediafile import StreamChoice
+from avloc.presets import AUTOMATIC
 
 
 class Options(BaseModel):
@@ -140,6 +141,7 @@ class LossConfig(Options):
 class TrainConfig(Options):
     """Optimiser, batches and model selection."""
 
+    auto: list[str] = []  # ours: settings still to be derived from the data; none in a run's configuration
     steps: int = Field(2000, ge=1)  # ours: paper silent
     batch_size: int = Field(30, ge=1)  # paper §4.2
     learning_rate: float = Field(1e-4, gt=0)  # paper §4.2; Adam
@@ -153,6 +155,7 @@ class TrainConfig(Options):
     teacher_decay: float = Field(0.98, ge=0, lt=1)  # ours: moving average of the weights for pseudo-labels; 0: none
     selection: Literal["last", "video_ap", "mil"] = "video_ap"  # ours: on validation, by video-level labels only
     select_after: float = Field(0.5, ge=0, le=1)  # ours: share of the steps before selection starts
+    patience: int = Field(0, ge=0)  # ours: validations without a better score before training stops; 0: never
     init_from: str | None = None  # Table 7: a run whose first stages are copied
     frozen_stages: int = Field(0, ge=0)  # Table 7: number of copied stages; frozen with their embeddings
     seed: int = Field(0, ge=0)
@@ -160,6 +163,13 @@ class TrainConfig(Options):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int | None = Field(None, ge=1)  # processes on this machine; None: as the launcher says, else one
     num_nodes: int = Field(1, ge=1)
+
+    @field_validator("auto")
+    @classmethod
+    def _derivable(cls, keys: list[str]) -> list[str]:
+        if other := sorted(set(keys) - set(AUTOMATIC)):
+            raise ValueError(f"expected some of {', '.join(AUTOMATIC)}, not {', '.join(other)}")
+        return keys
 
     @model_validator(mode="after")
     def _frozen_stages_have_a_source(self) -> TrainConfig:

@@ -112,6 +112,8 @@ def open_data(text: str) -> DataSet:
         name, path = "demo", text
     if name not in PRESETS:
         raise InputError(f"--data {text}: there is no preset {name!r}.{did_you_mean(name, PRESETS)}")
+    if "train.auto" in PRESETS[name]:
+        raise InputError(f"--data {text}: the tables need fixed settings, which {name!r} does not have; use default")
     folder = Path(path)
     missing = [file for file in _FILES if not (folder / file).exists()]
     if missing:

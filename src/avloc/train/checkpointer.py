@@ -27,17 +27,20 @@ class Checkpointer:
 
     Attributes:
         step: the last saved step. best, best_step: score and step of the best weights.
+        improved: the last step with a better score than all before.
     """
 
     def __init__(self, out: Path, card: ModelCard, learner: Learner, facts: Mapping[str, str]) -> None:
         self.out, self.card, self.learner, self.facts = out, card, learner, dict(facts)
-        self.step, self.best, self.best_step = 0, -math.inf, 0
+        self.step, self.best, self.best_step, self.improved = 0, -math.inf, 0, 0
         self._kept: dict[str, Tensor] = {}  # also in the state, to rewrite a damaged model file
 
     def save(self, step: int, score: float | None) -> None:
         """Save the state, and the weights if their score is the best so far or None."""
         self.step, train = step, self.card.config.train
         if step >= train.select_after * train.steps and (score is None or score >= self.best):
+            if score is None or score > self.best:
+                self.improved = step
             self.best, self.best_step = (-math.inf if score is None else score), step
             weights = self.learner.eval_model.state_dict()
             self._kept = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
@@ -46,6 +49,7 @@ class Checkpointer:
             "step": step,
             "best": float(self.best),
             "best_step": self.best_step,
+            "improved": self.improved,
             "kept": self._kept,
             **self.learner.state_dict(),
             "config": self.card.config.model_dump_json(),
@@ -74,9 +78,16 @@ class Checkpointer:
                 raise InputError(f"{self.out} began with other stages than {init_from} has now")
         self.learner.load_state_dict(state)
         self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        self.improved = state.get("improved", self.best_step)  # states of earlier versions lack it
         self._kept = state["kept"]
         if self._kept and rewrite:
             self._save_kept()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the last `train.patience` validations brought no better score."""
+        train = self.card.config.train
+        return 0 < train.patience * train.eval_every <= self.step - self.improved and self.improved > 0
 
     def _save_kept(self) -> None:
         save_model(self.out / MODEL_FILE, replace(self.card, step=self.best_step), self._kept)

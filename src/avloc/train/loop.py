@@ -22,12 +22,14 @@ from avloc.train.dataset import PairSampler
 from avloc.train.distributed import launch, mean_over_processes, share_of
 from avloc.train.learner import Learner, learner_of
 from avloc.train.metrics_log import MetricsLog, warnings_of
-from avloc.train.prepare import TrainingData, prepare
+from avloc.train.plan import introduction, plan, rare_classes, time_left
+from avloc.train.prepare import TrainingData
 from avloc.train.record import RunRecord, write_record
 from avloc.train.step import training_step
 from avloc.train.validate import validate
-from avloc.types import Progress
+from avloc.types import Progress, Say
 
+_TIMED = 4  # steps after which the time of the run is estimated; the first one is slower and does not count
 _log = logging.getLogger("avloc.train")
 
 
@@ -38,14 +40,16 @@ def fit(
     config: RunConfig,
     resume: bool = False,
     progress: Progress | None = None,
+    say: Say | None = None,
 ) -> RunRecord:
     """Train a model on video-level labels and write a run folder.
 
     Args:
         features: folder of feature files. labels: labels.csv. out: the run folder, created if missing.
-        config: all options.
+        config: all options; those named in `train.auto` are derived from the data.
         resume: continue from the last validation in `out`; the result is the same as without the interruption.
         progress: called with (step, steps, loss) after each step.
+        say: called with sentences about the run at its start; by default they are logged at level INFO.
 
     Returns:
         The record of the run, as written to out/record.json.
@@ -55,7 +59,7 @@ def fit(
         TrainingError: a loss or weight is not finite. StorageError: the disk is full or unavailable. Earlier
             checkpoints remain.
     """
-    data = prepare(features, labels, config.train, config.model.modality)
+    config, data = plan(features, labels, config)
     fabric = launch(config.train, len(data.train))
     config = _as_extracted(config, data)
     sizes = data.train.audio_size, data.train.visual_size
@@ -76,11 +80,13 @@ def fit(
         elif first_process:
             clear(out)
         if first_process:
-            for note in data.notes:
+            for note in filter(None, (*data.notes, rare_classes(data))):
                 _log.warning("%s", note)
             atomic_write(out / CONFIG_FILE, config.to_yaml())
+            say = say or _log.info
+            say(introduction(config, data))
         with closing(MetricsLog(out, checkpointer.step)) if first_process else nullcontext() as log:
-            _train(fabric, learner, data, config, checkpointer, log, progress)
+            _train(fabric, learner, data, config, checkpointer, log, progress, say)
         fabric.barrier()
         return write_record(out, card, log.rows if log else [], checkpointer.best, checkpointer.best_step, data)
 
@@ -93,12 +99,18 @@ def _train(
     checkpointer: Checkpointer,
     log: MetricsLog | None,
     progress: Progress | None,
+    say: Say | None,
 ) -> None:
-    """Train from the last saved step. Only the first process has a log; it validates and saves while others wait."""
+    """Train from the last saved step until the steps are done or the score has stalled.
+
+    Only the first process has a log; it validates and saves while others wait.
+    """
     options, train, out = config.train, data.train, checkpointer.out
     sampler = PairSampler(train.labels, options.batch_size, options.pair_fraction, options.seed)
     first, began = checkpointer.step, time.monotonic()
     for step in range(first, options.steps):
+        if options.patience and step % options.eval_every == 0 and fabric.broadcast(checkpointer.stalled):
+            break
         drawn = sampler.batch(step)
         mine = share_of(fabric, drawn)
         batch = train.batch(mine, options.snippets, (options.seed, 4, step)).to(fabric.device)
@@ -116,6 +128,11 @@ def _train(
         del batch, result  # frees memory for validation and the next step
 
         done = step + 1
+        if done == first + 1:
+            warm = time.monotonic()
+        if log is not None and say is not None and done == first + _TIMED:
+            step_s = (time.monotonic() - warm) / (_TIMED - 1)
+            say(f"training takes {time_left(step_s * (options.steps - done))}")
         if done % options.eval_every == 0 or done == options.steps:
             for network in dict.fromkeys((learner.module, learner.eval_model)):  # one network without a teacher
                 require_finite_weights(network, out)

@@ -47,6 +47,11 @@ class RunRecord:
     data: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def last_step(self) -> int:
+        """The step at which training ended."""
+        return int(self.history[-1]["step"]) if self.history else 0
+
+    @property
     def scores(self) -> dict[str, float]:
         """The last four fields but `data`, as grouped in record.json."""
         return {name: getattr(self, name) for name in _SCORES}

@@ -12,10 +12,11 @@ from avloc.model.checkpoint import is_whole
 from avloc.model.files import RECORD_FILE
 from avloc.system.pool import keep_freed_memory
 from avloc.train.loop import fit
-from avloc.train.prepare import prepare, require_same
+from avloc.train.plan import plan
+from avloc.train.prepare import require_same
 from avloc.train.record import RunRecord, read_record
 from avloc.train.state import has_state, latest_state
-from avloc.types import Progress
+from avloc.types import Progress, Say
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Say | None = None,
 ) -> TrainedRun:
     """Train unless `out` is finished already. Arguments and errors as in `decide` and `train.loop.fit`."""
     start = decide(features, labels, out, config, resume, overwrite)
     if start == "finished":
         return TrainedRun(out, read_record(out), trained=False)
     keep_freed_memory()
-    return TrainedRun(out, fit(features, labels, out, config, start == "resume", progress), trained=True)
+    return TrainedRun(out, fit(features, labels, out, config, start == "resume", progress, say), trained=True)
 
 
 def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool:
@@ -62,8 +64,8 @@ def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool
         before, facts = RunConfig.model_validate_json(state["config"]), state.get("data", {})
     else:
         return False
-    now = prepare(features, labels, config.train, config.model.modality).facts
-    return bool(differences(before, config)) or (bool(facts) and facts != now)
+    config, data = plan(features, labels, config)
+    return bool(differences(before, config)) or (bool(facts) and facts != data.facts)
 
 
 def decide(
@@ -81,13 +83,14 @@ def decide(
     """
     if not overwrite and (out / RECORD_FILE).exists():
         record = read_record(out)
+        config, data = plan(features, labels, config)
         differing = differences(RunConfig.model_validate(record.config), config)
         if differing:
             raise InputError(
                 f"{out} is a finished run of other settings ({'; '.join(differing)}); use another -o, or --overwrite"
             )
         if record.data:  # records of earlier versions do not name the training data
-            require_same(out, record.data, prepare(features, labels, config.train, config.model.modality).facts)
+            require_same(out, record.data, data.facts)
         if not resume or is_whole(out):
             return "finished"
     if not resume and not overwrite and has_state(out):

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from avloc.errors import InputError, with_neighbours
 from avloc.formats.failures import FAILURES, Failure, read_failures, write_failures
@@ -27,7 +27,7 @@ from avloc.formats.results import ResultsFolder
 from avloc.media.find import find_media, known_suffix, named_media
 from avloc.system.locks import folder_lock
 from avloc.system.text import fingerprint
-from avloc.types import Progress
+from avloc.types import Progress, Say
 from avloc.version import __version__
 from avloc.workflow.memory import Memory, changes, read_memory, write_memory
 
@@ -118,7 +118,7 @@ class Workflow:
         self._remember(sizes={**memory.sizes, **self._now.sizes})
         return summary
 
-    def train(self, progress: Progress | None = None) -> TrainedRun:
+    def train(self, progress: Progress | None = None, say: Say | None = None) -> TrainedRun:
         """OUT/run; anew if the training videos, their labels or the settings have changed."""
         from avloc.train.resume import outdated, train
         from avloc.train.state import has_state
@@ -127,7 +127,7 @@ class Workflow:
         used = {video: self._now.sizes[video] for video in self._now.labels}
         replaced = any(size != memory.trained.get(video, size) for video, size in used.items())
         anew = self.overwrite or replaced or outdated(features, self.labels, run, self.config)
-        trained = train(features, self.labels, run, self.config, has_state(run) and not anew, anew, progress)
+        trained = train(features, self.labels, run, self.config, has_state(run) and not anew, anew, progress, say)
         if trained.trained or not memory.videos:
             self._remember(trained=used)
         return trained
@@ -160,7 +160,7 @@ class Workflow:
 
         saved = self._corrections
         sources = PageSources(self.out / "detections", corrections=saved if saved.is_file() else None)
-        media = "copy" if self.copy_media else "link"
+        media: Literal["copy", "link"] = "copy" if self.copy_media else "link"
         return build_page(sources, self.out / "page", media=media, workers=self.workers, progress=progress)
 
     def finish(self) -> list[Failure]:

@@ -1,0 +1,56 @@
+"""What a run will do: its data, the settings derived from them, and sentences to show before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avloc.config import FEW, RunConfig, resolve
+from avloc.system.text import pluralize
+from avloc.train.prepare import TrainingData, prepare
+
+_LISTED = 12
+"""Up to so many rare classes are named."""
+
+
+def plan(features: Path, labels: Path, config: RunConfig) -> tuple[RunConfig, TrainingData]:
+    """Training data, and the configuration with the settings of `train.auto` derived from them.
+
+    Raises:
+        InputError, FormatError: as `prepare` does. ConfigError: given and derived settings contradict each other.
+    """
+    data = prepare(features, labels, config.train, config.model.modality)
+    if config.train.auto:
+        config = resolve(config, len(data.train) + len(data.validation))
+    return config, data
+
+
+def introduction(config: RunConfig, data: TrainingData) -> str:
+    """Videos, classes and size of a run in one sentence."""
+    train, held = config.train, len(data.validation)
+    validated = f", {held} for validation" if held else ""
+    return (
+        f"training on {pluralize(len(data.train), 'video')}{validated}, {pluralize(len(data.train.classes), 'class')}: "
+        f"{pluralize(train.steps, 'step')} of {pluralize(min(train.batch_size, len(data.train)), 'video')}, "
+        f"d_x {config.model.embed_dim}"
+    )
+
+
+def rare_classes(data: TrainingData) -> str:
+    """A warning about classes with fewer than FEW labelled videos, with held-out ones; "" if there are none."""
+    counts = (data.train.labels.sum(axis=0) + data.validation.labels.sum(axis=0)).astype(int).tolist()
+    named = zip(data.train.classes, counts, strict=True)
+    rare = [f"{name} ({pluralize(count, 'video')})" for name, count in named if count < FEW]
+    if not rare:
+        return ""
+    listed = ", ".join(rare[:_LISTED]) + (", ..." if len(rare) > _LISTED else "")
+    return (
+        f"{pluralize(len(rare), 'class')} with fewer than {FEW} labelled videos: {listed}. Expect weak results for "
+        "them: label more (docs/clips.md)"
+    )
+
+
+def time_left(seconds: float) -> str:
+    """ "about 40 s", "about 3 min" or "about 2.5 h"."""
+    if seconds < 90:
+        return f"about {max(10, round(seconds, -1)):.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
