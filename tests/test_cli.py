@@ -77,7 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("trained")
     features, labels = write_set(home, make_videos(count=9))
     settings = {"train.steps": 4, "train.eval_every": 2, "model.embed_dim": 8}
-    fit(features, labels, home / "run", preset("default", settings))
+    fit(features, labels, home / "run", preset("auto", settings))
     return home
 
 

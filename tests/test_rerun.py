@@ -27,7 +27,7 @@ def job(tmp_path: Path) -> Workflow:
     for k in range(4):
         film(tmp_path / "videos" / f"clip_{k}.mp4", 2.0, seed=k)
     write(tmp_path / "labels.csv", clip_0="jump", clip_1="wave", clip_2="jump", clip_3="wave")
-    made = Workflow([str(tmp_path / "videos")], tmp_path / "labels.csv", tmp_path / "out", preset("default", QUICK))
+    made = Workflow([str(tmp_path / "videos")], tmp_path / "labels.csv", tmp_path / "out", preset("auto", QUICK))
     made.run()
     return made
 
@@ -105,12 +105,12 @@ def test_a_clip_replaced_by_another_of_its_name_is_extracted_again(job: Workflow
 
 
 def test_changed_settings_are_named_and_only_their_steps_redone(job: Workflow) -> None:
-    stricter = replace(job, config=preset("default", {**QUICK, "localize.contrast.nms_sigma": 0.5}))
+    stricter = replace(job, config=preset("auto", {**QUICK, "localize.contrast.nms_sigma": 0.5}))
     assert stricter.changes() == ["settings changed: localize.contrast.nms_sigma was 0.3, is 0.5"]
     result = stricter.run()
     assert not result.run.trained
     assert result.detections is not None
-    longer = replace(stricter, config=preset("default", {**QUICK, "train.steps": 6}))
+    longer = replace(stricter, config=preset("auto", {**QUICK, "train.steps": 6}))
     assert longer.changes() == [
         "settings changed: localize.contrast.nms_sigma was 0.5, is 0.3; train.steps was 4, is 6"
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from avloc.errors import AvlocError, InputError, first_few
 from avloc.formats.features import SUFFIX, read_provenance
-from avloc.system.text import nfc, pluralize
+from avloc.system.text import json_text, nfc, pluralize
 from avloc.types import FeatureSequence
 
 CONVERSION = "conversion"
@@ -24,7 +24,7 @@ _REMEDY = "Use another OUT, or --overwrite to convert all again"
 
 def with_options(features: FeatureSequence, options: Mapping[str, str]) -> FeatureSequence:
     """The features with the options of their conversion in `source`."""
-    details = {**features.source.details, CONVERSION: json.dumps(dict(options), sort_keys=True, ensure_ascii=False)}
+    details = {**features.source.details, CONVERSION: json_text(dict(options), sort_keys=True, ensure_ascii=False)}
     return replace(features, source=replace(features.source, details=details))
 
 
