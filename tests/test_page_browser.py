@@ -302,6 +302,41 @@ def test_detections_are_listed_by_score_or_by_time(browser, guesses):
     seen.close()
 
 
+def test_given_labels_weaker_detections_and_moved_videos(browser, tmp_path):
+    make_world(tmp_path)
+    gone = tmp_path / "away" / "gone.mp4"
+    paths = {"dog": tmp_path / "videos" / "dog.mp4", "gone": gone, "later": tmp_path / "videos" / "extra 0.mp4"}
+    write_run(tmp_path / "det", {name: activations(name) for name in paths}, paths, LocalizeConfig())
+    (tmp_path / "det" / "labels.csv").write_text("video,labels\ndog.mp4,bark;whistle\ngone,\n", encoding="utf-8")
+    built = build_page(PageSources(tmp_path / "det", audio=tmp_path / "sound"), tmp_path / "page")
+    assert built.notes() == [
+        f"gone: video not found: {gone.parent}; if it has moved, make the page again with --videos FOLDER"
+    ]
+    (tmp_path / "videos" / "extra 0.mp4").rename(tmp_path / "elsewhere.mp4")
+    seen = Visit(browser, (tmp_path / "page" / "index.html").as_uri())
+    seen.open("dog")
+    given = seen.page.locator("#given").inner_text()
+    assert given.startswith("Labels given: bark (found), whistle (not found); found, but not given: <img")
+    assert "given: bark, whistle" in seen.page.locator("#videos li").first.inner_text()
+    hidden = seen.state("s.weaker")
+    assert hidden > 0
+    assert seen.page.locator("#weaker").inner_text() == f"Show {hidden} weaker"
+    seen.page.locator("#weaker").click()
+    assert (seen.state("s.weaker"), seen.page.locator("#weaker").inner_text()) == (0, "Hide weaker")
+    seen.page.locator("#weaker").click()
+    assert seen.state("s.weaker") == hidden
+    terms = seen.page.locator("#terms dt").all_inner_texts()
+    assert {"activation", "reliability μ", "audio only", "both", "score"} <= set(terms)
+    seen.shoot("given")
+    seen.open("gone")
+    assert "video not found" in seen.page.locator("#no-video").inner_text()
+    seen.open("later")
+    assert seen.page.locator("#given").is_hidden()
+    seen.page.wait_for_function("() => document.querySelector('#no-video').textContent.startsWith('Video not found')")
+    seen.complaints.clear()  # the browser's own, of the missing file
+    seen.close()
+
+
 def test_agreement_is_said_in_words(visit):
     visit.open("dog")
     marks = visit.page.locator("#found-list .title").all_inner_texts()
