@@ -116,6 +116,52 @@ def test_at_a_join_no_audio_is_lost_and_both_streams_move_together(tmp_path: Pat
     assert media.duration_s == pytest.approx(7.0, abs=0.05)
 
 
+def test_a_recording_with_other_pids_continues_the_streams(tmp_path: Path) -> None:
+    first = record(tmp_path / "a.ts", 1.4, TS)
+    other = record(tmp_path / "b.ts", 0.4, {**TS, "container_options": {"mpegts_start_pid": "500"}})
+    media = join(tmp_path / "joined.ts", first, other, first)
+    assert_at(media, [1.4, 3.4, 7.4])
+    assert media.duration_s == pytest.approx(9, abs=0.05)
+
+
+def test_streams_that_begin_in_mid_file_are_said(tmp_path: Path) -> None:
+    program = {"mpegts_start_pid": "500", "mpegts_pmt_start_pid": "600"}
+    first, other = record(tmp_path / "a.ts", 1.4, TS), tmp_path / "b.ts"
+    media = join(tmp_path / "joined.ts", first, record(other, 0.4, {**TS, "container_options": program}))
+    report = DecodeReport()
+    assert seen_and_heard(media, report)[0] == pytest.approx([1.4], abs=0.051)
+    assert "streams that begin in mid-file are left out" in report.describe()
+
+
+@pytest.mark.parametrize("key_frames", ["10", "100"])  # three fragments per recording, and one
+def test_joined_fragmented_mp4s_go_on(tmp_path: Path, key_frames: str) -> None:
+    options = {"g": key_frames, "bf": "0", "sc_threshold": "0"}
+    form = {**MP4, "options": options, "container_options": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}}
+    parts = [record(tmp_path / f"{k}.mp4", flash, form) for k, flash in enumerate((1.4, 0.4, 2.4))]
+    media = join(tmp_path / "joined.mp4", *parts)
+    assert_at(media, [1.42, 3.44, 8.46])  # each part has 0.02 s of padding before its audio
+    assert media.duration_s == pytest.approx(9.06, abs=0.05)
+    assert len(frame_times(media)) == 90
+
+
+def test_a_fragment_stored_twice_is_shown_once(tmp_path: Path) -> None:
+    form = {**MP4, "container_options": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}}
+    data = record(tmp_path / "a.mp4", 1.4, form)
+    starts = [at - 4 for at in range(len(data)) if data[at : at + 4] == b"moof"]
+    media = join(tmp_path / "twice.mp4", data[: starts[2]], data[starts[1] : starts[2]], data[starts[2] :])
+    assert media.duration_s == probe(tmp_path / "a.mp4").duration_s
+    assert seen_and_heard(media) == seen_and_heard(probe(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.flv", "flv")])
+def test_a_recording_that_ffmpeg_does_not_reach_is_said(tmp_path: Path, name: str, codec: str) -> None:
+    form = {"codec": codec, "sound_codec": "aac", "sound_rate_hz": 44100}
+    first = record(tmp_path / name, 1.4, form)
+    assert probe(tmp_path / name).note == ""
+    media = join(tmp_path / f"joined_{name}", first, first)
+    assert f"another recording begins at byte {len(first)}" in media.note
+
+
 def patch_stamp(data: bytes, number: int, time_s: float) -> bytes:
     """Overwrite both time stamps of a PES packet of the first video stream of a transport stream."""
     changed, seen = bytearray(data), -1

@@ -111,6 +111,29 @@ def test_files_of_one_name_in_two_folders_stay_two_videos(tmp_path):
     assert name_files(["x/dog.mp4", "x/dog.avi"]) == {"x/dog.mp4": "dog.mp4", "x/dog.avi": "dog.avi"}
 
 
+def test_paths_of_two_machines_name_two_videos_and_are_said(tmp_path):
+    path = boris(
+        tmp_path,
+        anna=watched(["/home/anna/dog.mp4"], events=[1, 2]),
+        ben=watched(["C:\\ben\\dog.mp4"], events=[3, 4]),
+    )
+    notes: list[str] = []
+    assert spans(path, notes) == {"home/anna/dog": [(1, 2, "bark")], "ben/dog": [(3, 4, "bark")]}
+    assert any("ben/dog, home/anna/dog are taken for different videos" in note for note in notes)
+    same = {"file:///data/dog.mp4": "dog", "dog.mp4": "dog"}
+    assert name_files(same) == same
+
+
+def test_one_file_in_two_unicode_forms_is_one_video(tmp_path):
+    path = boris(
+        tmp_path,
+        anna=watched(["/d/Ka\u0308uzchen.mp4"], events=[1, 2]),
+        ben=watched(["K\u00e4uzchen.mp4"], events=[3, 4]),
+    )
+    videos = read_segments(path)
+    assert [(v.video_id, len(v.segments)) for v in videos] == [("K\u00e4uzchen", 2)]
+
+
 def test_boris_observations_without_a_video(tmp_path):
     notes: list[str] = []
     live = {

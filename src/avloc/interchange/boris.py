@@ -168,7 +168,7 @@ def _videos(path: Path | str, project: dict[str, Any], notes: list[str]) -> tupl
         for file in files:
             span = f"{where}: {file.name}" if len(files) > 1 else where
             watched.append((name, file, cut_to(span, rows, file.start_s, file.end_s, notes)))
-    ids = name_files(file.name for _, file, _ in watched)
+    ids = name_files((file.name for _, file, _ in watched), path, notes)
     return tuple(
         _merged(path, video_id, [w for w in watched if ids[w[1].name] == video_id], notes)
         for video_id in dict.fromkeys(ids.values())

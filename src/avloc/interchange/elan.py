@@ -121,7 +121,7 @@ def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     names = {tier.get("TIER_ID", "") for tier in root.iter("TIER")}
     rows = [row for tier in root.iter("TIER") for row in _tier_rows(path, tier, times, names, said)]
     said += times.notes()
-    media = _media_origins(path, root)
+    media = _media_origins(path, root, said)
     if len(media) > 1:
         said.append(f"{path}: shows {', '.join(media)}; each gets the segments")
     return tuple(
@@ -130,7 +130,7 @@ def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     )
 
 
-def _media_origins(path: Path | str, root: ET.Element) -> dict[str, Fraction]:
+def _media_origins(path: Path | str, root: ET.Element, notes: list[str]) -> dict[str, Fraction]:
     """{video_id: annotation time at which the file starts} of the document's video files."""
     found = []
     for media in root.iter("MEDIA_DESCRIPTOR"):
@@ -143,7 +143,7 @@ def _media_origins(path: Path | str, root: ET.Element) -> dict[str, Fraction]:
         if url:
             found.append((url, start_s, video))
     shown = [item for item in found if item[2]] or found[:1]
-    ids = name_files(url for url, _, _ in shown)
+    ids = name_files((url for url, _, _ in shown), path, notes)
     origins: dict[str, Fraction] = {}
     for url, start_s, _ in shown:
         origins.setdefault(ids[url], start_s)

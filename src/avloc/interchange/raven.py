@@ -126,7 +126,7 @@ def read_raven(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
         ignored = [name for name in header if name not in {*_OF_THE_ROW, label, score, file}]
         notes += [f"{path}: left out the columns {', '.join(ignored)}"] if ignored else []
         notes += [f"{path}: left out {pluralize(nothing, 'row')} of no call"] if nothing else []
-    ids = name_files(name for name in found if name)
+    ids = name_files((name for name in found if name), path, notes)
     videos: dict[str, list[Labelled]] = {} if found else {table_stem(path): []}
     for name, items in found.items():
         videos.setdefault(ids.get(name, table_stem(path)), []).extend(items.values())

@@ -40,6 +40,9 @@ class Row:
 
 _NO_XML = "\ufffe\uffff"
 _HALF_MS = 0.0005
+_ROOT = re.compile(r"^(file:)?/*([A-Za-z]:)?/*")
+"""What a path on this or another machine, or its URL, begins with."""
+
 _TABLE_WORDS = re.compile(r"\.BirdNET\.(results|selection\.table)$|(\.Table\.\d+)?\.selections$")
 """BirdNET-Analyzer: dog.BirdNET.results.txt; Raven: dog.Table.1.selections.txt."""
 _SCORED = re.compile(r"^(?P<label>.*) \((?P<score>-?\d+\.\d{4})\)$", re.DOTALL)
@@ -194,13 +197,17 @@ def cut_to(
     return kept
 
 
-def name_files(files: Iterable[str]) -> dict[str, str]:
+def name_files(files: Iterable[str], where: Path | str = "", notes: list[str] | None = None) -> dict[str, str]:
     """{path or URL of a media file, as another tool states it: video_id}.
 
     The id is the name without extension. Different files of one name keep the parts of their paths that differ:
     monday/cam1.mp4 and tuesday/cam1.mp4. A path that is the end of another is the same file.
+
+    Args:
+        where: names the tool's file in the note.
+        notes: receives a line if there are different files of one name.
     """
-    paths = {file: PurePosixPath(file.replace("\\", "/")) for file in files}
+    paths = {file: PurePosixPath(_ROOT.sub("", nfc(file).replace("\\", "/"))) for file in files}
     whole = {
         file: max((o for o in paths.values() if o.parts[-len(path.parts) :] == path.parts), key=lambda o: len(o.parts))
         for file, path in paths.items()
@@ -209,6 +216,12 @@ def name_files(files: Iterable[str]) -> dict[str, str]:
     for file, path in whole.items():
         alike = {other for other in whole.values() if other.stem == path.stem}
         names[file] = path.stem if len(alike) == 1 else _apart(path, alike)
+    apart = sorted({names[file] for file, path in whole.items() if names[file] != path.stem})
+    if apart and notes is not None:
+        notes.append(
+            f"{where}: {', '.join(apart)} are taken for different videos, as their paths differ; if they are one, "
+            "correct the paths in that tool"
+        )
     return names
 
 

@@ -74,7 +74,7 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
         notes.append(f"{path}: skipped {pluralize(skipped, 'row')} without a start and an end")
     if shared and notes is not None:
         notes.append(f"{path}: {pluralize(shared, 'row')} of a view of several files; given to the first file")
-    ids = name_files(found)
+    ids = name_files(found, path, notes)
     videos: dict[str, list[Labelled]] = {}
     for file, rows in found.items():
         videos.setdefault(ids[file], []).extend(rows)

@@ -101,3 +101,38 @@ class Shifts:
             ticks = round(shift_s / Fraction(packet.time_base))
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
+
+
+class StartsAnew:
+    """Shows what ffmpeg hides at a join of fragmented mp4: the first fragment of each recording but the first.
+
+    mov.c (mov_read_trun) marks a fragment as discarded if its time stamps are not after those before it. That is right
+    for a fragment stored twice, but not where the stamps start anew from the beginning.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        self._anew: set[int] = set()
+
+    def shown(self, packet: av.Packet) -> av.Packet:
+        """The packet, or a copy that is not marked as discarded. Packets are given in file order."""
+        stream, time = packet.stream_index, packet.dts
+        if time is None or not packet.time_base:
+            return packet
+        first, last = self._first.setdefault(stream, time), self._last.get(stream, time)
+        self._last[stream] = time
+        if not packet.is_discard:
+            self._anew.discard(stream)
+            return packet
+        near = int(BACKWARD_JUMP_S / Fraction(packet.time_base))
+        if last - time > near > time - first:
+            self._anew.add(stream)
+        return _unmarked(packet) if stream in self._anew else packet
+
+
+def _unmarked(packet: av.Packet) -> av.Packet:
+    copy = av.Packet(bytes(packet))
+    copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    copy.is_keyframe, copy.stream = packet.is_keyframe, packet.stream
+    return copy

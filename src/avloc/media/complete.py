@@ -1,12 +1,17 @@
 """Whether a file ends where its structure says. A truncated file does not; one that states a wrong duration does.
 
+And whether another file follows in it (`appended_at`), which ffmpeg and players do not read.
+
 Sources: ISO/IEC 14496-12 (boxes of mp4 and mov), RFC 8794 and 9559 (EBML, Matroska), Microsoft RIFF (avi), Adobe FLV
 10.1 annex E.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +33,29 @@ def is_complete(path: Path, format_name: str) -> bool:
         return False
 
 
+def appended_at(path: Path, format_name: str) -> int | None:
+    """The byte at which a second mp4, mov or flv begins, after the end of the first; None if there is none.
+
+    Fragmented mp4 and other formats go on behind a join, and are none of these.
+    """
+    find = {"mov": _second_movie, "flv": _second_flv}.get(format_name.split(",")[0])
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return find(file, size) if find is not None and size else None
+    except OSError:
+        return None
+
+
 def _boxes(file: BinaryIO, size: int) -> bool:
+    end = 0
+    for _, at, length in _walk(file, size):
+        end = at + length
+    return end == size
+
+
+def _walk(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """(type, offset, length) of the outermost boxes, up to one that states no length."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -37,9 +64,26 @@ def _boxes(file: BinaryIO, size: int) -> bool:
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length < 8:  # 0: to the end of the file
-            return False
+            return
+        yield head[4:8], at, length
         at += length
-    return at == size
+
+
+def _second_movie(file: BinaryIO, size: int) -> int | None:
+    movies, begins = 0, 0
+    for kind, at, _ in _walk(file, size):
+        if kind == b"moof":
+            return None
+        if kind == b"ftyp" and at:
+            begins = begins or at
+        movies += kind == b"moov"
+    return begins if movies > 1 and begins else None
+
+
+def _second_flv(file: BinaryIO, size: int) -> int | None:
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
+        head = re.compile(rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00{4}").search(content, 9)
+        return None if head is None else head.start()
 
 
 def _ebml(file: BinaryIO, size: int) -> bool:

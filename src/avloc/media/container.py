@@ -18,7 +18,7 @@ import av.error
 import av.stream
 
 from avloc.errors import MediaError
-from avloc.media.clock import Shifts, stamp
+from avloc.media.clock import Shifts, StartsAnew, stamp
 from avloc.mediafile import BY_FLAGS, FileClock, Media, Step, StreamChoice
 
 MAX_READ_ERRORS = 20
@@ -40,7 +40,10 @@ CONTAINERS = (
 which can make ffmpeg open other files."""
 
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}
-_SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS), **_LIMITS}
+_ONE_PROGRAM = {"merge_pmt_versions": "1"}
+"""MPEG-TS: a recording with other PIDs, joined to the first, continues its streams instead of beginning others."""
+
+_SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS), **_LIMITS, **_ONE_PROGRAM}
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -218,7 +221,7 @@ def packets(
 
     Read errors are passed to `on_error`, and reading continues if possible.
     """
-    shifts = Shifts(steps)
+    shifts, anew = Shifts(steps), StartsAnew()
     chosen = {stream.index for stream in streams}
     for stream in container.streams:
         if hasattr(stream, "discard"):  # missing in PyAV 14; it only saves reading
@@ -230,12 +233,16 @@ def packets(
             for packet in container.demux(*streams):
                 if packet.size:  # empty packets request a flush, which decoded(None) does at the end
                     failures = 0
-                    shifts.apply(packet)
-                    yield packet
+                    shown = anew.shown(packet)
+                    shifts.apply(shown)
+                    yield shown
             return
         except EOFError:
             return
-        except (av.error.FFmpegError, MemoryError, IndexError) as error:  # IndexError: a new stream begins in mid-file
+        except IndexError:
+            failures += 1
+            on_error(MediaError("streams that begin in mid-file are left out; if recordings were joined, split them"))
+        except (av.error.FFmpegError, MemoryError) as error:
             failures += 1
             on_error(error)
 

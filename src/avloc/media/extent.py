@@ -27,7 +27,7 @@ import av
 import av.container
 import av.error
 
-from avloc.media.complete import is_complete
+from avloc.media.complete import appended_at, is_complete
 from avloc.media.container import open_container, packets, seek
 from avloc.media.joins import BACK_S, DISCONTINUOUS, Recording, Scan, recordings, steps
 from avloc.mediafile import FileClock
@@ -96,6 +96,9 @@ def measure(
         elif stated.video_s is not None:
             video_end_s = max(video_end_s, stated.video_s)
             duration_s = max(duration_s, video_end_s)
+    begins = appended_at(path, container.format.name)
+    if begins is not None:
+        note = f"another recording begins at byte {begins}, which players do not read; split the file there"
     made = steps(scan, found) if whole else ()
     return Extent(duration_s, FileClock(origin_s, duration_s, video_end_s, made, len(found) - 1), note)
 
