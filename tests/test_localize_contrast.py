@@ -19,6 +19,7 @@ from avloc.localize.contrast import (
     calibrated,
     candidates,
     crossings,
+    full_video_bonus,
     inner_outer,
     logistic,
     select_classes,
@@ -142,10 +143,6 @@ def test_contrast_by_hand() -> None:
     assert inner[0] == pytest.approx(3.9 / 9)
     assert outer[0] == pytest.approx(0.5 * inner[0])
     assert inner_outer(curve, one_candidate(0, 9), 0.25, 0.0)[1][0] == 0
-    assert inner_outer(curve, one_candidate(0, 9), 0.25, 0.5, 0.2)[1][0] == pytest.approx(0.2 * inner[0])
-    assert inner_outer(curve, one_candidate(0, 9), 0.25, 0.5, -0.3)[1][0] == pytest.approx(-0.3 * inner[0])
-    one_end = one_candidate(0, 8)  # its left margin is outside, its right one half: `full_video` does not apply
-    assert inner_outer(curve, one_end, 0.25, 0.5, 0.2)[1] == inner_outer(curve, one_end, 0.25, 0.5)[1]
 
 
 def test_the_briefer_the_video_the_more_likely_it_is_all_action() -> None:
@@ -161,6 +158,31 @@ def test_the_briefer_the_video_the_more_likely_it_is_all_action() -> None:
     even = {of_the_whole(length, short_video_bonus=0.0) for length in (10, 20, 40)}
     assert max(even) - min(even) < 1e-9
     assert of_the_whole(4) == of_the_whole(4, short_video_bonus=100.0), "the bonus of the whole video is bounded"
+
+
+def test_the_bonus_of_a_whole_video_shrinks_with_the_fall_of_its_curve() -> None:
+    curves = np.array([[0.8, 0.8, 0.8, 0.4], [0.5, 0.5, 0.5, 0.5], [0.9, 0.9, 0.0, 0.0]])
+    own = ContrastOptions(short_video_bonus=4.0, full_video_drop=0.8, smooth_passes=0)
+    assert full_video_bonus(curves, own).tolist() == pytest.approx([0.35, 0.5, 0.0])
+    smooth = ContrastOptions(short_video_bonus=4.0, full_video_drop=0.8)  # falls by 0.3 only
+    assert full_video_bonus(curves, smooth)[0] == pytest.approx(0.7 * (1 - 0.3 / 0.8))
+    capped = ContrastOptions(short_video_bonus=100.0, full_video_margin=0.25, full_video_drop=0.8, smooth_passes=0)
+    assert full_video_bonus(curves, capped).tolist() == pytest.approx([0.4375, 0.625, 0.0])
+
+
+@pytest.mark.parametrize("length", [6, 8, 10, 15])
+def test_a_short_video_is_action_throughout_where_its_curve_is_flat_and_not_where_it_falls(length: int) -> None:
+    """As for a sound from 1 s to 5 s of a clip of 8 s; a bonus that ignores the curve gave 0 s to 8 s."""
+
+    def found(low: float) -> tuple[float, float]:
+        curve = np.full((length, 1), 0.9 * low)
+        curve[1 : length // 2 + 1] = 0.9
+        first = localize(video(curve), CONTRAST)[0]
+        return first.start_s, first.end_s
+
+    assert found(0.9) == found(0.7) == (0.0, length)
+    for low in (0.0, 0.2):
+        assert found(low) == pytest.approx((1, length // 2 + 1), abs=0.3)
 
 
 @quick

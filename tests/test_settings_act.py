@@ -246,6 +246,7 @@ CONTRAST: dict[str, Any] = {
     "outside_margin": 0.0,
     "full_video_margin": 0.0,
     "short_video_bonus": 30.0,
+    "full_video_drop": 5.0,
     "video_weight": 0.5,
     "contrast_slope": 4.0,
     "contrast_middle": 0.4,

@@ -5,6 +5,7 @@ from benchmarks.console import run_command
 MODULES = {
     "table": "comparison",
     "collapse": "comparison",
+    "calibration": "calibration",
     "recipe": "recipe",
     "simulated": "simulated",
     "demo": "demo",

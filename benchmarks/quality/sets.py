@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from avloc.errors import InputError
 from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore, save_features
-from avloc.formats.labels import LabelTable, read_labels, write_labels
+from avloc.formats.labels import LabelRow, LabelTable, read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
@@ -76,16 +77,42 @@ def with_gaps(data: DataSet, out: Path) -> DataSet:
     return replace(open_data(str(home)), name=data.name)
 
 
-def held_out(data: DataSet, out: Path) -> DataSet:
-    """Every fifth training video as the subset test, the others as train; the real test videos are left out."""
-    home = out / "sets" / f"{data.name}-held-out"
+def held_out(data: DataSet, out: Path, folds: int = 5, fold: int = 0, alike: bool = False) -> DataSet:
+    """One fold of the training videos as the subset test, the others as train; the real test videos are left out.
+
+    Args:
+        folds, fold: every `folds`-th video, from `fold` on.
+        alike: a fold holds videos that resemble each other, unlike the others (`_sorted_by_content`).
+    """
+    suffix = f"-{fold}-of-{folds}{'-alike' if alike else ''}" if (folds, fold, alike) != (5, 0, False) else ""
+    home = out / "sets" / f"{data.name}-held-out{suffix}"
     if not (home / "ground_truth.json").exists():
-        train = [row for row in read_labels(data.labels).rows if row.subset == "train"]
-        rows = [replace(row, subset="train" if k % 5 else "test") for k, row in enumerate(train)]
         store = FeatureStore(data.features)
+        train = [row for row in read_labels(data.labels).rows if row.subset == "train" and row.video_id in store]
+        train, count = (_sorted_by_content(train, store) if alike else train), len(train)
+        part = [k * folds // count if alike else k % folds for k in range(count)]
+        rows = [replace(row, subset="test" if p == fold else "train") for row, p in zip(train, part, strict=True)]
         for row in rows:
-            if row.video_id in store:
-                save_features(home / "features" / f"{row.video_id}.safetensors", store.load(row.video_id), "float16")
+            save_features(home / "features" / f"{row.video_id}.safetensors", store.load(row.video_id), "float16")
         write_labels(home / "labels.csv", LabelTable(tuple(rows)))
         shutil.copyfile(data.folder / "ground_truth.json", home / "ground_truth.json")
     return replace(open_data(str(home)), name=data.name)
+
+
+def _sorted_by_content(rows: Sequence[LabelRow], store: FeatureStore) -> list[LabelRow]:
+    """Videos by their rank, within the first class, along the first principal component of their mean features.
+
+    Equal shares of every class, each of videos that resemble each other, come one after the other.
+    """
+    where: dict[str, float] = {}
+    for label in sorted({row.labels[:1] for row in rows}):
+        members = [row.video_id for row in rows if row.labels[:1] == label]
+        loaded = [store.load(video) for video in members]
+        shared = [name for name in ("visual", "audio") if all(name in f.modalities for f in loaded)]
+        tracks = [[getattr(f, name).mean(axis=0) for f in loaded] for name in shared]
+        means = np.concatenate([np.array(track) / (np.std(track, axis=0).mean() + 1e-9) for track in tracks], axis=1)
+        centred = means - means.mean(axis=0)
+        along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+        ranks = np.argsort(np.argsort(along, kind="stable"), kind="stable")
+        where |= {video: (int(rank) + 0.5) / len(members) for video, rank in zip(members, ranks, strict=True)}
+    return sorted(rows, key=lambda row: where[row.video_id])

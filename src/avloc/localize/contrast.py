@@ -18,13 +18,17 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from avloc.config import LocalizeConfig
+from avloc.config import ContrastOptions, LocalizeConfig
 from avloc.types import ActivationSequence, Detection
+
+Bonus = Callable[[Float[np.ndarray, "k l"], ContrastOptions], Float[np.ndarray, " k"]]
+"""(curves of k classes, options) -> evidence for each class's whole video beside its contrast."""
 
 _FINEST = 64  # candidates whose ends both round to the same 64th of a snippet are duplicates
 
@@ -37,27 +41,44 @@ class Candidates(NamedTuple):
     stop: Float[np.ndarray, " n"]
 
 
-def contrast(activations: ActivationSequence, options: LocalizeConfig) -> list[Detection]:
-    """Detections of the kept classes, scored by their probability of being right; those of a class may overlap."""
+def contrast(activations: ActivationSequence, options: LocalizeConfig, bonus: Bonus | None = None) -> list[Detection]:
+    """Detections of the kept classes, scored by their probability of being right; those of a class may overlap.
+
+    Args:
+        bonus: evidence that a class's whole video gets beside its contrast; `full_video_bonus` if None.
+    """
     own = options.contrast
     kept = select_classes(activations.video_scores, own.class_share, own.min_classes)
     curves = np.asarray(activations.probs[:, 1 + kept].T, dtype=np.float64)
     found = candidates(curves, np.asarray(activations.reliability, dtype=np.float64), options)
-    full_video = max(own.full_video_margin - own.short_video_bonus / curves.shape[1], -1.0)
-    inner, outer = inner_outer(curves, found, own.outer_margin, own.outside_margin, full_video)
-    evidence = inner - outer + own.video_weight * activations.video_scores[kept][found.row]
+    inner, outer = inner_outer(curves, found, own.outer_margin, own.outside_margin)
+    fills = (found.start <= 0) & (found.stop >= curves.shape[1])
+    whole = (1 - own.full_video_margin) * inner + (bonus or full_video_bonus)(curves, own)[found.row]
+    evidence = np.where(fills, whole, inner - outer) + own.video_weight * activations.video_scores[kept][found.row]
     strength = logistic(own.contrast_slope * (evidence - own.contrast_middle))
     start_s, end_s = activations.grid.spans_s(found.start, found.stop, activations.duration_s)
     valid = (end_s > start_s) & (evidence > 0)  # inside the video, and above its surroundings
     row, start_s, end_s, strength = found.row[valid], start_s[valid], end_s[valid], strength[valid]
     slope, offset = own.calibration_slope, own.calibration_offset
-    lowest = logistic((_logit(np.array([own.min_probability])) - offset) / slope)[0]
+    lowest = logistic((logit(np.array([own.min_probability])) - offset) / slope)[0]
     chosen, left = soft_nms(row, start_s, end_s, strength, own.nms_sigma, own.max_per_class, float(lowest))
     score = calibrated(left, slope, offset)
     return [
         Detection(float(start_s[i]), float(end_s[i]), activations.classes[kept[row[i]]], float(s))
         for i, s in zip(chosen, score, strict=True)
     ]
+
+
+def full_video_bonus(curves: Float[np.ndarray, "k l"], own: ContrastOptions) -> Float[np.ndarray, " k"]:
+    """Evidence for each class's whole video beside its contrast: a short video was often cut to its action.
+
+    The bonus is the mean of the curve times short_video_bonus / L, at most 1 + full_video_margin. It shrinks with the fall
+    of the smoothed curve from its highest to its lowest value, and ends where that reaches `full_video_drop`: then the
+    contrast decides.
+    """
+    smooth = smoothed(curves, own.smooth_passes)
+    flat = np.maximum(0.0, 1 - (smooth.max(axis=1) - smooth.min(axis=1)) / own.full_video_drop)
+    return min(own.short_video_bonus / curves.shape[1], 1 + own.full_video_margin) * flat * curves.mean(axis=1)
 
 
 def select_classes(scores: Float[np.ndarray, " c"], share: float, least: int) -> Int[np.ndarray, " k"]:
@@ -70,7 +91,7 @@ def candidates(
     curves: Float[np.ndarray, "k l"], reliability: Float[np.ndarray, " l"], options: LocalizeConfig
 ) -> Candidates:
     """Cuts of each class's curve, cuts of μ for every class, and the whole video, without duplicates."""
-    smooth = _smooth(np.vstack([curves, reliability[None]]), options.contrast.smooth_passes)
+    smooth = smoothed(np.vstack([curves, reliability[None]]), options.contrast.smooth_passes)
     cuts = crossings(smooth, _levels(smooth, options.contrast.levels))
     classes, length = len(curves), curves.shape[1]
     long = cuts.stop - cuts.start >= min(options.min_snippets, length)
@@ -110,17 +131,12 @@ def _cross(
 
 
 def inner_outer(
-    curves: Float[np.ndarray, "k l"],
-    found: Candidates,
-    margin: float,
-    outside: float,
-    full_video: float | None = None,
+    curves: Float[np.ndarray, "k l"], found: Candidates, margin: float, outside: float
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Mean of the curve inside each candidate, and over margins of `margin` times its length on either side.
 
     The part of a margin outside the video, where the curve is unknown, counts as `outside` times the inner mean; with
-    outside = 0 this is AutoLoc's contrast with zeros around the video. For a candidate that fills the video,
-    `full_video`, if given, replaces `outside`; a value below 0 favours the candidate.
+    outside = 0 this is AutoLoc's contrast with zeros around the video.
     """
     length = curves.shape[1]
     knots = np.concatenate([curves[:, :1], curves, curves[:, -1:]], axis=1)  # at 0, 1/2, 3/2, ..., L - 1/2, L
@@ -140,23 +156,22 @@ def inner_outer(
     mass = until(found.stop) - until(found.start)
     inner = mass / width
     missing = 2 * wings - (high - low - width)
-    fills = (found.start <= 0) & (found.stop >= length)
-    share = np.where(fills, outside if full_video is None else full_video, outside)
-    outer = (until(high) - until(low) - mass + missing * share * inner) / (2 * wings)
+    outer = (until(high) - until(low) - mass + missing * outside * inner) / (2 * wings)
     return inner, outer
 
 
-def logistic(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def logistic(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def calibrated(strength: Float[np.ndarray, " n"], slope: float, offset: float) -> Float[np.ndarray, " n"]:
+def calibrated(strength: Float[np.ndarray, "*n"], slope: float, offset: float) -> Float[np.ndarray, "*n"]:
     """Platt scaling of the suppressed scores, in [0, 1): logistic(slope · logit(strength) + offset). Monotone."""
-    return logistic(slope * _logit(strength) + offset)
+    return logistic(slope * logit(strength) + offset)
 
 
-def _logit(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def logit(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """log(x / (1 - x)), finite at 0 and 1."""
     inside = np.clip(x, 1e-12, 1 - 1e-12)
     return np.log(inside) - np.log1p(-inside)
 
@@ -211,7 +226,7 @@ def _levels(curves: Float[np.ndarray, "k l"], count: int) -> Float[np.ndarray, "
     return np.concatenate([low + share * (high - low), np.broadcast_to(share, (len(curves), count))], axis=1)
 
 
-def _smooth(curves: Float[np.ndarray, "k l"], passes: int) -> Float[np.ndarray, "k l"]:
+def smoothed(curves: Float[np.ndarray, "k l"], passes: int) -> Float[np.ndarray, "k l"]:
     """Filter with weights 1/4, 1/2, 1/4, `passes` times; edge values are repeated."""
     for _ in range(passes):
         padded = np.pad(curves, ((0, 0), (1, 1)), mode="edge")
