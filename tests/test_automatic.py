@@ -152,14 +152,14 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: Mapping[int, float]) -> list
     return steps
 
 
-PATIENT = {"train.steps": 12, "train.eval_every": 1, "train.select_after": 0.25, "train.patience": 3}
+PATIENT = {"train.steps": 12, "train.eval_every": 1, "train.select_after": 0.5, "train.patience": 3}
 
 
 @pytest.mark.parametrize(
     ("scores", "last", "kept"),
     [
-        ({1: 0.9, 3: 0.2, 4: 0.4, 7: 0.5}, 10, 7),  # steps before a quarter do not count
-        ({3: 0.4, 4: 0.4, 5: 0.4}, 6, 5),  # an equal score is no improvement, and is kept
+        ({1: 0.9, 6: 0.2, 7: 0.4, 8: 0.5}, 11, 8),  # the first half does not count
+        ({6: 0.4, 7: 0.4, 8: 0.4}, 9, 8),  # an equal score is no improvement, and is kept
         ({k: k / 20 for k in range(1, 13)}, 12, 12),
     ],
 )

@@ -1,5 +1,6 @@
 """Training on video-level labels, resumable, on one or more processes.
 
+plan         settings derived from the data; what is said before a run
 prepare      match features with labels, split off validation videos
 dataset      weakly labelled videos; a sampler of batches with pairs that share a class
 learner      the network, its optimizer, its teacher
