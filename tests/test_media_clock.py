@@ -162,6 +162,14 @@ def test_a_recording_that_ffmpeg_does_not_reach_is_said(tmp_path: Path, name: st
     assert f"another recording begins at byte {len(first)}" in media.note
 
 
+def test_streams_that_overlap_by_different_amounts_stay_together(tmp_path: Path) -> None:
+    first = record(tmp_path / "a.ts", 1.4, TS)
+    overlapping = record(tmp_path / "b.ts", 0.4, TS, start_s=3)  # the clock of the first has a lead of 0.2 s
+    media = join(tmp_path / "joined.ts", first, overlapping)
+    assert media.clock.joins == 0
+    assert_at(media, [1.4, 3 - 0.2 + 0.4])
+
+
 def patch_stamp(data: bytes, number: int, time_s: float) -> bytes:
     """Overwrite both time stamps of a PES packet of the first video stream of a transport stream."""
     changed, seen = bytearray(data), -1

@@ -1,10 +1,11 @@
 """Joined recordings: where the time stamps of a file start anew, and the one shift that mends all its streams.
 
-Stamps are divided into runs, within which they increase steadily. A run that starts is one of four things:
+Stamps are divided into runs, within which they increase steadily. A run that starts is one of five things:
 
     an outlier   one or two packets, after which the stamps before continue
     a gap        a step forward that the file's clock makes too: another stream's stamps pass through it, or the format
                  has one clock from start to end (mp4, matroska)
+    an overlap   a step back of less than a second through which another stream's stamps pass
     the same join as in another stream, whose stamps lie nearby; streams are interleaved, so it comes somewhat later
     a join       otherwise
 
@@ -221,8 +222,9 @@ def _is_gap(run: Run, before: Run, same: list[Run] | None) -> bool:
         same: the runs of other streams beside it, of the same recording; None: the format has one clock.
     """
     step = run.first - before.last
-    if step < -BACK_S:
-        return False
+    if step < -BACK_S:  # an overlap, if another stream goes on as before to the end of the run
+        long = run.last - run.first > 2 * NEAR_S
+        return step >= -NEAR_S and long and any(other.last >= run.last - NEAR_S for other in same or ())
     return step <= AHEAD_S or same is None or any(other.spans(run.first) for other in same)
 
 
