@@ -74,6 +74,8 @@ def test_the_flags_of_a_file_choose_its_audio(tmp_path: Path, flags: list[tuple[
     media = probe(write_tracks(tmp_path / "v.mkv", FILM, *tracks))
     assert (media.streams.audio, media.audio_streams) == (expected, len(flags))
     assert list(clicks_of(media)) == [expected / 2]
+    assert ("use --audio-stream 2" in media.note) == (flags == [("hearing_impaired", "default"), ()])
+    assert probe(media.path, streams=StreamChoice(audio=1)).note == ""
 
 
 def test_the_flags_of_a_file_choose_its_video(tmp_path: Path) -> None:

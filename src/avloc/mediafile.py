@@ -76,7 +76,7 @@ class Media:
         clock: from the file's time stamps to seconds.
         rate_varies: whether the frame rate is variable.
         rate_assumed: whether frame_rate is ffmpeg's default, because the file states neither a rate nor time stamps.
-        note: what was found to be wrong in the header, without harm; else empty.
+        note: what is wrong in the header or doubtful about the streams, without harm; else empty.
         streams: the streams used; every reader of the file takes these.
         requested: what was asked for; `streams` says what it came to.
         video_streams, audio_streams: how many the file has to choose from (flagged covers do not count).

@@ -103,9 +103,14 @@ def is_cover(stream: av.stream.Stream) -> bool:
 
 def _precedence(stream: av.stream.Stream) -> tuple[bool, bool]:
     """Sorting key: flagged default first (as ffmpeg does), then those meant for everybody."""
+    return not stream.disposition & av.stream.Disposition.default, is_special(stream)
+
+
+def is_special(stream: av.stream.Stream) -> bool:
+    """Whether a stream is flagged as a commentary, or as made for the visually or hearing impaired."""
     flags = av.stream.Disposition
     special = flags.comment | flags.hearing_impaired | flags.visual_impaired | flags.descriptions | flags.dependent
-    return not stream.disposition & flags.default, bool(stream.disposition & special)
+    return bool(stream.disposition & special)
 
 
 def _choose_video(container: av.container.InputContainer, path: Path, number: int | None) -> av.VideoStream:

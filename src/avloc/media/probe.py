@@ -15,6 +15,7 @@ from avloc.media.container import (
     choose_streams,
     first_frame,
     is_cover,
+    is_special,
     nominal_rate,
     open_container,
     packets,
@@ -92,7 +93,7 @@ def probe(path: str | Path, video_id: str | None = None, streams: StreamChoice =
             clock=extent.clock,
             rate_varies=varies,
             rate_assumed=rate_is_assumed(video, path, streams),
-            note=extent.note,
+            note="; ".join(filter(None, (extent.note, _doubt(container, sounds, streams)))),
             streams=_used(container, video, sounds),
             requested=streams,
             video_streams=sum(not is_cover(stream) for stream in container.streams.video),
@@ -125,6 +126,17 @@ def _used(
     numbers = [k for k, stream in enumerate(container.streams.audio, start=1) if stream in sounds]
     return StreamChoice(
         container.streams.video.index(video) + 1, "mix" if len(numbers) > 1 else numbers[0] if numbers else None
+    )
+
+
+def _doubt(container: av.container.InputContainer, sounds: Sequence[av.AudioStream], requested: StreamChoice) -> str:
+    """A line if the file's flags chose a commentary although there is other audio."""
+    others = [k for k, stream in enumerate(container.streams.audio, start=1) if not is_special(stream)]
+    if requested.audio is not None or not others or not any(map(is_special, sounds)):
+        return ""
+    return (
+        "its default audio is flagged as a commentary or for the impaired; for other audio, "
+        f"use --audio-stream {others[0]}"
     )
 
 
