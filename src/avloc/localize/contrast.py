@@ -72,9 +72,9 @@ def contrast(activations: ActivationSequence, options: LocalizeConfig, bonus: Bo
 def full_video_bonus(curves: Float[np.ndarray, "k l"], own: ContrastOptions) -> Float[np.ndarray, " k"]:
     """Evidence for each class's whole video beside its contrast: a short video was often cut to its action.
 
-    The bonus is the mean of the curve times short_video_bonus / L, at most 1 + full_video_margin; it shrinks with the fall
-    of the smoothed curve from its highest to its lowest value, and ends where that reaches `full_video_drop`: then the
-    contrast decides.
+    The bonus is the mean of the curve times short_video_bonus / L, at most 1 + full_video_margin. It shrinks with the
+    fall of the smoothed curve from its highest to its lowest value, and ends where that reaches `full_video_drop`: then
+    the contrast decides.
     """
     smooth = smoothed(curves, own.smooth_passes)
     flat = np.maximum(0.0, 1 - (smooth.max(axis=1) - smooth.min(axis=1)) / own.full_video_drop)
