@@ -59,7 +59,11 @@ SHARED = (
 )
 """Settings that other methods take from the `default` preset, none of them part of our model."""
 
-_AS_DEFAULT = ("model.dropout", "loss.mil_background")  # general settings: as for all other methods
+_AS_DEFAULT = (
+    "model.dropout",
+    "model.visual_normalize",
+    "loss.mil_background",
+)  # general settings: as for all other methods
 _NAIVE_CL = ROWS["table6"]["Naive fusion (0-stage) + CL"].changes
 
 METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
