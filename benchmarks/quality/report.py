@@ -32,6 +32,7 @@ COLUMNS = {
 """{metric: column heading}."""
 
 REFERENCE = "default"
+_REFERENCES = (REFERENCE, f"{REFERENCE}, 2 stages")  # the same model, by its name in METHODS and in FUSION
 COMPARED = ("average mAP", "average mAP 0.1:0.7", "accuracy")
 SAME_DECODE = ", same decode"
 
@@ -71,7 +72,7 @@ def differences(rows: Sequence[Row], row: Row) -> dict[str, Difference]:
 
 
 def _reference(rows: Sequence[Row], decode: str) -> Row | None:
-    return next((r for r in rows if (r.name, r.decode) == (REFERENCE, decode) and scores_of(r)), None)
+    return next((r for r in rows if r.name in _REFERENCES and r.decode == decode and scores_of(r)), None)
 
 
 def _draws(row: Row, metric: str) -> np.ndarray:
