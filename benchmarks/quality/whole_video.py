@@ -76,7 +76,7 @@ VALUES: dict[str, tuple[float | None, ...]] = {
     "ratio": (0.5, 1.0, 2.0),
     "allowance": (0.1, 0.2),
     "lowest": (None,),
-    "drop": (0.3, 0.5, 0.7),
+    "drop": (0.3, 0.5, 0.7, 1.0, 1.4),
     "penalty": (0.5, 1.0),
 }
 

@@ -204,14 +204,14 @@ class ContrastOptions(Options):
     )  # ours: a margin outside the video counts as this share of the inside
     full_video_margin: float = Field(0.5, ge=0, le=1)  # ours: the same for a candidate that fills the video
     short_video_bonus: float = Field(12.0, ge=0)  # ours: its evidence gains this / snippets x the mean x flatness ...
-    full_video_drop: float = Field(0.7, gt=0)  # ours: ... where flatness is 1 - fall of the curve / this, at least 0
+    full_video_drop: float = Field(1.0, gt=0)  # ours: ... where flatness is 1 - fall of the curve / this, at least 0
     video_weight: float = Field(0.0, ge=0)  # ours: weight of the video score beside the contrast; it did not help
     contrast_slope: float = Field(8.0, gt=0)  # ours: the contrast as logistic(slope (contrast - middle)) ...
     contrast_middle: float = 0.2  # ours: ... for suppression
     nms_sigma: float = Field(0.3, gt=0)  # ours: Soft-NMS has 0.5
     max_per_class: int = Field(1000, ge=1)  # ours: detections per class and video; for videos of hours
-    calibration_slope: float = Field(1.56, gt=0)  # ours: fitted on training videos, each from models without it
-    calibration_offset: float = -2.03  # ours: with it, `python -m benchmarks.quality calibration`
+    calibration_slope: float = Field(1.47, gt=0)  # ours: fitted on training videos, each from models without it
+    calibration_offset: float = -2.16  # ours: with it, `python -m benchmarks.quality calibration`
     min_probability: float = Field(0.01, ge=0, le=1)  # ours: less probable detections are dropped
 
 
