@@ -125,8 +125,12 @@ def test_light_rooms_stay_light(module: str) -> None:
         ("avloc.media.backbones.protocol", "avloc.features.backbones.protocol", "Setup"),
     ],
 )
-def test_documented_old_paths_work_and_warn_once(old: str, new: str, name: str) -> None:
-    sys.modules.pop(old, None)
+def test_documented_old_paths_work_and_warn_once(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str, name: str
+) -> None:
+    parent, _, leaf = old.rpartition(".")
+    monkeypatch.setattr(importlib.import_module(parent), leaf, importlib.import_module(old))  # restored at the end
+    monkeypatch.delitem(sys.modules, old)
     module = importlib.import_module(old)
     with pytest.warns(FutureWarning, match=f"import {name} from {new}"):
         value = getattr(module, name)

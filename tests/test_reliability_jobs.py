@@ -135,7 +135,9 @@ def assert_all_whole(out: Path) -> None:
         elif path.suffix == ".js" and path.parent.name == "data":
             assert path.read_text(encoding="utf-8").endswith(");\n")
         elif path.suffix == ".csv":
-            rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+            rows = list(
+                csv.reader(path.read_text(encoding="utf-16" if path.name == "found.csv" else "utf-8").splitlines())
+            )
             assert len({len(row) for row in rows}) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +23,27 @@ QUICK = {
 }
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Workflow:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A finished job, with a copy of its folder in `kept`."""
+    home = tmp_path_factory.mktemp("rerun")
     for k in range(4):
-        film(tmp_path / "videos" / f"clip_{k}.mp4", 2.0, seed=k)
-    write(tmp_path / "labels.csv", clip_0="jump", clip_1="wave", clip_2="jump", clip_3="wave")
-    made = Workflow([str(tmp_path / "videos")], tmp_path / "labels.csv", tmp_path / "out", preset("auto", QUICK))
+        film(home / "job" / "videos" / f"clip_{k}.mp4", 2.0, seed=k)
+    labels = home / "job" / "labels.csv"
+    write(labels, clip_0="jump", clip_1="wave", clip_2="jump", clip_3="wave")
+    made = Workflow([str(home / "job" / "videos")], labels, home / "job" / "out", preset("auto", QUICK))
     made.run()
+    shutil.copytree(home / "job", home / "kept")
     return made
+
+
+@pytest.fixture
+def job(finished: Workflow) -> Workflow:
+    """The finished job, restored: it remembers its paths, so it cannot be copied elsewhere."""
+    home = finished.out.parent
+    shutil.rmtree(home)
+    shutil.copytree(home.parent / "kept", home)
+    return replace(finished)
 
 
 def write(path: Path, **labels: str) -> None:
@@ -79,8 +93,8 @@ def test_one_more_clip_is_extracted_alone_and_trained_with(job: Workflow) -> Non
     assert again(job).changes() == []
 
 
-def test_a_removed_clip_is_left_out_and_its_features_come_back_with_it(job: Workflow, tmp_path: Path) -> None:
-    (tmp_path / "videos" / "clip_3.mp4").rename(tmp_path / "clip_3.mp4")
+def test_a_removed_clip_is_left_out_and_its_features_come_back_with_it(job: Workflow) -> None:
+    (job.labels.parent / "videos" / "clip_3.mp4").rename(job.labels.parent / "clip_3.mp4")
     result = again(job).run()
     assert result.run.trained
     assert result.run.record.train_videos + result.run.record.validation_videos == 3
@@ -90,14 +104,14 @@ def test_a_removed_clip_is_left_out_and_its_features_come_back_with_it(job: Work
     (failure,) = again(job).failures()
     assert failure.video_id == "clip_3"
     assert read_failures(job.out / "failures.csv") == [failure]
-    (tmp_path / "clip_3.mp4").rename(tmp_path / "videos" / "clip_3.mp4")
+    (job.labels.parent / "clip_3.mp4").rename(job.labels.parent / "videos" / "clip_3.mp4")
     result = again(job).run()
     assert (result.features.done, len(result.features.skipped), result.run.trained) == ((), 4, True)
     assert not list((job.out / "features-unused").rglob("*.safetensors"))
 
 
-def test_a_clip_replaced_by_another_of_its_name_is_extracted_again(job: Workflow, tmp_path: Path) -> None:
-    film(tmp_path / "videos" / "clip_1.mp4", 4.0, seed=7)
+def test_a_clip_replaced_by_another_of_its_name_is_extracted_again(job: Workflow) -> None:
+    film(job.labels.parent / "videos" / "clip_1.mp4", 4.0, seed=7)
     new = again(job)
     assert new.changes() == ["1 video replaced by another file: clip_1"]
     result = new.run()
@@ -136,7 +150,7 @@ def test_corrections_stay_and_appear_on_the_page(job: Workflow) -> None:
 
 
 def test_misspelled_names_and_a_broken_file_give_the_same_exit_code(
-    job: Workflow, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    job: Workflow, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]
     call = ("run", *job.videos, "--labels", job.labels, "-o", job.out, *settings)
@@ -146,7 +160,7 @@ def test_misspelled_names_and_a_broken_file_give_the_same_exit_code(
     assert "did you mean 'clip_3'?" in out
     assert [f.video_id for f in read_failures(job.out / "failures.csv")] == ["clop_3", "klip_2"]
     write(job.labels, clip_0="jump", clip_1="wave", clip_2="jump", clip_3="wave")
-    (tmp_path / "videos" / "clip_3.mp4").write_bytes(b"")
+    (job.labels.parent / "videos" / "clip_3.mp4").write_bytes(b"")
     code, out, _ = run(capsys, *call)
     assert code == 3
     assert [f.video_id for f in read_failures(job.out / "failures.csv")] == ["clip_3"]

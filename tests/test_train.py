@@ -156,7 +156,7 @@ def launch(data: tuple[Path, Path], out: Path, processes: int, *sets: str) -> No
         "train.precision=64-true",
         *sets,
     )
-    arguments = ["train", "--features", str(data[0]), "--labels", str(data[1]), "-o", str(out)]
+    arguments = ["train", "--preset", "default", "--features", str(data[0]), "--labels", str(data[1]), "-o", str(out)]
     arguments += [word for pair in sets for word in ("--set", pair)]
     programs = Path(sys.executable).parent
     launcher = [programs / "fabric", "run", "--accelerator", "cpu", "--strategy", "ddp", "--devices", str(processes)]

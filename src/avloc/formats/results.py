@@ -14,6 +14,7 @@ run.yaml                        version, classes, backbones, training step, conf
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -189,7 +190,8 @@ class Results:
             return RunSource(self.name, self.table, None, read_detections(self.table), options=options)
         home = self.folder.path
         noted, streams = _noted_files(home)
-        paths = {video: path for video, path in noted.items() if path.is_file()}
+        # Path.is_file raises for names that are too long
+        paths = {video: path for video, path in noted.items() if os.path.isfile(path)}
         gone = {video: path for video, path in noted.items() if video not in paths}
         return RunSource(self.name, self.table, home, read_detections(self.table), paths, _options(home), streams, gone)
 
