@@ -198,15 +198,14 @@ RAW = frozenset(
 """ffmpeg's demuxers of raw video (libavformat/rawdec.c): no time stamps, frames are counted at an assumed rate."""
 
 
-def rate_is_assumed(stream: av.VideoStream, path: Path, choice: StreamChoice = BY_FLAGS) -> bool:
+def rate_is_assumed(container: av.container.InputContainer, path: Path, choice: StreamChoice = BY_FLAGS) -> bool:
     """Whether the frame rate is only ffmpeg's default for bare streams, which state neither a rate nor time stamps."""
-    with open_container(path) as container:
-        if container.format.name not in RAW:
-            return False
+    if container.format.name not in RAW:
+        return False
     # the default is an option of the demuxer: a rate that follows it is not the file's
     options = {"framerate": str(_OTHER_RATE), **_SAFE}
-    with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
-        return bool(nominal_rate(choose_streams(container, path, choice)[0]) == _OTHER_RATE)
+    with av.open(f"file:{path}", options=options, metadata_errors="ignore") as again:
+        return bool(nominal_rate(choose_streams(again, path, choice)[0]) == _OTHER_RATE)
 
 
 _OTHER_RATE = 17

@@ -92,7 +92,7 @@ def probe(path: str | Path, video_id: str | None = None, streams: StreamChoice =
             codec=_codec(video) + (f"+{_codec(audio)}" if audio is not None else ""),
             clock=extent.clock,
             rate_varies=varies,
-            rate_assumed=rate_is_assumed(video, path, streams),
+            rate_assumed=rate_is_assumed(container, path, streams),
             note="; ".join(filter(None, (extent.note, _doubt(container, sounds, streams)))),
             streams=_used(container, video, sounds),
             requested=streams,
