@@ -88,8 +88,8 @@ _FUSION = {
 }
 FUSION: dict[str, tuple[str, Mapping[str, Any]]] = {
     f"{recipe}, {name}": (recipe, changes)
-    for recipe, other in (("default", {"without direct": False}), ("paper", {"with direct": True}))
-    for name, changes in {**_FUSION, **{name: {"model.direct": on} for name, on in other.items()}}.items()
+    for recipe, other, direct in (("default", "without direct", False), ("paper", "with direct", True))
+    for name, changes in {**_FUSION, other: {"model.direct": direct}}.items()
 }
 """As METHODS: choices of the fusion, one changed at a time, in two recipes. 2 stages, dense skips, W per stage."""
 
