@@ -143,7 +143,7 @@ def _say_labels(talk: Talk, labels: Path, table: LabelTable, match: VideoMatch) 
     rare = sorted(label for label, count in counts.items() if count == 1)
     if rare and len(match.found) > 1:
         talk.say(f"note: only one video for {first_few(rare, _LISTED)}: more videos of a class make it easier to find")
-    talk.say(f"labels of {pluralize(len(match.found), 'video')}: {_classes(table.classes)}")
+    talk.say(f"labels of {pluralize(len(match.found), 'video')}: {_classes(sorted(counts))}")
 
 
 def _classes(names: Sequence[str]) -> str:
