@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from benchmarks.quality import comparison, curve, models
 from benchmarks.quality.__main__ import MODULES
 from benchmarks.quality.models import METHODS, Answer, Model, config_of
 from benchmarks.quality.report import differences, markdown, missing_modalities, scores_of
-from benchmarks.quality.sets import open_set
+from benchmarks.quality.sets import made, open_set
 from feature_sets import write_split_set
 
 SMALL = {"model.embed_dim": 8, "train.steps": 4, "train.learning_rate": 1e-3, "train.batch_size": 6}
@@ -140,7 +141,7 @@ def test_rivals_are_trained_with_the_same_care() -> None:
 def test_tracks_are_taken_away_where_it_is_said(folder: Path, tmp_path: Path) -> None:
     data = open_set(folder, tmp_path)
     rows = comparison.rows_of(data, 1, SMALL, tmp_path, [comparison.MISSING])
-    gaps = FeatureStore(tmp_path / "sets" / f"{data.name}-gaps" / "features").describe()
+    gaps = FeatureStore(made(data, tmp_path, "gaps") / "features").describe()
     test = {truth.video_id for truth in data.tests()}
     lacking = {*gaps.without_audio, *gaps.without_visual}
     assert len(lacking) == round(0.3 * 16)
@@ -238,3 +239,10 @@ def test_the_curve_trains_on_a_part_and_measures_on_the_whole_test(
     with pytest.raises(SystemExit, match="0"):
         run([*command, "--report-only"])
     assert "models to train" not in capsys.readouterr().out
+
+
+def test_sets_of_one_name_do_not_share_what_is_made_of_them(folder: Path, tmp_path: Path) -> None:
+    data = open_set(folder, tmp_path)
+    other = replace(data, fingerprint="another")
+    assert made(data, tmp_path, "gaps") != made(other, tmp_path, "gaps")
+    assert curve.drawn(data, tmp_path, 1, 0).folder != curve.drawn(other, tmp_path, 1, 0).folder

@@ -21,7 +21,7 @@ from avloc.system.text import csv_text, fingerprint
 from benchmarks.console import add_command, markdown_table, mean_sd
 from benchmarks.quality.models import METHODS, Answer, Model, config_of, decoder
 from benchmarks.quality.run import compute_missing
-from benchmarks.quality.sets import held_out, open_set
+from benchmarks.quality.sets import held_out, made, open_set
 
 _SMALL = {"model.embed_dim": 128, "train.steps": 400, "train.learning_rate": 1e-3, "train.batch_size": 16}
 _DECAY = {**_SMALL, "train.weight_decay": 0.01}
@@ -131,7 +131,7 @@ def drawn(data: DataSet, out: Path, count: int | None, draw: int) -> DataSet:
         return data
     table = read_labels(data.labels)
     rows = take(table.subset("train"), count, draw) + [row for row in table.rows if row.subset != "train"]
-    home = out / "sets" / f"{data.folder.name}-{count}-{draw}"
+    home = made(data, out, f"{count}-{draw}")
     if not (home / "features").exists():
         write_labels(home / "labels.csv", LabelTable(tuple(rows)))
         atomic_write(home / "ground_truth.json", (data.folder / "ground_truth.json").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore, save_features
 from avloc.formats.labels import LabelRow, LabelTable, read_labels, write_labels
 from avloc.paper.cells import DataSet, open_data
+from avloc.system.text import fingerprint
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
 GAPS = 0.3
@@ -22,14 +23,14 @@ GAPS = 0.3
 
 
 def open_set(folder: Path, out: Path) -> DataSet:
-    """A set named after its folder; npz features are converted once, to OUT/sets/NAME.
+    """A set named after its folder; npz features are converted once, into OUT/sets.
 
     Raises:
         InputError: the folder is in neither layout.
     """
     home = folder
     if not (folder / "features").is_dir() or any((folder / "features").glob("*.npz")):
-        home = out / "sets" / folder.name
+        home = out / "sets" / f"{folder.name}-{fingerprint(str(folder.resolve()))[:8]}"
         if not (home / "ground_truth.json").exists():
             _convert(folder, home)
     return replace(open_data(str(home)), name=folder.name)
@@ -59,9 +60,14 @@ def _from_npz(path: Path, video_id: str, duration_s: float) -> FeatureSequence:
     return FeatureSequence(video_id, duration_s, grid, tracks.get("visual"), tracks.get("audio"), Provenance(names))
 
 
+def made(data: DataSet, out: Path, kind: str) -> Path:
+    """The folder of a set that is made from another; two sets of one name do not share it."""
+    return out / "sets" / f"{data.name}-{data.fingerprint[:8]}-{kind}"
+
+
 def with_gaps(data: DataSet, out: Path) -> DataSet:
     """The same set with one modality removed from GAPS of its training videos; made once, always the same."""
-    home = out / "sets" / f"{data.name}-gaps"
+    home = made(data, out, "gaps")
     if not (home / "ground_truth.json").exists():
         train = [row.video_id for row in read_labels(data.labels).rows if row.subset == "train"]
         lacking = np.random.default_rng(0).permutation(train)[: round(GAPS * len(train))].tolist()
@@ -85,7 +91,7 @@ def held_out(data: DataSet, out: Path, folds: int = 5, fold: int = 0, alike: boo
         alike: a fold holds videos that resemble each other, unlike the others (`_sorted_by_content`).
     """
     suffix = f"-{fold}-of-{folds}{'-alike' if alike else ''}" if (folds, fold, alike) != (5, 0, False) else ""
-    home = out / "sets" / f"{data.name}-held-out{suffix}"
+    home = made(data, out, f"held-out{suffix}")
     if not (home / "ground_truth.json").exists():
         store = FeatureStore(data.features)
         train = [row for row in read_labels(data.labels).rows if row.subset == "train" and row.video_id in store]
