@@ -15,7 +15,7 @@ from avloc.localize.contrast import logistic
 from avloc.types import ActivationSequence, Detection, Instance, SnippetGrid, VideoAnnotation
 from benchmarks.console import run_command
 from benchmarks.quality.__main__ import MODULES
-from benchmarks.quality.folds import Condition, out_of_fold
+from benchmarks.quality.folds import Condition, few_clips, out_of_fold
 from benchmarks.quality.scores import Judged, fit, found_classes, out_of_sample, quality
 from benchmarks.quality.sets import held_out, open_set
 from benchmarks.quality.whole_video import Form, forms
@@ -79,6 +79,22 @@ def test_activations_come_from_models_that_did_not_see_the_video(folder: Path, t
     for labels in (tmp_path / "sets").glob("*/labels.csv"):
         rows = read_labels(labels)
         assert not {row.video_id for row in rows.subset("train")} & {row.video_id for row in rows.subset("test")}
+
+
+def test_models_of_few_clips_are_measured_on_all_other_folds(folder: Path, tmp_path: Path) -> None:
+    found = few_clips(folder, tmp_path, 1, 2, SMALL)
+    train = {row.video_id for row in read_labels(open_set(folder, tmp_path).labels).subset("train")}
+    assert set(found.seeds[0]) == train
+    drawn = [read_labels(path).subset("train") for path in (tmp_path / "sets").glob("*-1-?/labels.csv")]
+    assert len(drawn) == 2
+    assert all(len(rows) < len(train) / 2 for rows in drawn)
+
+
+def test_a_relative_fall_counts_in_shares_of_the_peak() -> None:
+    own, form = preset("default").localize.contrast, Form("relative", 8.0, value=1.0)
+    curve = np.array([[0.4] * 4 + [0.1] * 4])
+    assert form(curve, own) == pytest.approx(form(curve / 2, own) * 2)
+    assert form(np.full((1, 8), 0.4), own) == pytest.approx([0.4])
 
 
 def test_agreement_by_hand() -> None:

@@ -16,7 +16,7 @@ from avloc.metrics import SegmentTable, draw_videos, paired_difference, resample
 from avloc.system.atomic import atomic_write
 from benchmarks.console import add_command, markdown_table, mean_sd
 from benchmarks.quality import scores
-from benchmarks.quality.folds import Condition, Decoder, Found, out_of_fold, test_videos
+from benchmarks.quality.folds import Condition, Decoder, Found, few_clips, out_of_fold, test_videos
 from benchmarks.quality.models import AVERAGES, DRAWS, T_IOU, decoder
 from benchmarks.quality.run import comparison_options, overrides_of
 from benchmarks.quality.scores import Judged
@@ -46,7 +46,10 @@ SETTINGS: dict[str, tuple[float, ...]] = {
 
 def add_commands(commands: Any) -> None:
     parser = add_command(commands, calibration, [comparison_options()], seeds=3, folds=4)
-    parser.add_argument("--kinds", nargs="+", choices=["mixed", "alike"], default=["mixed", "alike"])
+    parser.add_argument("--kinds", nargs="*", choices=["mixed", "alike"], default=["mixed", "alike"])
+    parser.add_argument(
+        "--counts", nargs="+", type=int, default=[], metavar="N", help="also models of N videos per class"
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS[:3]))
 
 
@@ -74,6 +77,7 @@ def calibration(args: argparse.Namespace) -> None:
         for kind in args.kinds
         if args.parts != ["test"]
     ]
+    chosen += [few_clips(folder, args.out, count, args.folds) for count in args.counts for folder in args.sets]
     alike = [condition for condition in chosen if condition.name.endswith("alike")]
     options = decoder("ours")
     if "whole" in args.parts:

@@ -23,6 +23,7 @@ from avloc.metrics.matching import match_detections
 from avloc.paper.cells import DataSet
 from avloc.pipeline.localizer import load
 from avloc.types import ActivationSequence, Detection, VideoAnnotation
+from benchmarks.quality.curve import AUTO, config_on, drawn
 from benchmarks.quality.models import Model, config_of, work
 from benchmarks.quality.sets import held_out, open_set
 
@@ -116,6 +117,19 @@ def out_of_fold(
     data = open_set(folder, out)
     parts = [held_out(data, out, folds, fold, alike) for fold in range(folds)]
     return _condition(f"{data.name}, {'alike' if alike else 'mixed'}", parts, out, overrides, seeds)
+
+
+def few_clips(folder: Path, out: Path, count: int, folds: int, more: Mapping[str, Any] | None = None) -> Condition:
+    """The training videos of a set, in alike folds, from models of `count` videos per class and the preset `auto`."""
+    data = open_set(folder, out)
+    parts = [drawn(held_out(data, out, folds, fold, alike=True), out, count, fold) for fold in range(folds)]
+    found: dict[str, ActivationSequence] = {}
+    for fold, part in enumerate(parts):
+        model = Model(part, config_on(AUTO, part, more or {}, fold), out)
+        work(model, [])
+        found |= _activations(model)
+    truths = tuple(truth for part in parts for truth in part.tests() if truth.video_id in found)
+    return Condition(f"{data.name}, {count} per class", truths, (found,))
 
 
 def test_videos(folder: Path, out: Path, overrides: Mapping[str, Any], seeds: int) -> Condition:

@@ -28,7 +28,7 @@ class Form:
     """One candidate; also a `Bonus` and a decoder.
 
     Args:
-        kind: present, none, ratio, allowance, lowest, drop or penalty.
+        kind: present, none, ratio, allowance, lowest, drop, relative or penalty.
         bonus: B. part: a key of LOWEST. value: the constant of the kind, if it has one.
     """
 
@@ -65,6 +65,8 @@ class Form:
                 return weight * low
             case "drop":
                 return weight * m * np.maximum(0.0, 1 - (high - low) / value)
+            case "relative":
+                return weight * m * np.maximum(0.0, 1 - (high - low) / (value * np.maximum(high, 1e-12)))
             case _:  # penalty
                 return weight * m - value * (m - low)
 
@@ -77,6 +79,7 @@ VALUES: dict[str, tuple[float | None, ...]] = {
     "allowance": (0.1, 0.2),
     "lowest": (None,),
     "drop": (0.3, 0.5, 0.7, 1.0, 1.4),
+    "relative": (0.5, 0.7, 0.9, 1.0),
     "penalty": (0.5, 1.0),
 }
 
