@@ -5,7 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 AUDIT := .venv-audit
 
-.PHONY: demo test test-all check bench audit format lint types install clean
+# Tests of what the libraries underneath do, in a few minutes; and what they need beside avloc's own requirements.
+LIBRARY_TESTS := $(addprefix tests/test_,dependencies.py config.py encode.py media.py media_clock.py streams.py formats.py \
+    guard.py train_steps.py exports.py cli.py look.py)
+EXTRAS := media,pretrained,report,tb,frames,export
+TEST_TOOLS := pytest hypothesis beartype scipy pympi-ling webvtt-py pysubs2 OpenTimelineIO
+
+.PHONY: demo test test-all check check-floors check-newest bench audit docs demo-page format lint types install clean
 
 install: $(STAMP)
 
@@ -31,6 +37,25 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
+# The lowest permitted releases of all libraries, and the newest; `make check-newest PYTHON=python3.13`.
+check-floors:
+	test -x .venv-floors/bin/python || $(PYTHON) -m venv .venv-floors
+	.venv-floors/bin/python -m pip install --quiet --constraint constraints-floors.txt torch
+	.venv-floors/bin/python -m pip install --quiet --constraint constraints-floors.txt --editable '.[$(EXTRAS)]' $(TEST_TOOLS)
+	.venv-floors/bin/python -m pytest -W default $(LIBRARY_TESTS)
+
+check-newest:
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade torch
+	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[$(EXTRAS)]' $(TEST_TOOLS)
+	.venv-newest/bin/python -m pytest $(LIBRARY_TESTS)
+
+docs: install
+	$(BIN)/mkdocs build --strict --quiet
+
+demo-page: install
+	$(BIN)/python docs/make_demo_page.py docs/demo
+
 bench: install
 	$(BIN)/python -m benchmarks.speed all bench.json
 
@@ -48,4 +73,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(AUDIT) demo-out
+	rm -rf $(VENV) .venv-floors .venv-newest $(AUDIT) demo-out site

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import av.stream
 import numpy as np
+import pytest
 
 GREY, WHITE = 60, 255
 
@@ -81,6 +82,8 @@ def write_video(
             video.codec_context.options = {"x264-params": "mbtree=0", **(options or {})}
         video.codec_context.time_base = Fraction(1, 1000) if times_s is not None else Fraction(1, rate)
         if rotation_deg is not None:
+            if not hasattr(video, "set_display_rotation"):
+                pytest.skip("PyAV before 18 writes no display matrix")
             video.set_display_rotation(rotation_deg)
         audio = None
         if sound is not None:

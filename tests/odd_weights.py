@@ -121,6 +121,33 @@ def tiny_hub_folder(family: str, folder: Path) -> Any:
     return model
 
 
+SMALL_TEXT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 20,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+"""Configuration of a tiny text tower."""
+
+
+def tiny_tokenizer(folder: Path, texts: Iterable[str]) -> None:
+    """Save a tokenizer that knows the words of some texts."""
+    import transformers as hf
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = sorted({word for text in texts for word in text.split()})
+    vocabulary = {word: k for k, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    made = hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+    made.save_pretrained(folder)
+
+
 def tiny_frame_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let saved PE models have a ViT of transformers as their frame encoder: the real one comes from timm."""
     import transformers as hf

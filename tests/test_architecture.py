@@ -20,6 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "presets config system metrics",
         "media formats model localize figures",
         "features datasets interchange extraction",
+        "tagging",
         "train pipeline evaluate",
         "report paper demo",
         "workflow",
@@ -109,6 +110,7 @@ def _seconds(command: list[str]) -> float:
         "avloc.media",
         "avloc.figures",
         "avloc.features.backbones",
+        "avloc.tagging.vocabulary",
     ],
 )
 def test_light_rooms_stay_light(module: str) -> None:

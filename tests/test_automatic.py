@@ -42,6 +42,7 @@ def test_small_sets_get_a_small_network_and_large_ones_the_default_preset() -> N
         "train.learning_rate": 1e-3,
         "train.weight_decay": 0.01,
         "train.eval_every": 100,
+        "loss.prior_weight": 1.0,
     }
     assert resolve(auto, 1) == small
     assert set(auto.train.auto) == set(settings_for(1)) == set(AUTOMATIC)

@@ -20,6 +20,7 @@ from avloc.config import preset
 from avloc.errors import AvlocError, FormatError
 from avloc.formats.untrusted.bombs import gunzip
 from avloc.model.checkpoint import ModelCard, save_model
+from odd_files import SAMPLES, Read, make_all, measure
 
 GIB = 1 << 30
 HUGE = 10**12
@@ -136,6 +137,21 @@ def test_bombs_are_refused_before_memory_is_taken(name: str, tmp_path: Path) -> 
     assert word == "refused", done.stdout
     assert name in reason
     assert int(taken_mb) < 300
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
+    return {path.name: read for path, read in measure(make_all(tmp_path_factory.mktemp("odd"))).items()}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_files_that_repeat_or_claim_are_refused_within_their_budget(name: str, found: dict[str, Read]) -> None:
+    read = found[name]
+    assert read.word == "refused", read
+    assert name in read.text
+    assert "\n" not in read.text
+    assert read.megabytes < 400
+    assert read.seconds < 30
 
 
 def test_what_is_packed_well_is_still_read(tmp_path: Path) -> None:

@@ -467,7 +467,7 @@ def test_a_second_localization_leaves_no_exports_of_the_first(
     assert run(capsys, "localize", trained / "run", other, "-o", tmp_path / "d", "-f", "vtt,json")[0] == 0
     names = {path.name for path in (tmp_path / "d").rglob("*") if path.is_file()}
     written = {"segments.json", f"{other.stem}.vtt", "found.xlsx", "found.csv"}
-    assert names == written | {other.name, "run.yaml", "videos.csv", ".avloc.lock"}
+    assert names == written | {other.name, "run.yaml", "videos.csv", ".avloc.lock", ".avloc.files"}
 
 
 def ground_truth(path: Path, label: str = "bark") -> Path:

@@ -332,7 +332,7 @@ def test_arguments_that_cannot_work(tmp_path):
     with pytest.raises(InputError, match="workers >= 1"):
         demo.render(tmp_path, workers=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write the videos there"):
+    with pytest.raises(InputError, match="cannot write the demo there"):
         demo.render(tmp_path / "file", workers=1)
 
 

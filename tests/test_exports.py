@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import sys
 import xml.etree.ElementTree as ET
 from fractions import Fraction
 from itertools import pairwise
@@ -23,7 +25,7 @@ from avloc.interchange.boris import read_boris, write_boris
 from avloc.interchange.convert import as_annotations, convert, read_segments
 from avloc.interchange.elan import read_eaf, write_eaf
 from avloc.interchange.labelstudio import write_labelstudio, write_labelstudio_config
-from avloc.interchange.otio import write_otio
+from avloc.interchange.otio import smpte_rate, write_otio
 from avloc.interchange.parquet import write_parquet
 from avloc.interchange.raven import write_raven
 from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, with_media, write_formats
@@ -34,7 +36,7 @@ from avloc.media.frames import frame_times
 from avloc.media.probe import probe
 from avloc.metrics.overlap import lanes
 from avloc.pipeline.folder import counted
-from avloc.types import Detection, Instance
+from avloc.types import Detection, Instance, exact
 
 NASTY = '<script>alert("x")</script> & --> ünïcode 🐕 עברית'
 FOUND = (
@@ -337,18 +339,51 @@ def test_labelstudio_at_constant_rate_is_the_frame(tmp_path):
         write_labelstudio(tmp_path / "t.json", [VideoSegments("v", FOUND)])
 
 
-def test_via(video, tmp_path):
-    path = tmp_path / "v.csv"
-    write_via(path, [video])
-    head, *lines = [line for line in path.read_text().splitlines() if "Exported" not in line]
-    assert head == "# CSV_HEADER = metadata_id,file_list,temporal_segment_start,temporal_segment_end,metadata"
-    rows = list(csv.reader(lines))
-    assert json.loads(rows[0][1]) == ["un even.mp4"]
-    assert [(float(r[2]), float(r[3])) for r in rows] == [(0.5, 1.234), (1.0, 2.001), (2.0, 3.0)]
-    assert json.loads(rows[2][4])["TEMPORAL-SEGMENTS"] == NASTY
-    (back,) = read_via(path)
+def test_via_project(video, tmp_path):
+    path = tmp_path / "v.via.json"
+    write_via(path, [video, VideoSegments("empty.1", ())])
+    project = json.loads(path.read_text())
+    assert {"project", "config", "attribute", "file", "metadata", "view"} == project.keys()
+    assert project["project"]["vid_list"] == ["1", "2"]
+    assert project["view"]["2"] == {"fid_list": ["2"]}
+    assert project["file"]["1"]["src"] == video.media.path.as_uri()  # VIA plays it from there
+    assert project["file"]["2"] == {"fid": "2", "fname": "empty.1", "type": 4, "loc": 1, "src": ""}  # VIA asks for it
+    assert project["attribute"]["1"]["options"] == {"bark": "bark", NASTY: NASTY}
+    assert [row["z"] for row in project["metadata"].values()] == [[0.5, 1.234], [1.0, 2.001], [2.0, 3.0]]
+    back, empty = read_segments(path)
     assert rounded(back.segments) == EXPECTED
     assert [s.score for s in back.segments] == [1.25, 0.5, 0.125]
+    assert (back.video_id, empty.segments) == ("un even", ())
+
+
+def test_via_projects_of_others(tmp_path):
+    """Radio options by number, times of single frames, regions, and two files of one name."""
+    path = tmp_path / "p.json"
+    option = {"aname": "behaviour", "anchor_id": "FILE1_Z2_XY0", "type": 3, "options": {"0": "sit", "1": "run"}}
+    file = {"type": 4, "loc": 3, "fname": "cam.mp4"}
+    project = {
+        "project": {"vid_list": ["1", "2"]},
+        "attribute": {"1": option},
+        "file": {
+            "1": {**file, "fid": 1, "src": "file:///a/cam%201.mp4"},
+            "2": {**file, "fid": 2, "src": "/b/cam 1.mp4"},
+        },
+        "view": {"1": {"fid_list": [1]}, "2": {"fid_list": ["2"]}},
+        "metadata": {
+            "1_a": {"vid": "1", "z": [1, 2.5], "xy": [], "av": {"1": "1"}},
+            "1_b": {"vid": "1", "z": [3.0], "xy": [2, 1, 1, 5, 5], "av": {"1": "0"}},
+            "2_a": {"vid": "2", "z": [4, 5], "xy": [], "av": {"1": "0"}},
+        },
+    }
+    path.write_text(json.dumps(project))
+    notes: list[str] = []
+    found = {v.video_id: [(s.start_s, s.end_s, s.label) for s in v.segments] for v in read_segments(path, notes)}
+    assert found == {"a/cam 1": [(1.0, 2.5, "run")], "b/cam 1": [(4.0, 5.0, "sit")]}
+    assert "skipped 1 row without a start" in notes[0]
+    project["metadata"]["2_a"]["vid"] = "7"
+    path.write_text(json.dumps(project))
+    with pytest.raises(FormatError, match="not in the format of VIA 3"):
+        read_segments(path)
 
 
 def test_via_general_csv_with_options(tmp_path):
@@ -400,7 +435,7 @@ def test_otio_by_opentimelineio(video, tmp_path):
     assert whole.duration().to_seconds() == pytest.approx(video.media.duration_s, abs=0.02)
     assert [m.name for m in whole.markers] == ["bark", "bark", NASTY]
     assert whole.markers[0].metadata["avloc"]["start_s"] == 0.5
-    rate = float(video.media.frame_rate)
+    rate = smpte_rate(video.media.frame_rate)
     for track, d in zip(timeline.tracks[1:], FOUND, strict=True):
         clip = next(iter(track.find_clips()))
         at = track.range_of_child(clip)
@@ -411,6 +446,33 @@ def test_otio_by_opentimelineio(video, tmp_path):
         assert at.end_time_exclusive().value == round(ends * rate)
         assert clip.source_range.start_time == at.start_time
         assert clip.media_reference.target_url.startswith("file:///")
+
+
+@pytest.mark.parametrize(
+    ("rate", "nearest"),
+    [
+        *((5, 24), (12, 24), (20, 24), (23.98, 24000 / 1001), (24, 24), (25, 25), (29.97, 30000 / 1001), (30, 30)),
+        *((48, 48), (60000 / 1001, 60000 / 1001), (60, 60), (100, 60), (240, 60)),
+    ],
+)
+def test_otio_counts_at_a_rate_of_smpte_timecode(rate, nearest, tmp_path):
+    import opentimelineio
+    from opentimelineio.opentime import RationalTime
+
+    from avloc.mediafile import Media
+
+    media = Media(tmp_path / "v.mp4", "v", 10.0, exact(rate), True)
+    write_otio(tmp_path / "t.otio", VideoSegments("v", (Instance(1.0, 2.0, "a"),), media=media))
+    timeline = opentimelineio.adapters.read_from_file(str(tmp_path / "t.otio"))
+    clip = timeline.tracks[1][1]
+    ours = clip.source_range.start_time
+    assert RationalTime.is_smpte_timecode_rate(ours.rate)
+    assert ours.rate == pytest.approx(nearest)
+    begins = math.ceil(rate - 1e-9) / rate  # of the first frame in the segment
+    assert ours.to_seconds() == pytest.approx(begins, abs=0.5 / ours.rate + 1e-9)
+    (sound,) = timeline.audio_tracks()
+    assert sound[0].duration().to_seconds() == pytest.approx(10.0, abs=0.5 / ours.rate)
+    assert sound[0].media_reference.target_url == media.path.as_uri()
 
 
 def test_parquet_by_pyarrow(video, tmp_path):
@@ -434,6 +496,43 @@ def test_all_formats_in_one_folder(video, tmp_path):
     assert rounded(read_detections(tmp_path / "segments.json")["un even"])[0] == EXPECTED[0]
     clear_formats(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_without_pyarrow_all_formats_but_one_are_written(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    notes: list[str] = []
+    assert parse_formats("all", notes) == tuple(name for name in FORMATS if name != "parquet")
+    assert notes == ["-f all left out parquet, which needs pyarrow: pip install 'avloc[export]'"]
+    with pytest.raises(ConfigError, match=r"-f parquet needs pyarrow: pip install 'avloc\[export\]', or choose"):
+        parse_formats("csv,parquet")
+
+
+def test_labels_that_a_format_reads_as_its_own_marks(tmp_path):
+    """BORIS refuses | in a code; players leave out <x> and {\\x} in SRT."""
+    import pysubs2
+
+    labels = ("a|b", "a¦b", "|", "<i>x</i> < 3", "{\\an8}top", "plain")
+    video = VideoSegments("v", tuple(Instance(k, k + 1, label) for k, label in enumerate(labels)))
+    write_boris(tmp_path / "p.boris", [video])
+    project = json.loads((tmp_path / "p.boris").read_text())
+    codes = [behaviour["code"] for behaviour in project["behaviors_conf"].values()]
+    assert codes == ["a¦b'", "a¦b", "¦", *labels[3:]]
+    assert {event[2] for event in project["observations"]["v"]["events"]} == set(codes)
+    assert read_segments(tmp_path / "p.boris")[0].labels == labels
+    write_srt(tmp_path / "v.srt", video)
+    shown = [line.plaintext for line in pysubs2.load(str(tmp_path / "v.srt"))]
+    assert shown == ["a|b", "a¦b", "|", "‹i›x‹/i› ‹ 3", "(\\an8}top", "plain"]
+
+
+def test_elan_finds_the_video_when_both_folders_are_moved(uneven, tmp_path):
+    (tmp_path / "old" / "videos").mkdir(parents=True)
+    (tmp_path / "old" / "videos" / uneven.name).write_bytes(uneven.read_bytes())
+    video = with_media(VideoSegments("un even", FOUND), tmp_path / "old" / "videos" / uneven.name)
+    document = write_formats(tmp_path / "old" / "found", ["elan"], [video])[0].relative_to(tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    media = ET.parse(tmp_path / "new" / document).getroot().find(".//MEDIA_DESCRIPTOR")
+    assert media.get("RELATIVE_MEDIA_URL") == "../../videos/un even.mp4"
+    assert (tmp_path / "new" / document.parent / media.get("RELATIVE_MEDIA_URL")).is_file()
 
 
 def test_instances_written_as_detections_have_score_1(tmp_path):
@@ -479,7 +578,7 @@ def test_convert_goes_by_the_name_of_the_target(video, uneven, tmp_path):
 def test_one_video_formats_refuse_many(tmp_path):
     write_formats(tmp_path, ["via"], [VideoSegments("a", FOUND), VideoSegments("b", FOUND)])
     with pytest.raises(InputError, match="one video per file, got 2"):
-        convert(tmp_path / "segments.via.csv", tmp_path / "x.eaf")
+        convert(tmp_path / "segments.via.json", tmp_path / "x.eaf")
 
 
 def test_a_result_saves_itself_in_any_format(uneven, tmp_path):

@@ -284,7 +284,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "webvtt": ("v1.vtt", read_segments),
     "audacity": ("v1.txt", read_segments),
     "elan": ("v1.eaf", read_segments),
-    "via": ("segments.via.csv", read_segments),
+    "via": ("segments.via.json", read_segments),
     "boris": ("segments.boris", read_segments),
     "npy": ("plain.npy", load_array),
     "npy objects": ("objects.npy", load_array),

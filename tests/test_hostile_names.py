@@ -254,7 +254,7 @@ def test_conversion_of_hostile_names_stays_in_its_folder(tmp_path: Path) -> None
     rows = {name: [{"label": "x", "segment": [1.0, 2.0], "score": 0.5}] for name in LABELS}
     (tmp_path / "d.json").write_text(json.dumps({"results": rows}))
     done = convert(tmp_path / "d.json", tmp_path / "out", "vtt")
-    assert len(list((tmp_path / "out").iterdir())) == len(set(done["files"])) == len(LABELS)
+    assert len(list((tmp_path / "out").glob("*.vtt"))) == len(set(done["files"])) == len(LABELS)
     assert {p.name for p in tmp_path.iterdir()} == {"out", "d.json"}
 
 
@@ -297,7 +297,7 @@ def test_clips_and_figures_of_hostile_names_stay_in_their_folder(
     drawn = [note.partition(": ")[0] for note in notes if note.startswith("timelines/")]
     assert len(set(drawn)) == len(LABELS)
     assert all(name.count("/") == 1 and len(name.encode()) < 240 for name in drawn)
-    assert {p.name for p in tmp_path.iterdir()} <= {"videos", "clips", "plots", "segments.json"}
+    assert {p.name for p in tmp_path.iterdir()} <= {"videos", "clips", "plots", "segments.json", ".avloc.files"}
 
 
 # --- terminal ---

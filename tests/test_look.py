@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -45,7 +46,12 @@ def test_plot(world, tmp_path):
     words = ("plot", world / "ours", "--ground-truth", world / "truth.json", "-o", tmp_path / "figures")
     result = call(*words, "-f", "svg", "--limit", 0)
     assert "3 files written to" in result.stdout
-    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"map.svg", "class_ap.svg", "confusion.svg"}
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {
+        "map.svg",
+        "class_ap.svg",
+        "confusion.svg",
+        ".avloc.files",
+    }
 
 
 def test_a_format_that_figures_cannot_have_is_said_before_the_work(world, tmp_path):
@@ -55,6 +61,15 @@ def test_a_format_that_figures_cannot_have_is_said_before_the_work(world, tmp_pa
     with pytest.raises(InputError, match=allowed):
         call("diagnose", world / "nowhere", world / "truth.json", "--plot", tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_work_that_ends_with_figures_does_not_begin(world, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "out"
+    for words in (("demo", out), ("plot", world / "ours", "-o", out)):
+        with pytest.raises(InputError, match=r"plots need matplotlib: pip install 'avloc\[report\]'"):
+            call(*words)
+        assert not out.exists()
 
 
 def test_what_many_videos_lack_is_said_once(world, tmp_path):

@@ -226,7 +226,7 @@ def test_find_media(tmp_path: Path) -> None:
     assert [path.name for path in find_media(str(tmp_path / "*"))] == names
     assert [path.name for path in find_media(str(tmp_path / "**" / "*.vid"))] == ["d.vid"]
     assert [path.name for path in find_media(tmp_path / "notes.txt")] == ["notes.txt"]
-    with pytest.raises(InputError, match=r"nope\.mp4: no such file or folder; .* holds a\.MKV, b\.mp4"):
+    with pytest.raises(InputError, match=r"nope\.mp4: no such file or folder; .* holds b\.mp4, a\.MKV"):
         find_media(tmp_path / "nope.mp4")
     with pytest.raises(InputError, match=r"no video in .*found instead: 1 \.txt"):
         find_media(str(tmp_path / "*.t*"))

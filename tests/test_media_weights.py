@@ -192,7 +192,7 @@ def test_no_gradients_and_the_device_that_was_asked_for() -> None:
     assert seen == [(True, False, 2), (True, False, 2), (True, False, 1)]
     assert network.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert Network(Spy(), Setup(precision="bfloat16")).dtype == torch.bfloat16
-    with pytest.raises(ConfigError, match=r"extract\.device: expected auto, cpu, cuda or cuda:N, got 'gpuu'"):
+    with pytest.raises(ConfigError, match=r"device: expected auto, cpu, cuda, cuda:N or mps, got 'gpuu'"):
         Network(Spy(), Setup(device="gpuu"))
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="PyTorch sees no GPU on this machine"):

@@ -149,7 +149,7 @@ def test_exports_results_and_corrections_meet_media(tmp_path: Path) -> None:
     convert(folder / "segments.csv", tmp_path / "x.boris", media=named_media(tmp_path / "videos"))  # counts frames
     (back,) = read_segments(tmp_path / "x.boris")
     assert (back.video_id, back.labels) == (NFC, (OWL,))
-    for name in (f"{NFD}.eaf", f"{NFD}.txt", f"{NFD}.vtt", "x.via.csv"):
+    for name in (f"{NFD}.eaf", f"{NFD}.txt", f"{NFD}.vtt", "x.via.json"):
         convert(folder / "segments.csv", tmp_path / name)
         (back,) = read_segments(tmp_path / name)
         assert (back.video_id, back.labels) == (NFC, (OWL,))

@@ -68,6 +68,8 @@ SILENT: dict[str, Any] = {
     "model.visual_normalize": "l2",
     "loss.mil_background": "always",
     "loss.mil_background_weight": 0.5,
+    "loss.correction_weight": 1.0,  # the paper has no corrections
+    "loss.prior_weight": 0.0,  # the paper has no words
     "loss.smooth_sigma": None,
     "loss.neighbors": 4,
     "loss.threshold": 0.7,

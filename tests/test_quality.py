@@ -232,7 +232,8 @@ def test_the_curve_trains_on_a_part_and_measures_on_the_whole_test(
     assert len({row.video_id for row in read_labels(data.labels).rows}) == 6 + 8
     config = curve.config_on("auto", data, {}, 3)
     assert (config.model.embed_dim, config.train.steps, config.train.seed) == (256, 400, 3)
-    assert config == curve.config_on("256, decay", data, {}, 3)  # the candidate that was chosen
+    chosen = {"loss.prior_weight": 1.0}  # the candidate that was chosen, and the prior
+    assert config == curve.config_on("256, decay", data, chosen, 3)
     assert curve.config_on("default", data, {}, 0) == preset("default")
     naive = curve.config_on(curve.NAIVE, data, {}, 0)
     assert (naive.model.num_stages, naive.model.embed_dim) == (0, 256)

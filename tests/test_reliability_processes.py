@@ -111,34 +111,8 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Start) -> None:
     assert "Traceback" not in err
 
 
-POOL = """
-import os, sys, time
-from avloc.system.pool import pool
-
-def nap(k):
-    print(os.getpid(), flush=True)
-    time.sleep(60)
-
-if __name__ == "__main__":
-    with pool(2) as processes:
-        for future in [processes.submit(nap, k) for k in range(2)]:
-            future.result()
-"""
-
-
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_parent(tmp_path: Path, start: Start, sign: signal.Signals) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(POOL)
-    process = start(script)
-    assert process.stdout is not None
-    workers = [int(process.stdout.readline()) for _ in range(2)]
-    assert all(map(alive, workers))
-    process.send_signal(sign)
-    wait_for(lambda: not any(map(alive, workers)))
-
-
-def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) -> None:
+def test_isolated_processes_end_with_their_parent(tmp_path: Path, start: Start, sign: signal.Signals) -> None:
     script = tmp_path / "script.py"
     code = "from avloc.system.isolate import map_isolated\nfrom hostile_work import nap\n"
     code += "list(map_isolated(nap, [60, 60], 2))\n"
@@ -149,7 +123,8 @@ def test_guarded_decoders_end_with_their_parent(tmp_path: Path, start: Start) ->
     process = start(script)
     assert process.stderr is not None
     workers = [int(process.stderr.readline()) for _ in range(2)]
-    process.kill()
+    assert all(map(alive, workers))
+    process.send_signal(sign)
     wait_for(lambda: not any(map(alive, workers)))
 
 
@@ -158,7 +133,7 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
     code = """
 import resource, sys
 import numpy as np
-from avloc.system.pool import keep_freed_memory
+from avloc.system.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for k in range(10):

@@ -328,7 +328,7 @@ def test_a_feature_file_deleted_while_training_is_named_and_the_checkpoint_stays
     shutil.copytree(data[0], features)
     out = tmp_path / "run"
     real = WeakDataset.__init__
-    monkeypatch.setattr(WeakDataset, "__init__", lambda self, *args: real(self, *args, cache_bytes=0))
+    monkeypatch.setattr(WeakDataset, "__init__", lambda self, *args, **more: real(self, *args, cache_bytes=0, **more))
 
     def delete(step: int, steps: int, text: str) -> None:
         if step == 6:

@@ -18,7 +18,7 @@ from avloc.model.batch import AUDIO, VISUAL, Batch, collate
 from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.model.network import AudioVisualLocalizer, InputNorm
 from avloc.train.frozen import take_stages
-from avloc.train.step import term_weights
+from avloc.train.step import prior_weight, term_weights
 from avloc.types import ActivationSequence, SnippetGrid
 from feature_sets import make_videos
 
@@ -203,7 +203,9 @@ LOSS: dict[str, tuple[dict[str, Any], Any]] = {
     "pseudo_from_labels": ({}, False),
     "neighbors": ({}, 0),
     "threshold": ({"loss.pseudo_labels": "hard", "loss.threshold": 0.0}, 0.6),
+    "correction_weight": ({}, 0.3),
     "warmup": ({}, 1.0),
+    "prior_weight": ({}, 0.8),
 }
 
 
@@ -215,10 +217,14 @@ def test_every_loss_setting_changes_the_gradient(field: str) -> None:
         config: RunConfig = preset("default", changes)
         model, batch = network({}).eval(), batch_of()
         output = model(batch)
-        terms, _ = losses.output_terms(output, batch.labels, batch.mask, config.loss)
+        truth = torch.zeros_like(output.probs)
+        truth[0, :2, 1] = 1.0  # two snippets of one video are corrected
+        prior = torch.nn.functional.one_hot(torch.zeros_like(batch.mask, dtype=torch.long), output.probs.shape[2])
+        given = truth, prior.to(output.probs.dtype), prior_weight(config, step=100)
+        terms, _ = losses.output_terms(output, batch.labels, batch.mask, config.loss, None, *given)
         pairs = losses.coactivity_descriptors(output.embedding, output.action_logits, batch.labels, batch.mask)
         terms["coactivity"] = losses.coactivity_loss(*pairs, margin=config.loss.coactivity_margin)
-        total = losses.total_loss(terms, term_weights(config, step=100))
+        total = losses.total_loss(terms, term_weights(config, step=100, corrected=True))
         return torch.cat([g.ravel() for g in torch.autograd.grad(total, list(model.parameters()))])
 
     assert not torch.allclose(gradient(base), gradient({**base, f"loss.{field}": other}), rtol=1e-4, atol=1e-7)

@@ -88,7 +88,7 @@ def test_boris_players_have_their_own_offsets(tmp_path):
     assert any("right.mp4: left out 1 segment outside this file" in note for note in notes)
 
 
-@pytest.mark.parametrize("target", ["o.csv", "o.json", "o.via.csv", "o.boris", "out"])
+@pytest.mark.parametrize("target", ["o.csv", "o.json", "o.via.json", "o.boris", "out"])
 def test_boris_two_observations_of_a_video_keep_both(tmp_path, target):
     observations = {"anna": watched(["dog.mp4"], events=[10, 15]), "ben": watched(["dog.mp4"], events=[20, 25])}
     path = boris(tmp_path, **observations)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import os
 import resource
 import socket
 import threading
@@ -14,6 +16,7 @@ import pytest
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import read_annotations
 from avloc.report.serve import HOST, PageServer, find_file, save_corrections, server
+from avloc.system import atomic
 
 TRUTH = {"database": {"dog": {"duration": 9.0, "annotations": [{"label": "bark", "segment": [1.0, 2.5]}]}}}
 
@@ -385,3 +388,94 @@ def test_a_taken_port_says_so(site, tmp_path):
 def test_saving_refuses_what_is_no_truth(tmp_path):
     with pytest.raises(FormatError):
         save_corrections(b"[]", tmp_path / "c.json")
+
+
+def request(site, *lines, version="HTTP/1.1"):
+    head = [f"GET / {version}", f"Host: {HOST}:{site.port}", *lines]
+    return ("\r\n".join(head) + "\r\n\r\n").encode("latin-1")
+
+
+HIDDEN = b"GET /data/index.js HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length : 44"],
+        ["Content-Length: 44"],
+        ["Content-Length: 0", "Content-Length: 44"],
+        ["Content-Length: 0", "Content-Length: 0"],
+        ["Content-Length: +0"],
+        ["Transfer-Encoding: chunked"],
+        ["Transfer-Encoding : chunked"],
+        ["X: a\rContent-Length: 44"],
+        ["X: a\0b"],
+        ["Sec-Fetch-Site: none", "Sec-Fetch-Site: cross-site"],
+        ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Mode: cors"],
+        ["X: a", " folded: b"],
+        ["no colon"],
+        [": no name"],
+        ["Ü: x"],
+    ],
+)
+def test_headers_that_two_programs_would_read_differently(site, lines):
+    answer = raw(site, request(site, *lines) + HIDDEN)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1  # closed: what follows is not the next request
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /",  # HTTP/0.9
+        "GET / HTTP/0.9",
+        "GET / HTTP/2.0",
+        "GET / HTTP/1.1 HTTP/1.1",
+        "GET http://[::1 HTTP/1.1",
+        "GET http://127.0.0.1/ HTTP/1.1",
+        "GET //[x HTTP/1.1",
+        "GET * HTTP/1.1",
+        "GET  / HTTP/1.1",
+        "GET /\t HTTP/1.1",
+        "GET /ü HTTP/1.1",
+        "get / HTTP/1.1",
+        "\x16\x03\x01\x02",  # TLS
+    ],
+)
+def test_request_lines_that_are_none(site, line, capsys):
+    answer = raw(site, f"{line}\r\nHost: {HOST}:{site.port}\r\n\r\n".encode() + HIDDEN)
+    assert answer.split(b" ")[1] in (b"400", b"404")
+    assert answer.count(b"HTTP/1.1 ") == 1 or line == "GET //[x HTTP/1.1"
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200 + b"\r\n", b"431"),
+    ],
+)
+def test_heads_that_are_huge(site, head, status):
+    assert raw(site, head).split(b" ")[1] == status
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [(errno.ENOSPC, 507, "No space left"), (errno.EROFS, 507, "Read-only"), (errno.EACCES, 500, "Permission denied")],
+)
+def test_a_save_that_fails_is_said_and_logged(site, monkeypatch, caplog, code, status, words):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(atomic.os, "fsync", fail)
+    sent = {"Origin": site.url.rstrip("/"), "Content-Type": "application/json"}
+    got, _, content = ask(site, "POST", "/corrections", sent, json.dumps(TRUTH).encode())
+    assert got == status
+    assert "not saved" in json.loads(content)["message"]
+    assert words in json.loads(content)["message"]
+    assert any(words in record.message and "not saved" in record.message for record in caplog.records)
+    assert not site.corrections.exists()
+    monkeypatch.undo()
+    assert ask(site, "POST", "/corrections", sent, json.dumps(TRUTH).encode())[0] == 200

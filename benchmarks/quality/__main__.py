@@ -10,6 +10,9 @@ MODULES = {
     "simulated": "simulated",
     "demo": "demo",
     "learning-curve": "curve",
+    "zero-shot": "zero_shot",
+    "drafts": "drafts",
+    "teach": "teach",
 }
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def _compute(answer: Answer, localizer: Localizer | None) -> None:
     tests = answer.data.tests()
     found, activations = _truth(answer, tests) if localizer is None else _localized(answer, localizer, tests)
     write_segments_json(answer.folder / "segments.json", found)
-    scores, draws = _score(answer.folder / "segments.json", activations, tests)
+    scores, draws = score_detections(answer.folder / "segments.json", activations, tests)
     np.savez(answer.folder / "draws.npz", **draws)
     spent = json.loads(answer.model.done.read_text(encoding="utf-8")) if answer.model else {}
     atomic_write(answer.folder / "facts.json", json.dumps({"scores": scores, **spent}, indent=1) + "\n")
@@ -226,7 +226,7 @@ def _localized(answer: Answer, localizer: Localizer, tests: Sequence[VideoAnnota
             continue
         seen = localizer.activations(features)
         if answer.options is None:
-            found[truth.video_id], seen = _whole(seen)
+            found[truth.video_id], seen = whole_video(seen)
         else:
             found[truth.video_id] = localize(seen, answer.options)
         activations.append(seen)
@@ -240,7 +240,7 @@ def _without(features: FeatureSequence, modality: str) -> FeatureSequence | None
     return replace(features, **{modality: None}) if len(features.modalities) == 2 else None
 
 
-def _whole(seen: ActivationSequence) -> tuple[tuple[Detection, ...], ActivationSequence]:
+def whole_video(seen: ActivationSequence) -> tuple[tuple[Detection, ...], ActivationSequence]:
     """Every class over the whole video, with its video score; the best-scored class for every snippet."""
     pairs = zip(seen.classes, seen.video_scores.tolist(), strict=True)
     found = tuple(Detection(0.0, seen.duration_s, label, score) for label, score in pairs)
@@ -268,7 +268,7 @@ def _constant(seen: ActivationSequence, label: int) -> ActivationSequence:
     return replace(seen, probs=probs)
 
 
-def _score(
+def score_detections(
     segments: Path, activations: Sequence[ActivationSequence], tests: Sequence[VideoAnnotation]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Scores in [0, 1], and the compared ones for every bootstrap draw of test videos."""

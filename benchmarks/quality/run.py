@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import torch
 from avloc.cli.console import Talk
 from avloc.config import parse_overrides
 from avloc.errors import AvlocError
-from avloc.system.pool import pool
+from avloc.system.isolate import NO_LIMITS, map_isolated
 from avloc.system.text import pluralize
 from benchmarks.console import add_options
 from benchmarks.quality.models import Answer, Model, work
@@ -68,16 +66,12 @@ def compute_missing(answers: Mapping[str, Answer], jobs: int, talk: Talk) -> lis
 
 def _outcomes(todo: Sequence[Task], jobs: int) -> Iterator[tuple[str, float | str]]:
     if jobs == 1:
-        for model, answers, name in todo:
-            yield name, _attempt(model, answers)
+        for task in todo:
+            yield task[2], _attempt(task)
         return
-    with pool(jobs) as workers:
-        running = {workers.submit(_attempt, model, answers): name for model, answers, name in todo}
-        for future in as_completed(running):
-            try:
-                yield running[future], future.result()
-            except BrokenProcessPool:
-                yield running[future], "a process died, perhaps out of memory; run again with fewer --jobs"
+    for (_, _, name), outcome in map_isolated(_attempt, todo, jobs, NO_LIMITS):
+        died = isinstance(outcome, AvlocError)
+        yield name, "its process died twice, perhaps out of memory; run again with fewer --jobs" if died else outcome
 
 
 @contextmanager
@@ -93,8 +87,9 @@ def _quiet_on_one_thread() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _attempt(model: Model | None, answers: Sequence[Answer]) -> float | str:
+def _attempt(task: Task) -> float | str:
     """Seconds taken, or the error message."""
+    model, answers, _ = task
     with _quiet_on_one_thread():
         try:
             return work(model, answers)

@@ -3,4 +3,5 @@
 from benchmarks.console import run_command
 
 if __name__ == "__main__":
-    run_command("benchmarks.reliability", {"hostile-media": "hostile_media", "media-variants": "media_variants"})
+    names = ("hostile-files", "hostile-media", "media-variants", "soak")
+    run_command("benchmarks.reliability", {name: name.replace("-", "_") for name in names})

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from avloc.system.pool import pool
+from avloc.system.isolate import NO_LIMITS, isolated
 from benchmarks.console import add_options, markdown_table
 
 CORES = len(os.sched_getaffinity(0))
@@ -64,8 +64,12 @@ def cpu_s() -> float:
 
 def in_process(work: Callable[..., Any], *arguments: Any) -> Any:
     """`work(*arguments)` in a new process, so that its peak memory is its own."""
-    with pool(1) as processes:
-        return processes.submit(work, *arguments).result()
+    return isolated(_call, (work, arguments), NO_LIMITS)
+
+
+def _call(job: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+    work, arguments = job
+    return work(*arguments)
 
 
 def memory_bytes(key: str = "VmHWM") -> int:

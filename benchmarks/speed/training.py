@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from avloc.config import RunConfig, preset
 from avloc.formats.features import FeatureStore
-from avloc.system.pool import keep_freed_memory
+from avloc.system.allocator import keep_freed_memory
 from avloc.train.dataset import WeakDataset
 from avloc.train.loop import fit
 from benchmarks.console import add_command, markdown_table

@@ -62,6 +62,7 @@ AUTOMATIC = (
     "train.learning_rate",
     "train.weight_decay",
     "train.eval_every",
+    "loss.prior_weight",
 )
 """Settings that the preset `auto` derives from the training set: `avloc.config.automatic`."""
 

@@ -11,18 +11,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Progress = Callable[[int, int, str], None]
-Say = Callable[[str], None]
 """Called with (done, total, current item)."""
+
+Say = Callable[[str], None]
+"""Called with a sentence."""
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+"""Called with (step, {name: value})."""
 
 FIRST_VERSION = "1"
 """Version of a backbone that states none."""
+
+
+class Short:
+    """A dataclass whose repr fits on a line: arrays as type and shape, long collections as their size."""
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={_brief(getattr(self, field.name))}" for field in fields(self) if field.repr)  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+_BRIEF = 100
+"""Longest value in a short repr, in characters."""
+
+
+def _brief(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    if isinstance(value, tuple | list | Mapping | set | frozenset) and (len(value) > 3 or len(repr(value)) > _BRIEF):
+        return f"<{len(value)} items>"
+    text = repr(value)
+    if len(text) <= _BRIEF:
+        return text
+    return f"{text[: _BRIEF - 4]}...{text[-1]}" if isinstance(value, str) else f"<{type(value).__name__}>"
 
 
 @dataclass(frozen=True)
@@ -112,11 +141,15 @@ class SnippetGrid:
         return np.flatnonzero((centres >= start_s) & (centres < end_s))
 
 
+LARGEST = 10**15
+"""Largest time in seconds, rate or length that is read: 30 million years. Floats keep milliseconds below it."""
+
+
 def exact(value: float | int | str | Fraction) -> Fraction:
     """A number as the decimal it is written as: 0.64 becomes 16/25, not its binary neighbour.
 
     Raises:
-        ValueError: not a number, or too long: "1e999999999" would take hours and all memory.
+        ValueError: not a number, above `LARGEST`, or too long: "1e999999999" would take hours and all memory.
     """
     if isinstance(value, Fraction):
         return value
@@ -124,11 +157,14 @@ def exact(value: float | int | str | Fraction) -> Fraction:
     digits = text.lower().partition("e")[2].lstrip("+-")
     if len(text) > 400 or len(digits) > 3:
         raise ValueError(f"{text[:40]!r} is not a number of reasonable length")
-    return Fraction(text)
+    number = Fraction(text)
+    if abs(number) > LARGEST:
+        raise ValueError(f"{text[:40]!r} is not a number of reasonable size")
+    return number
 
 
-@dataclass(frozen=True)
-class Provenance:
+@dataclass(frozen=True, repr=False)
+class Provenance(Short):
     """How a video's features were made.
 
     Args:
@@ -150,8 +186,8 @@ class Provenance:
         return self.details.get(f"{modality}_version", FIRST_VERSION)
 
 
-@dataclass(frozen=True)
-class FeatureSequence:
+@dataclass(frozen=True, repr=False)
+class FeatureSequence(Short):
     """A video's snippet features with their times.
 
     Args:
@@ -232,8 +268,8 @@ class Detection:
             raise ValueError(f"a detection's score must be finite, got {self.score}")
 
 
-@dataclass(frozen=True)
-class VideoAnnotation:
+@dataclass(frozen=True, repr=False)
+class VideoAnnotation(Short):
     """A video's ground truth: its instances and its subset ("training", "validation", "testing")."""
 
     video_id: str
@@ -242,8 +278,8 @@ class VideoAnnotation:
     instances: tuple[Instance, ...]
 
 
-@dataclass(frozen=True)
-class ActivationSequence:
+@dataclass(frozen=True, repr=False)
+class ActivationSequence(Short):
     """A model's output for one video, without padding.
 
     Args:
@@ -274,8 +310,8 @@ class ActivationSequence:
         return 1.0 - self.probs[:, 0]
 
 
-@dataclass(frozen=True)
-class DetectionScores:
+@dataclass(frozen=True, repr=False)
+class DetectionScores(Short):
     """Average precision per t-IoU threshold (rows) and class (columns), in [0, 1]."""
 
     t_iou: Float[np.ndarray, " t"]

@@ -1,4 +1,4 @@
-"""avloc convert, doctor: convert and check data sets."""
+"""avloc convert: convert data sets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, require_some, say_failures
 from avloc.errors import ConfigError, first_few
 from avloc.system.text import pluralize
+from avloc.types import exact
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.datasets.collection import Collection
     from avloc.datasets.convert import Imported
-    from avloc.datasets.doctor import DataReport
 
 Features = Annotated[
     list[str],
@@ -99,7 +99,7 @@ def convert(
         raise ConfigError("--videos is for segments; give their format with --to or by the suffix of OUT")
     from avloc.datasets.convert import import_collection
 
-    data = _open(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks, axes)
+    data = open_source(source, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks, axes)
     step = _seconds("--step-s", step_s)
     with talk.progress("convert") as progress:
         result = import_collection(data, out, step, rule, dtype, overwrite, progress, grid)  # type: ignore[arg-type]
@@ -177,70 +177,7 @@ def _unusual_axes(data: Collection) -> list[str]:
     return [line for line in lines if ": axes " in line and (": axes tc (" not in line or USUAL in line)]
 
 
-def doctor(
-    data: Annotated[
-        Path | None, typer.Argument(help="Data set, or a folder from `avloc convert` or `avloc extract`.")
-    ] = None,
-    features: Features = [],  # noqa: B006
-    audio: Audio = None,
-    stride_s: Stride = "",
-    window_s: Window = "",
-    audio_stride_s: AudioStride = "",
-    audio_window_s: AudioWindow = "",
-    tracks: TrackNames = "",
-    axes: AxesOption = "",
-    quick: Annotated[bool, typer.Option("--quick", help="Check the features of 50 videos only.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Check a data set, or this installation.
-
-    Reports what a data set holds and what is wrong with it; without one, versions
-    and available backbones. Exits with code 3 if there are errors in the data.
-
-    avloc doctor
-    avloc doctor AVE_Dataset/data
-    avloc doctor anet --quick
-    """
-    from avloc.datasets.doctor import examine
-
-    talk = make_talk(as_json)
-    if data is None:
-        _say_installation(talk)
-        return
-    collection = _open(data, features, audio, (stride_s, window_s), (audio_stride_s, audio_window_s), tracks, axes)
-    with talk.progress("read features") as progress:
-        report = examine(collection, 50 if quick else None, progress)
-    _say_report(talk, report)
-    talk.summary(report.to_dict())
-    if not report.sound:
-        raise typer.Exit(3)
-
-
-def _say_installation(talk: Talk) -> None:
-    """Versions, device, and what `auto` features would be."""
-    import platform
-
-    import av
-    import torch
-
-    from avloc.features.backbones.network import find_device
-    from avloc.features.choose import available
-    from avloc.features.weights import cache_folder
-    from avloc.version import __version__
-
-    versions = {"avloc": __version__, "Python": platform.python_version(), "PyTorch": torch.__version__}
-    versions |= {"PyAV": av.__version__}
-    talk.say(", ".join(f"{name} {version}" for name, version in versions.items()))
-    talk.say(f"device: {find_device('auto')}")
-    best = {modality: available(modality) for modality in ("visual", "audio")}
-    for modality, (name, here) in best.items():
-        state = "available" if here else f"not available; get it with: avloc backbones --get {name}"
-        talk.say(f"{modality} features (auto): {name}, {state}")
-    talk.say(f"weights are stored in {cache_folder()}")
-    talk.summary({"versions": versions, "auto": {m: {"backbone": n, "available": h} for m, (n, h) in best.items()}})
-
-
-def _open(
+def open_source(
     source: Path,
     features: Sequence[str],
     audio: Path | None,
@@ -249,6 +186,7 @@ def _open(
     tracks: str,
     axes: str,
 ) -> Collection:
+    """Open a data set with the options of these names. Raises ConfigError for options that contradict."""
     from avloc.datasets.axes import parse_axes
     from avloc.datasets.open import open_collection
     from avloc.datasets.tracks import Clock
@@ -270,7 +208,7 @@ def _seconds(option: str, text: str) -> Fraction | None:
     if not text:
         return None
     try:
-        value = Fraction(text)
+        value = exact(text)
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if value <= 0:
@@ -298,31 +236,3 @@ def _convert_segments(
 def _say_unmatched(talk: Talk, words: str, videos: Sequence[str]) -> None:
     if videos:
         talk.say(f"note: {pluralize(len(videos), 'video')} {words}: {first_few(videos, 5)}")
-
-
-def _say_report(talk: Talk, report: DataReport) -> None:
-    rows = [[subset, str(count), str(report.instances[subset])] for subset, count in report.videos.items()]
-    talk.say(f"{report.name}: {pluralize(report.classes, 'class')}")
-    if rows:
-        talk.table("", ["subset", "videos", "instances"], rows)
-    if report.labelled:
-        talk.say("weak labels: " + ", ".join(f"{count} {name}" for name, count in report.labelled.items()))
-    if report.duration_s is not None:
-        shortest, median, longest = report.duration_s
-        share = "" if report.foreground is None else f"; mean foreground share {100 * report.foreground:.0f} %"
-        talk.say(f"lengths: {shortest:.1f} to {longest:.1f} s, median {median:.1f} s{share}")
-    for name, found in report.features.items():
-        fewest, middle, most = found.rows
-        spread = f"{fewest} to {most} rows (median {middle}), one per {found.step_s:g} s"
-        talk.say(f"{name} features: {pluralize(found.videos, 'video')}, size {found.size}, {spread}")
-    for line in report.layouts:
-        talk.say(line)
-    for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
-        talk.say(f"{finding.kind}: {finding.text}")
-    talk.say(_verdict(report))
-
-
-def _verdict(report: DataReport) -> str:
-    if not report.sound:
-        return "there are errors, see above"
-    return "no errors" if report.features else "no errors in the annotations; no features were found"

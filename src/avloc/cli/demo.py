@@ -16,6 +16,7 @@ from avloc.demo.models import MODELS, train_and_score
 from avloc.demo.studio import DemoSet, render
 from avloc.evaluate.detection import Evaluation
 from avloc.figures import timeline
+from avloc.figures.style import require_matplotlib
 from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
 from avloc.formats.results import Localized, ResultsFolder
@@ -39,8 +40,9 @@ def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
     """Run all steps.
 
     Raises:
-        AvlocError: as the steps do. InputError: another process works in the folder.
+        AvlocError: as the steps do. InputError: another process works in the folder, or matplotlib is missing.
     """
+    require_matplotlib()
     with folder_lock(folder, "the demo"):
         _walk(folder, seed, workers, talk)
 

@@ -16,6 +16,7 @@ from avloc.system.text import pluralize
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.report.page.build import BuiltPage
+    from avloc.report.serve import PageServer
     from avloc.report.sources import PageSources
 
 
@@ -113,23 +114,34 @@ def view(
     corrections: Annotated[
         Path | None, typer.Option(help="File for corrections; corrections.json beside the detections if absent.")
     ] = None,
+    suggest: Annotated[
+        int, typer.Option(min=0, help="Number of training videos to suggest for correction, listed first.")
+    ] = 10,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     labels: Labels = None,
     title: Title = "",
     workers: Jobs = 1,
 ) -> None:
-    """View and correct detections in a browser.
+    """View and correct detections or draft labels, and retrain.
 
-    The page is served to this machine only, until Ctrl-C.
+    The page is served to this machine only, until Ctrl-C; a retraining goes on after that.
 
     avloc view detections --ground-truth truth.json
+    avloc view detections --run run --features features --labels labels.csv
+    avloc view tags.csv
     """
-    from avloc.report.serve import PageServer
+    from avloc.formats.retraining import corrections_of
+    from avloc.formats.tags import is_tags
+    from avloc.report.retraining import to_teach
+    from avloc.report.serve import PageServer, Retrainer
     from avloc.report.sources import PageSources
 
     talk = make_talk()
-    saved = corrections or (detections if detections.is_dir() else detections.parent) / "corrections.json"
+    if is_tags(detections):
+        _view_tags(talk, detections, videos, proxy, port, browser, workers)
+        return
+    saved = corrections or corrections_of(detections)
     sources = PageSources(
         detections,
         ground_truth,
@@ -143,20 +155,44 @@ def view(
         labels=labels,
         corrections=saved if saved.is_file() else None,
     )
+    sources = to_teach(sources, suggest)
     with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
-        server = PageServer(Path(folder), {}, saved, port)  # before the long work: the port may be in use
+        served: dict[str, Path] = {}
+        jobs = Retrainer(sources, saved, Path(folder), served, proxy.value, workers)
+        server = PageServer(
+            Path(folder), served, saved, port, jobs=jobs
+        )  # before the long work: the port may be in use
         built = _build(talk, sources, Path(folder), proxy, "serve", workers)
         say_page(talk, built)
-        server.served = built.served
-        talk.say(f"page: {server.url}, until Ctrl-C; corrections are saved to {server.corrections}")
-        if browser:
-            import webbrowser
+        served.update(built.served)
+        _serve(talk, server, f"corrections are saved to {server.corrections}", browser)
 
-            webbrowser.open(server.url)
-        try:
-            server.run()
-        except KeyboardInterrupt:
-            talk.say("closed")
+
+def _view_tags(
+    talk: Talk, table: Path, videos: Path | None, proxy: Proxy, port: int, browser: bool, workers: int
+) -> None:
+    from avloc.report.serve import PageServer
+    from avloc.report.tags.build import build_tags_page
+
+    with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
+        server = PageServer(Path(folder), port=port, tags=table)
+        with talk.progress("page") as progress:
+            built = build_tags_page(table, Path(folder), videos, proxy.value, "serve", workers, progress)
+        say_page(talk, built)
+        server.served = built.served
+        _serve(talk, server, f"what you tick is saved to {table} by the button Save", browser)
+
+
+def _serve(talk: Talk, server: PageServer, saved: str, browser: bool) -> None:
+    talk.say(f"page: {server.url}, until Ctrl-C; {saved}")
+    if browser:
+        import webbrowser
+
+        webbrowser.open(server.url)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        talk.say("closed")
 
 
 def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str, workers: int) -> BuiltPage:

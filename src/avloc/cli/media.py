@@ -20,14 +20,20 @@ from avloc.cli.shared import (
     exit_partial,
     make_streams,
     make_talk,
+    merge_sets,
     require_some,
     say_failures,
 )
-from avloc.errors import InputError, did_you_mean
+from avloc.errors import ConfigError, InputError, did_you_mean
 from avloc.system.text import pluralize
 
 Weights = Annotated[
     list[str], typer.Option(metavar="NAME=PATH", help="Weight file or hub folder; PATH alone for any; repeatable.")
+]
+
+ExtractSets = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as extract.step_s=0.64; repeatable."),
 ]
 
 if TYPE_CHECKING:
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 
 
 def extract(
+    context: typer.Context,
     videos: Annotated[list[str], typer.Argument(help="Videos: files, folders or globs.")],
     out: Out,
     visual: Annotated[str, typer.Option(help="Visual backbone, auto or none; see `avloc backbones`.")] = "auto",
@@ -65,6 +72,7 @@ def extract(
         float | None, typer.Option(help="Memory limit per process; an equal share of the machine if absent.")
     ] = None,
     overwrite: Overwrite = False,
+    sets: ExtractSets = [],  # noqa: B006
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -93,13 +101,17 @@ def extract(
         "fps": fps,
         "video_stream": streams.video,
         "audio_stream": streams.audio,
-        "weights": _weights(weights),
+        "weights": parse_weights(weights),
         "dtype": dtype,
         "device": device,
         "precision": precision,
         "compile": compiled,
     }
-    options = preset("default", {f"extract.{key}": value for key, value in settings.items()}).extract
+    given = merge_sets(sets, {f"extract.{key}": value for key, value in settings.items() if _given(context, key)})
+    for key in given:
+        if "." in key and not key.startswith("extract."):
+            raise ConfigError(f"--set {key}: only extract.* can be set here; give it to the command where it acts")
+    options = preset("default", given).extract
     limits, part = Limits(silence_s, memory_gb), parse_shard(shard)
     paths = find_media(videos)
     if dry_run:
@@ -116,7 +128,13 @@ def extract(
     exit_partial(summary.failures)
 
 
-def _weights(given: list[str]) -> dict[str, str]:
+def _given(context: typer.Context, setting: str) -> bool:
+    """Whether the option of a setting is on the command line."""
+    source = context.get_parameter_source("compiled" if setting == "compile" else setting)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def parse_weights(given: list[str]) -> dict[str, str]:
     """{name: path} of --weights NAME=PATH; "*" for PATH alone."""
     paths: dict[str, str] = {}
     for text in given:
@@ -144,7 +162,7 @@ def backbones(
     from avloc.features.weights import cache_folder
 
     talk = make_talk(as_json)
-    given = _weights(weights)
+    given = parse_weights(weights)
     for name in get:
         with talk.progress(name) as progress:
             places = download(name, progress)

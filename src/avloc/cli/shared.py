@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,10 @@ Sets = Annotated[
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Change a setting, such as train.steps=2000; repeatable. See docs/config.md."
     ),
+]
+LocalizeSets = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as localize.min_score=0.3; repeatable."),
 ]
 Preset = Annotated[
     str | None,
@@ -43,6 +47,10 @@ MinScore = Annotated[
     typer.Option(
         help="Drop detections with a lower score. If absent, csv, json and parquet have all, others from 0.3."
     ),
+]
+Corrections = Annotated[
+    list[Path],
+    typer.Option(metavar="FILE", help="Corrections from `avloc view`, or ground truth of training videos; repeatable."),
 ]
 FigureFormats = Annotated[str, typer.Option("-f", "--format", help="pdf, svg, png, comma-separated.")]
 VideoStream = Annotated[
@@ -72,13 +80,38 @@ def make_talk(as_json: bool = False) -> Talk:
     return Talk(State.quiet, State.verbose, as_json)
 
 
-def make_config(name: str | None, path: Path | None, sets: list[str]) -> RunConfig:
+def make_config(name: str | None, path: Path | None, sets: list[str], init_from: Path | None = None) -> RunConfig:
+    """The configuration of --preset or --config; with --init-from alone, that of the run."""
     from avloc.config import parse_overrides, preset, read_config
 
     if name is not None and path is not None:
         raise ConfigError("--preset and --config both name a starting configuration; give one of them")
     overrides = parse_overrides(sets)
+    if init_from is not None and name is None and path is None:
+        from avloc.train.warm import continued
+
+        return continued(init_from, overrides)
+    if init_from is not None:
+        overrides = {"train.init_from": str(init_from), **overrides}
     return read_config(path, overrides) if path is not None else preset(name or "auto", overrides)
+
+
+def merge_sets(sets: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of --set and of a command's own options.
+
+    Args:
+        options: {"section.key": value of the option}; None for one that was not given.
+
+    Raises:
+        ConfigError: a setting is given both ways.
+    """
+    from avloc.config import parse_overrides
+
+    settings, given = parse_overrides(sets), {key: value for key, value in options.items() if value is not None}
+    for key in settings.keys() & given.keys():
+        option = "--" + key.rpartition(".")[2].replace("_", "-")
+        raise ConfigError(f"{option} and --set {key} both set it; give one of them")
+    return settings | given
 
 
 def make_streams(video: int | None, audio: str | None) -> StreamChoice:

@@ -1,4 +1,4 @@
-"""avloc demo, run, train, localize: the main commands."""
+"""avloc demo, run, train: the main commands."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.look import CopyMedia, cut_clips, say_page
+from avloc.cli.localize import say_localized
+from avloc.cli.look import CopyMedia, say_page
 from avloc.cli.media import say_extracted
 from avloc.cli.shared import (
     AudioStream,
     Config,
-    Device,
-    DryRun,
+    Corrections,
     Formats,
     Json,
     MinScore,
@@ -31,8 +31,7 @@ from avloc.cli.shared import (
     make_config,
     make_streams,
     make_talk,
-    require_some,
-    say_failures,
+    merge_sets,
 )
 from avloc.errors import InputError, first_few, with_neighbours
 from avloc.formats.failures import FAILURES
@@ -41,13 +40,8 @@ from avloc.system.text import pluralize
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
     from avloc.formats.labels import LabelTable, VideoMatch
-    from avloc.pipeline.folder import LocalizedFolder
     from avloc.train.resume import TrainedRun
 
-LocalizeSets = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as localize.min_score=0.3; repeatable."),
-]
 _LISTED = 12
 """Up to so many classes are listed by name."""
 
@@ -95,16 +89,15 @@ def run(
     avloc run videos/ --labels labels.csv -o out --set train.steps=2000
     avloc run videos/ --labels labels.csv -o out --min-score 0.5 -f csv,vtt
     """
-    from avloc.config import parse_overrides, with_overrides
+    from avloc.config import with_overrides
     from avloc.workflow import Workflow
 
     talk = make_talk(as_json)
     streams = make_streams(video_stream, audio_stream)
-    given = {"extract.video_stream": streams.video, "extract.audio_stream": streams.audio}
-    settings = with_overrides(
-        make_config(preset, config, sets), {key: value for key, value in given.items() if value is not None}
-    )
-    if min_score is None and "localize.min_score" in parse_overrides(sets):
+    own = {"extract.video_stream": streams.video, "extract.audio_stream": streams.audio}
+    given = merge_sets(sets, own | {"localize.min_score": min_score})
+    settings = with_overrides(make_config(preset, config, sets), given)
+    if "localize.min_score" in given:
         min_score = settings.localize.min_score
     job = Workflow(videos, labels, out, settings, workers, overwrite, formats, min_score, copy_media)
     _say_labels(talk, labels, *job.check())
@@ -123,7 +116,7 @@ def run(
             talk.say(f"nothing has changed since the last run; detections and page are left as they are in {out}")
         else:
             with talk.part("localize"):
-                _say_localized(talk, talk.watch("localize", job.localize), out / "detections")
+                say_localized(talk, talk.watch("localize", job.localize), out / "detections")
             with talk.part("page"):
                 say_page(talk, talk.watch("page", job.report))
             failures = job.finish()
@@ -159,17 +152,24 @@ def train(
     preset: Preset = None,
     config: Config = None,
     sets: Sets = [],  # noqa: B006
+    corrections: Corrections = [],  # noqa: B006
+    init_from: Annotated[
+        Path | None,
+        typer.Option(help="Start from this run's weights, with its settings and a short schedule.", show_default=False),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train on video-level labels.
+    """Train on video-level labels, and on corrections if given.
 
     Several processes: `torchrun --nproc-per-node 2 -m avloc train ...`.
 
     avloc train --features features --labels labels.csv -o run
     avloc train --features features --labels labels.csv -o run --resume
     avloc train --features features --labels labels.csv -o run --preset ave
+    avloc train --features features --labels labels.csv -o run2 --init-from run
+    avloc train --features features --labels l.csv -o run2 --corrections c.json
     """
     from avloc.config import parse_overrides
     from avloc.train.resume import train as train_run
@@ -178,74 +178,11 @@ def train(
     made = [key for key in parse_overrides(sets) if key.startswith("extract.")]
     if made:
         raise InputError(f"--set {made[0]}: the features exist already; set it in `avloc extract` or `avloc run`")
-    settings = make_config(preset, config, sets)
+    settings = make_config(preset, config, sets, init_from)
     with talk.progress("train") as progress:
-        trained = train_run(features, labels, out, settings, resume, overwrite, progress, talk.say)
+        trained = train_run(features, labels, out, settings, resume, overwrite, progress, talk.say, corrections)
     _say_trained(talk, trained)
     talk.say(f"run: {out}; next: avloc localize {out} videos/ -o detections")
-
-
-def localize(
-    run: Annotated[Path, typer.Argument(help="Run folder, from `avloc train`.")],
-    inputs: Annotated[list[str], typer.Argument(help="Videos or feature files: files, folders, globs.")],
-    out: Out,
-    formats: Formats = "json,csv",
-    min_score: MinScore = None,
-    min_duration_s: Annotated[float | None, typer.Option(help="Drop shorter detections.")] = None,
-    merge_gap_s: Annotated[
-        float | None, typer.Option(help="Merge detections of a class across smaller gaps; not with decode=contrast.")
-    ] = None,
-    videos: Annotated[Path | None, typer.Option(help="Folder of the videos, if the inputs are features.")] = None,
-    subset: Annotated[
-        str | None, typer.Option(help="Localize only train, validation or test, comma-separated; all if absent.")
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="For --subset: labels.csv or ActivityNet JSON; labels.csv beside the inputs if absent."),
-    ] = None,
-    clips: Annotated[Path | None, typer.Option(help="Also cut a clip of every detection into this folder.")] = None,
-    video_stream: VideoStream = None,
-    audio_stream: AudioStream = None,
-    device: Device = "auto",
-    sets: LocalizeSets = [],  # noqa: B006
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Localize actions and events in videos or features.
-
-    The streams used of a video are chosen anew, not as for the videos that the run was trained on.
-
-    avloc localize run videos/ -o detections --min-score 0.3
-    avloc localize run features/ -o detections -f csv,elan,vtt
-    avloc localize run features/ -o detections --subset test --labels labels.csv
-    """
-    from avloc.config import parse_overrides
-    from avloc.formats.results import ResultsFolder
-    from avloc.pipeline.folder import localize_folder, plan_folder
-
-    talk, streams = make_talk(as_json), make_streams(video_stream, audio_stream)
-    if dry_run:
-        plan = plan_folder(inputs, formats, videos, subset, labels)
-        count = len(plan.paths)
-        talk.notes(plan.notes)
-        talk.say(f"would localize {pluralize(count, 'video')} with {run}, to {out}")
-        talk.summary({"dry_run": True, "videos": count, "run": str(run), "out": str(out)})
-        return
-    filters = {"min_score": min_score, "min_duration_s": min_duration_s, "merge_gap_s": merge_gap_s}
-    given = {f"localize.{key}": value for key, value in filters.items() if value is not None}
-    with talk.part():
-        with talk.progress("localize") as progress:
-            overrides = {**parse_overrides(sets), **given}
-            result = localize_folder(
-                run, inputs, out, formats, overrides, videos, progress, device, subset, labels, streams
-            )
-        _say_localized(talk, result, out)
-        if clips is not None:
-            with talk.part("clips"):
-                cut_clips(talk, out, clips, videos, found=min_score is None)
-    if ResultsFolder(out).table is not None:
-        talk.say(f"next: avloc report {out} -o page")
-    exit_partial(result.failures)
 
 
 def _say_trained(talk: Talk, run: TrainedRun) -> None:
@@ -258,16 +195,3 @@ def _say_trained(talk: Talk, run: TrainedRun) -> None:
     else:
         talk.say(f"{run.folder} is a finished run, left unchanged; use --overwrite to train again")
     talk.summary({"run": str(run.folder), "scores": record.scores, "classes": record.classes})
-
-
-def _say_localized(talk: Talk, result: LocalizedFolder, out: Path) -> None:
-    from avloc.pipeline.folder import counted
-
-    failures = result.failures
-    talk.notes(result.notes)
-    talk.notes(f"{name}: {video.note}" for name, video in result.videos.items() if video.note)
-    total = sum(len(video.detections) for video in result.videos.values())
-    talk.say(f"{counted(result.videos, result.decode)}, {len(failures)} failed; written to {out}")
-    say_failures(talk, failures, out)
-    talk.summary({"videos": len(result.videos), "detections": total, "failures": [vars(f) for f in failures]})
-    require_some(len(result.videos), failures, "localized", out)

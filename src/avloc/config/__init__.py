@@ -1,6 +1,7 @@
 """All settings of a run, frozen and validated.
 
 options  the settings of every step; the only place of defaults
+zero_shot settings of localization by prompts
 automatic settings derived from the size of the training set
 build    a configuration from a preset, a YAML file and single settings
 renamed  names of settings in earlier versions
@@ -12,11 +13,12 @@ An unknown key is an error that names similar keys. `--set model.num_stages=3` o
 from __future__ import annotations
 
 from avloc.config.automatic import FEW, LARGE, resolve, settings_for
-from avloc.config.build import differences, parse_overrides, preset, read_config, with_overrides
+from avloc.config.build import differences, parse_overrides, parse_yaml, preset, read_config, with_overrides
 from avloc.config.options import (
     AUTO,
     LIKELY,
     MACHINE,
+    MOST_CHANNELS,
     ActionsOptions,
     ContrastOptions,
     ExtractConfig,
@@ -28,6 +30,7 @@ from avloc.config.options import (
     TrainConfig,
     likely_from,
 )
+from avloc.config.zero_shot import PromptConfig, ZeroShotConfig
 
 __all__ = [
     "AUTO",
@@ -35,6 +38,7 @@ __all__ = [
     "LARGE",
     "LIKELY",
     "MACHINE",
+    "MOST_CHANNELS",
     "ActionsOptions",
     "ContrastOptions",
     "ExtractConfig",
@@ -42,11 +46,14 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "Normalization",
+    "PromptConfig",
     "RunConfig",
     "TrainConfig",
+    "ZeroShotConfig",
     "differences",
     "likely_from",
     "parse_overrides",
+    "parse_yaml",
     "preset",
     "read_config",
     "resolve",

@@ -36,6 +36,7 @@ def settings_for(videos: int, steps: int | None = None) -> dict[str, Any]:
         "train.learning_rate": 1e-3,
         "train.weight_decay": 0.01,
         "train.eval_every": max(1, steps // 4),
+        "loss.prior_weight": 1.0,
     }
 
 

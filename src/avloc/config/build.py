@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from avloc.config.options import MACHINE, Options, RunConfig
 from avloc.config.renamed import RENAMED, present_names
+from avloc.config.zero_shot import PromptConfig
 from avloc.errors import ConfigError, did_you_mean
 from avloc.presets import PRESETS
+
+_MOST_YAML, _MOST_PLAIN = 4 << 20, 4096
+"""Characters of a document, and of a value that YAML may read as a number: its sexagesimal ones take quadratic time."""
 
 
 def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -27,18 +32,21 @@ def preset(name: str = "default", overrides: Mapping[str, Any] | None = None) ->
     """
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, PRESETS)}")
-    return _build(PRESETS[name], overrides)
+    return _build(RunConfig, PRESETS[name], overrides)
 
 
-def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+Configuration = TypeVar("Configuration", RunConfig, PromptConfig)
+
+
+def with_overrides(config: Configuration, overrides: Mapping[str, Any]) -> Configuration:
     """The same configuration with single keys changed. Raises ConfigError, as `preset` does."""
-    return _build(config.model_dump(), overrides)
+    return _build(type(config), config.model_dump(), overrides)
 
 
 def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A configuration from a YAML file as `to_yaml` writes it; missing fields take their defaults."""
     try:
-        tree = _yaml(Path(path).read_text(encoding="utf-8"))
+        tree = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected a YAML configuration: {error}") from error
     if not isinstance(tree, dict):
@@ -47,7 +55,7 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunCo
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: section {section!r} should hold keys and values, got {values!r}")
     flat = {f"{section}.{key}": value for section, values in tree.items() for key, value in values.items()}
-    return _build(flat, overrides)
+    return _build(RunConfig, flat, overrides)
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
@@ -75,16 +83,25 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def _yaml(text: str) -> Any:
-    """YAML without aliases, a few lines of which can expand to more than fits in memory."""
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-        raise yaml.YAMLError("aliases (*name) are not read")
+def parse_yaml(text: str) -> Any:
+    """YAML of unknown origin, without aliases: a few lines of them can expand to more than fits in memory.
+
+    Raises:
+        yaml.YAMLError: not YAML, too long, or with aliases. ValueError, RecursionError: an impossible value.
+    """
+    if len(text) > _MOST_YAML:
+        raise yaml.YAMLError(f"expected at most {_MOST_YAML} characters, got {len(text)}")
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            raise yaml.YAMLError("aliases (*name) are not read")
+        if isinstance(token, yaml.ScalarToken) and token.plain and len(token.value) > _MOST_PLAIN:
+            raise yaml.YAMLError(f"a value of {len(token.value)} characters without quotes")
     return yaml.safe_load(text)
 
 
 def _scalar(text: str) -> Any:
     """YAML, plus 1e-3, which YAML 1.1 reads as a string."""
-    value = _yaml(text)
+    value = parse_yaml(text)
     if isinstance(value, str):
         try:
             return float(value)
@@ -93,17 +110,18 @@ def _scalar(text: str) -> Any:
     return value
 
 
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:
     """{"section.key": value}, with groups of settings taken apart."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if key in _GROUPS and isinstance(value, Mapping):
-            flat |= _flat({f"{key}.{name}": part for name, part in value.items()})
+        if key in groups and isinstance(value, Mapping):
+            flat |= _flat({f"{key}.{name}": part for name, part in value.items()}, groups)
         else:
             flat[key] = value
     return flat
 
 
+@cache
 def _fields(model: type[Options], prefix: str = "") -> dict[str, bool]:
     """{"section.key": whether it is a group of settings} of all settings and groups."""
     fields: dict[str, bool] = {}
@@ -116,37 +134,38 @@ def _fields(model: type[Options], prefix: str = "") -> dict[str, bool]:
     return fields
 
 
-_FIELDS = _fields(RunConfig)
-_GROUPS = frozenset(key for key, group in _FIELDS.items() if group)
-_KEYS = tuple(key for key, group in _FIELDS.items() if not group)
-
-
-def _build(base: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> RunConfig:
+def _build(
+    model: type[Configuration], base: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
+) -> Configuration:
+    fields = _fields(model)
+    groups = {key for key, group in fields.items() if group}
+    keys = [key for key, group in fields.items() if not group]
     tree: dict[str, Any] = {}
-    given = present_names(_flat(overrides or {}))
-    settings = {**present_names(_flat(base)), **given}
+    given = present_names(_flat(overrides or {}, groups))
+    settings = {**present_names(_flat(base, groups)), **given}
     open_keys = settings.get("train.auto")
     if isinstance(open_keys, list | tuple):  # a setting that is given is not derived from the data
         settings["train.auto"] = [key for key in open_keys if key not in given]
     for key, value in settings.items():
-        if key not in _KEYS:
-            raise ConfigError(f"there is no setting {key!r}.{_hint(key)}")
-        *groups, name = key.split(".")
+        if key not in keys:
+            raise ConfigError(f"there is no setting {key!r}.{_hint(key, keys)}")
+        *parents, name = key.split(".")
         branch = tree
-        for group in groups:
+        for group in parents:
             branch = branch.setdefault(group, {})
         branch[name] = value
     try:
-        return RunConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("; ".join(_complaint(e) for e in error.errors())) from error
 
 
-def _hint(key: str) -> str:
+def _hint(key: str, keys: Sequence[str]) -> str:
     """`" Did you mean 'section.key'?"` for a key in the wrong section or without one, else the nearest keys."""
     name = key.rpartition(".")[2]
-    same = [RENAMED.get(known, known) for known in (*_KEYS, *RENAMED) if known.rpartition(".")[2] == name]
-    return f" Did you mean {same[0]!r}?" if same else did_you_mean(key, _KEYS)
+    same = [RENAMED.get(known, known) for known in (*keys, *RENAMED) if known.rpartition(".")[2] == name]
+    same = [known for known in same if known in keys]
+    return f" Did you mean {same[0]!r}?" if same else did_you_mean(key, keys)
 
 
 def _complaint(error: Any) -> str:

@@ -89,7 +89,7 @@ class Layout:
         fits = len(shape) == len(self.axes) and all(s == 1 for s, a in zip(shape, self.axes, strict=True) if a == "1")
         return fits and (not self.sizes or _without(shape, self.axes.index("t")) == self.sizes)
 
-    def apply(self, values: Num[np.ndarray, ...], positions: bool = False) -> Float[np.ndarray, "t c"]:
+    def apply(self, values: Num[np.ndarray, " ..."], positions: bool = False) -> Float[np.ndarray, "t c"]:
         """Rows first, averaged over crops and positions.
 
         Args:

@@ -20,13 +20,14 @@ from avloc.datasets.collection import Collection, Features
 from avloc.datasets.resample import check_rule
 from avloc.datasets.stale import earlier_files, removed_note, with_options
 from avloc.datasets.tracks import Tracks
-from avloc.errors import AvlocError, ConfigError, InputError
+from avloc.errors import AvlocError, ConfigError, InputError, StorageError
 from avloc.formats.annotations import write_annotations
 from avloc.formats.failures import FAILURES, Failure, write_failures
 from avloc.formats.features import save_features
 from avloc.formats.labels import write_labels
 from avloc.system.atomic import atomic_write, inside
 from avloc.system.locks import folder_lock
+from avloc.system.outputs import check_inside, discard
 from avloc.system.text import printable
 from avloc.types import Progress
 from avloc.vocabulary import GRID_FEATURES
@@ -82,6 +83,7 @@ def import_collection(
             without positions; OUT holds features of other options, or another process uses it.
         ConfigError: an unknown dtype.
         FormatError: the axes of the features of all videos cannot be told.
+        StorageError: the disk is full, read-only or unavailable.
     """
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"--dtype takes float32 or float16, got {dtype!r}")
@@ -125,10 +127,11 @@ def _convert(
     there: dict[str, frozenset[str]] = {}
     stale: list[Path] = []
     for name in (FEATURES, GRID_FEATURES) if stores else ():
+        check_inside(out / name / "_")
         there[name], gone = earlier_files(out / name, set(ids), options, overwrite)
         stale += gone
     for path in stale:
-        path.unlink()
+        discard(path)
     _write_tables(collection, out)
     durations = collection.durations_s
     done: list[str] = []
@@ -147,6 +150,8 @@ def _convert(
                     )
                 save_features(target, with_options(made, options), options["dtype"])  # type: ignore[arg-type]
             (done if missing else skipped).append(video)
+        except StorageError:  # the next video would fail too
+            raise
         except (AvlocError, ValueError) as error:
             failures.append(Failure(printable(video), "", str(error)))
         progress(k + 1, len(ids), video)

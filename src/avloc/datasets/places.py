@@ -16,6 +16,7 @@ import numpy as np
 from avloc.datasets.axes import Shape
 from avloc.errors import FormatError
 from avloc.formats.untrusted.arrays import array_shape, load_array, load_arrays, load_pickle, load_tensors
+from avloc.formats.untrusted.budget import Budget
 from avloc.formats.untrusted.hdf5 import MOST_NAMES, dataset_names, open_hdf5, plain_dataset
 
 FEATURE_KEYS = ("feature", "features", "feats", "feat", "rgb", "flow", "vggish")
@@ -61,7 +62,7 @@ class ArrayFile:
         if isinstance(value, dict):
             arrays = arrays_below(self.path, value)
             value = arrays[self._choose(list(arrays))]
-        return np.asarray(value)
+        return value if isinstance(value, np.ndarray) else _stacked(self.path, value)
 
     def read_shape(self) -> Shape:
         """The array's shape, without reading it where its format allows. Raises as `read`."""
@@ -101,6 +102,7 @@ def load_any(path: Path) -> Any:
     """The content of a .npy, .npz, .pt or .pkl: an array, or dicts and lists of arrays. Raises as `arrays`."""
     readers = {".npz": load_arrays, ".pt": load_tensors, ".pth": load_tensors, ".pkl": load_pickle}
     value = readers.get(path.suffix.lower(), load_array)(path)
+    Budget(path, path.stat().st_size).charge_tree(value)
     return value[()] if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0 else value
 
 
@@ -127,8 +129,9 @@ def arrays_below(path: Path, value: Mapping[Any, Any], depth: int = 4) -> dict[s
     raise FormatError(f"{path}: expected up to {MOST_NAMES} arrays; it has more")
 
 
-def _stacked(path: Path, rows: Sequence[Any]) -> np.ndarray:
+def _stacked(path: Path, rows: Any) -> np.ndarray:
+    """Lists as an array; how much they take together was checked when they were read."""
     try:
         return np.asarray(rows)
-    except ValueError:
-        raise FormatError(f"{path}: expected arrays, got lists of different lengths") from None
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise FormatError(f"{path}: expected arrays, got lists of different lengths or kinds") from None

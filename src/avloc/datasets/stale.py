@@ -13,6 +13,7 @@ from pathlib import Path
 
 from avloc.errors import AvlocError, InputError, first_few
 from avloc.formats.features import SUFFIX, read_provenance
+from avloc.system.outputs import has_header
 from avloc.system.text import json_text, nfc, pluralize
 from avloc.types import FeatureSequence
 
@@ -61,7 +62,8 @@ def earlier_files(
             raise InputError(
                 f"{path}: written by `avloc extract` or an earlier version, without its options. {_REMEDY}"
             )
-        stale.append(path)
+        if has_header(path):  # others are kept: writing that video will say so
+            stale.append(path)
     return frozenset() if overwrite else frozenset(same), tuple(stale)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 from avloc.demo.frames import FrameRenderer
 from avloc.demo.plans import AUDIO_RATE_HZ, FRAME_RATE, DemoPlan, VideoPlan, plan
 from avloc.demo.soundtrack import sound_track
-from avloc.errors import InputError
+from avloc.errors import AvlocError, InputError
 from avloc.media.encode import write_video
-from avloc.system.atomic import atomic_write, make_folder
-from avloc.system.pool import pool
+from avloc.system.atomic import atomic_write, claim, make_folder
+from avloc.system.isolate import map_isolated
+from avloc.system.outputs import output_folder
 from avloc.system.text import csv_text, json_text, pluralize
 
 RENDERER_VERSION = "1"  # increase if the same plan renders differently, so that old files are replaced
@@ -51,8 +51,7 @@ def render(
 ) -> DemoSet:
     """Render the demo set; complete videos of the same plan are kept.
 
-    Takes about 50 s of CPU time, shared by the workers, and 37 MB on disk. Processes are started with "spawn", so a
-    script that calls this with more than one worker needs `if __name__ == "__main__":`.
+    Takes about 50 s of CPU time, shared by the workers, and 37 MB on disk.
 
     Args:
         folder: output folder; created if missing.
@@ -69,15 +68,18 @@ def render(
         raise InputError(f"expected counts >= 0 and workers >= 1, got {workers=}, {train=}, {background=}, {test=}")
     demo_plan = plan(seed, train, background, test)
     found = DemoSet(folder / "videos", folder / "labels.csv", folder / "ground_truth.json", folder / "details.json")
-    _prepare(found.videos, demo_plan)
-    jobs = [(video, found.videos / f"{video.video_id}.mp4") for video in demo_plan.videos]
-    todo = [(video, path) for video, path in jobs if not _is_done(video, path)]
-    for done, _ in enumerate(_render_all(todo, workers), start=len(jobs) - len(todo) + 1):
-        if progress is not None:
-            progress(done, len(jobs))
-    atomic_write(found.labels, _labels_csv(demo_plan))
-    atomic_write(found.ground_truth, json_text(_ground_truth(demo_plan), indent=1) + "\n")
-    atomic_write(found.details, json_text(_details(demo_plan), indent=1) + "\n")
+    make_folder(folder, "the demo")
+    with output_folder(folder):
+        _prepare(found.videos, demo_plan)
+        jobs = [(video, found.videos / f"{video.video_id}.mp4") for video in demo_plan.videos]
+        todo = [(video, path) for video, path in jobs if not _is_done(video, path)]
+        claim([found.labels, found.ground_truth, found.details, *(path for _, path in todo)])
+        for done, _ in enumerate(_render_all(todo, workers), start=len(jobs) - len(todo) + 1):
+            if progress is not None:
+                progress(done, len(jobs))
+        atomic_write(found.labels, _labels_csv(demo_plan))
+        atomic_write(found.ground_truth, json_text(_ground_truth(demo_plan), indent=1) + "\n")
+        atomic_write(found.details, json_text(_details(demo_plan), indent=1) + "\n")
     return found
 
 
@@ -100,9 +102,14 @@ def _render_all(jobs: list[tuple[VideoPlan, Path]], workers: int) -> Iterator[No
             render_video(video, path)
             yield
         return
-    with pool(min(workers, len(jobs))) as processes:
-        for future in as_completed([processes.submit(render_video, video, path) for video, path in jobs]):
-            yield future.result()
+    for _, failed in map_isolated(_render_job, jobs, workers):
+        if isinstance(failed, AvlocError):
+            raise failed
+        yield
+
+
+def _render_job(job: tuple[VideoPlan, Path]) -> None:
+    render_video(*job)
 
 
 def _cores() -> int:

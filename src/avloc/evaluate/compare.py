@@ -26,10 +26,11 @@ from avloc.metrics import (
     resampled_mean_ap,
     resampled_ratio,
 )
+from avloc.types import Short
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Short):
     """Scores of two results and their differences.
 
     Args:

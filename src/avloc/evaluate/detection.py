@@ -35,11 +35,11 @@ from avloc.metrics import (
 )
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text, pluralize
-from avloc.types import DetectionScores
+from avloc.types import DetectionScores, Short
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Short):
     """Scores of a set of detections.
 
     Args:

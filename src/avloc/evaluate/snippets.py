@@ -10,11 +10,11 @@ from jaxtyping import Int
 
 from avloc.localize import snippet_labels
 from avloc.metrics import EventScores, SnippetScores, event_f1, rasterise, snippet_accuracy
-from avloc.types import ActivationSequence, SnippetGrid, VideoAnnotation
+from avloc.types import ActivationSequence, Short, SnippetGrid, VideoAnnotation
 
 
-@dataclass(frozen=True)
-class SnippetEvaluation:
+@dataclass(frozen=True, repr=False)
+class SnippetEvaluation(Short):
     """Scores of the argmax of every snippet (AVE's protocol) and of its runs.
 
     Args:

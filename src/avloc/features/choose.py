@@ -8,6 +8,8 @@ from pathlib import Path
 from avloc.config import AUTO, ExtractConfig
 from avloc.errors import FormatError, InputError
 from avloc.features.backbones import card
+from avloc.features.backbones import download as fetch_weights
+from avloc.features.backbones.hub_files import find_cached
 from avloc.features.weights import find, resolve
 from avloc.formats.features import FeatureStore
 from avloc.types import Progress
@@ -43,6 +45,37 @@ def available(modality: str) -> tuple[str, bool]:
     """The best backbone of a modality, and whether its weights are here; nothing is downloaded."""
     best, _ = CHOICES[modality]
     return best, all(find(weights, {}) is not None for weights in card(best).weights)
+
+
+def require_here(options: ExtractConfig, download: bool) -> None:
+    """Check that the weights of backbones that a model names, not the user, are on this machine.
+
+    Args:
+        download: fetch them if they are not. Of the hub, only the repositories in the catalogue.
+
+    Raises:
+        InputError: they are missing, and must not be or cannot be fetched.
+    """
+    for name in filter(None, (options.visual, options.audio)):
+        entry, (stem, _, _) = card(name), name.partition(":")
+        if {name, stem, "*"} & set(options.weights):
+            continue
+        urls = [weights.url for weights in entry.weights if find(weights, {}) is None and weights.url]
+        if entry.hub is not None and find_cached(entry.hub) is None:
+            urls = [f"https://huggingface.co/{entry.hub}"]
+        if not urls:
+            continue
+        if entry.hub is not None and entry.hub != card(stem).hub:
+            raise InputError(
+                f"the model names the backbone {name}, which is not on this machine; {urls[0]} is not in avloc's "
+                f"catalogue, and a model cannot make avloc fetch it. If you trust it: avloc backbones --download {name}"
+            )
+        if not download:
+            raise InputError(
+                f"the model names the backbone {name}, whose weights are not on this machine; add --allow-download to "
+                f"fetch {', '.join(urls)}, or run: avloc backbones --download {name}"
+            )
+        fetch_weights(name)
 
 
 def _made_with(out: Path | None, modality: str) -> str:

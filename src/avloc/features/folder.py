@@ -22,7 +22,7 @@ from avloc.media.find import name_videos
 from avloc.system.isolate import Limits
 from avloc.system.locks import folder_lock
 from avloc.system.text import readable
-from avloc.types import FeatureSequence, Progress, exact
+from avloc.types import FeatureSequence, Progress, Short, exact
 
 _log = logging.getLogger("avloc.extract")
 
@@ -30,8 +30,8 @@ _MANIFEST_EVERY_S = 60.0
 _REMEDY = "Use another -o, or --overwrite to extract it again"
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Short):
     """Result for each video. `notes`: {video: remark} on videos that were extracted nevertheless."""
 
     done: tuple[str, ...]
@@ -40,8 +40,8 @@ class Summary:
     notes: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Short):
     """What would be done with each video.
 
     Args:
@@ -104,6 +104,8 @@ def extract_all(
     job = _make_job(videos, out, options, layout)
     with folder_lock(out, "the features", suffix):
         todo, skipped = _unfinished(_shard(videos, shard), job, overwrite)
+        if todo:
+            check_options(job.options, load=ray is None, progress=progress)
         rows = _extract_rows(todo, job, workers, ray, limits)
         made = _collect(rows, len(todo), manifest_path(out, suffix), skipped, progress)
         failures = sorted(
@@ -171,8 +173,6 @@ def _unfinished(videos: Sequence[Path], job: Job, overwrite: bool) -> tuple[list
 def _extract_rows(
     todo: Sequence[Path], job: Job, workers: int, ray: str | None, limits: Limits | None
 ) -> Iterator[Row]:
-    if todo:
-        check_options(job.options, load=ray is None)
     if ray is None or not todo:
         return extract_in_processes(todo, job, workers, limits)
     from avloc.features.ray_cluster import extract_on_ray

@@ -12,7 +12,8 @@ import numpy as np
 from avloc.errors import InputError
 from avloc.formats.features import load_features, save_features, write_source
 from avloc.formats.npy import STAMPS, load_npy, npy_path
-from avloc.system.atomic import atomic_path, atomic_write, inside
+from avloc.system.atomic import atomic_path, atomic_write, claim, inside
+from avloc.system.outputs import discard, output_folder
 from avloc.system.text import json_text
 from avloc.types import FeatureSequence
 
@@ -35,10 +36,17 @@ def target(out: Path, video_id: str, layout: Layout) -> Path:
 
 def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:
     """Write a video's features. Raises InputError if a value is too large for `dtype`."""
-    if layout == "safetensors":
-        save_features(target(out, features.video_id, layout), features, dtype)
-        return
-    target(out, features.video_id, layout).unlink(missing_ok=True)  # no longer complete until rewritten
+    with output_folder(out, shared=True):
+        if layout == "safetensors":
+            save_features(target(out, features.video_id, layout), features, dtype)
+        else:
+            _save_npy(out, features, dtype)
+
+
+def _save_npy(out: Path, features: FeatureSequence, dtype: Literal["float32", "float16"]) -> None:
+    done = target(out, features.video_id, "npy")
+    claim([done])
+    discard(done)  # no longer complete until rewritten
     keys: dict[str, list[str]] = {}
     for modality in features.modalities:
         parts = _parts(features.source.backbones.get(modality, modality), getattr(features, modality))
@@ -58,7 +66,7 @@ def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["f
         "source": write_source(features.source),
         "keys": keys,
     }
-    atomic_write(target(out, features.video_id, layout), json_text(facts, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(done, json_text(facts, ensure_ascii=False, indent=1) + "\n")
 
 
 def load(out: Path, video_id: str, layout: Layout) -> FeatureSequence:

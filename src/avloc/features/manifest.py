@@ -8,6 +8,7 @@ files.
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from importlib.util import find_spec
@@ -15,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError
+from avloc.formats.untrusted.budget import Budget
 from avloc.system.atomic import atomic_path, atomic_write
 from avloc.system.text import csv_text, nfc
 
+_log = logging.getLogger("avloc")
+_NESTED = 3
+"""Videos of one name in several folders have features in as many subfolders."""
+
+_BATCH = 64
 _DAMAGED = (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError, MemoryError, csv.Error)
 
 
@@ -85,13 +92,36 @@ def read_manifest(out: Path) -> dict[str, Row]:
     return rows
 
 
+def extracted_from(files: Sequence[Path]) -> dict[str, Path]:
+    """{video_id: video file} by the manifests of feature files' folders, of the videos that are still there."""
+    homes = {home for path in files if path.suffix == ".safetensors" for home in path.parents[:_NESTED]}
+    found: dict[str, Path] = {}
+    for home in sorted(homes):
+        try:
+            found |= {video: Path(row.path) for video, row in read_manifest(home).items() if row.status == "done"}
+        except FormatError as error:
+            _log.warning("%s", error)
+    return {video: path for video, path in found.items() if path.is_file()}
+
+
 def _records(path: Path) -> Iterable[dict[str, Any]]:
     if path.suffix == ".parquet":
         from pyarrow import parquet
 
-        return parquet.read_table(path).to_pylist()
+        budget = Budget(path, path.stat().st_size)
+        records: list[dict[str, Any]] = []
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):  # a text that repeats takes hardly any space in the file
+                columns = [column.dictionary_decode() if _is_coded(column) else column for column in batch.columns]
+                budget.charge(sum(column.nbytes for column in columns) + _BATCH * batch.num_columns)
+                records += batch.to_pylist()
+        return records
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _is_coded(column: Any) -> bool:
+    return hasattr(column, "dictionary_decode")
 
 
 def _row(record: dict[str, Any]) -> Row:

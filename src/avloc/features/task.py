@@ -21,7 +21,7 @@ from avloc.features.weights import digest, find, resolve
 from avloc.media.find import BY_FILE, VideoNames
 from avloc.media.probe import probe
 from avloc.system.text import printable, readable
-from avloc.types import FeatureSequence
+from avloc.types import FeatureSequence, Progress
 
 _log = logging.getLogger("avloc.extract")
 
@@ -64,16 +64,17 @@ def _check_name(path: Path, name: str) -> None:
         raise InputError(f"{readable(path)}: the file name is not UTF-8; rename the file")
 
 
-def check_options(options: ExtractConfig, load: bool = True) -> None:
+def check_options(options: ExtractConfig, load: bool = True, progress: Progress | None = None) -> None:
     """Check, before the first video, what every video needs: names, modules, weights (downloaded here, once).
 
     Args:
-        load: also load the backbones here; False if other machines, which have the GPUs, do the extraction.
+        load: also load the backbones here; False if other processes or machines do the extraction.
+        progress: called with (kB received, kB in all, file) during a download.
 
     Raises:
         InputError: what is missing and where to put it.
     """
-    options = without_auto(options)
+    options = without_auto(options, progress=progress)
     _check_any_backbone(options)
     if load and options.device not in ("auto", "cpu"):  # weight-free backbones would never check the device
         from avloc.features.backbones.network import find_device
@@ -90,7 +91,7 @@ def check_options(options: ExtractConfig, load: bool = True) -> None:
         known |= {weights.name for weights in entry.weights}
         known |= {name, name.partition(":")[0]} if entry.hub else set()
         for weights in entry.weights:
-            resolve(weights, options.weights)
+            resolve(weights, options.weights, progress)
     unused = sorted(options.weights.keys() - known - {"*"})
     if unused:
         names = ", ".join(sorted(known)) or "none"

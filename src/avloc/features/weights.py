@@ -13,7 +13,8 @@ import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from avloc.errors import InputError, did_you_mean
-from avloc.system.atomic import atomic_path
+from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.untrusted.torch_files import check_torch
+from avloc.system.atomic import atomic_path, check_safetensors
 from avloc.types import Progress
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 30
+_MOST_HEADER = 32 << 20
+"""Bytes of a safetensors header: of the largest published networks, a few MB."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ def _fetch(weights: WeightFile, target: Path, progress: Progress | None) -> Path
         raise _not_downloaded(weights, target, "AVLOC_OFFLINE is set")
     with atomic_path(target) as part:
         try:
-            _download(weights.url, part, progress)
+            with nullcontext(progress) if progress is not None else _bar(weights.file) as shown:
+                _download(weights.url, part, shown)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise _not_downloaded(weights, target, reason) from error
@@ -162,7 +167,19 @@ def _not_downloaded(weights: WeightFile, target: Path, reason: object) -> InputE
     )
 
 
-def _download(url: str, part: Path, progress: Progress | None) -> None:
+@contextlib.contextmanager
+def _bar(file: str) -> Iterator[Progress]:
+    """Progress of a download for callers that show none: a bar on a terminal or in a notebook, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter)) as bar:
+        task = bar.add_task(f"download {file}", total=None)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total or None)
+
+
+def _download(url: str, part: Path, progress: Progress) -> None:
     from urllib.request import urlopen
 
     with contextlib.closing(urlopen(url, timeout=_TIMEOUT_S)) as answer, part.open("wb") as file:
@@ -171,8 +188,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
         while block := answer.read(_BLOCK):
             file.write(block)
             received += len(block)
-            if progress is not None:
-                progress(received // 1000, int(promised or 0) // 1000, f"kB of {url.rpartition('/')[2]}")
+            progress(received // 1000, int(promised or 0) // 1000, f"kB of {url.rpartition('/')[2]}")
     if promised is not None and received != int(promised):
         raise OSError(f"the connection closed after {received} of {promised} bytes")
 
@@ -190,11 +206,22 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
+            check_safetensors(path, _MOST_HEADER)
             return load_file(path)
+        check_torch(path)
         with torch.serialization.safe_globals(_arrays()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles: harmless, or an error follows
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, _unpickling()) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        FormatError,
+        SafetensorError,
+        _unpickling(),
+    ) as error:
         raise InputError(
             f"{path}: expected weights (.safetensors, .pth or .pt with tensors only), but it is unreadable: "
             f"{str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"

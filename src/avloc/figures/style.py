@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,16 +25,25 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
 
+def require_matplotlib() -> None:
+    """Call before long work that ends with a figure.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError("plots need matplotlib: pip install 'avloc[report]'")
+
+
 def make_figure(width_in: float, height_in: float) -> Figure:
     """An empty figure of this size in inches, without window or global state.
 
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("plots need matplotlib: pip install 'avloc[report]'") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 

@@ -5,6 +5,7 @@
     npy          snippet features as .npy files for other code
     activations  class activations, one safetensors file per video
     annotations  ground truth in ActivityNet's JSON
+    corrections  what a person has stated about a video's segments
     detections   segments.csv and segments.json
     results      the folder that `avloc localize` writes: its layout, reader and writer
     failures     failures.csv, failed videos and reasons

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from avloc.errors import FormatError, InputError
-from avloc.system.atomic import atomic_write, canonical_safetensors
+from avloc.system.atomic import atomic_write, canonical_safetensors, check_safetensors
 from avloc.system.text import json_text, nfc
 from avloc.types import ActivationSequence, SnippetGrid, exact
 
@@ -49,6 +49,7 @@ def load_activations(path: Path | str) -> ActivationSequence:
 
     if not Path(path).is_file():
         raise InputError(f"{path}: expected an activation file; it does not exist")
+    check_safetensors(Path(path))
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avloc.errors import FormatError
 from avloc.system.atomic import atomic_write
+from avloc.system.outputs import discard
 from avloc.system.text import csv_text
 
 FAILURES = "failures.csv"
@@ -39,9 +40,9 @@ def read_failures(path: Path) -> list[Failure]:
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> None:
-    """Write video,path,reason, sorted by video; without failures, delete the file."""
+    """Write video,path,reason, sorted by video; without failures, delete the file of an earlier run."""
     rows = sorted(failures, key=lambda f: f.video_id)
     if not rows:
-        path.unlink(missing_ok=True)
+        discard(path)
         return
     atomic_write(path, csv_text([("video", "path", "reason"), *((f.video_id, f.path, f.reason) for f in rows)]))

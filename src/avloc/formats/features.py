@@ -23,7 +23,7 @@ import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.streams import recorded_streams
-from avloc.system.atomic import atomic_write, canonical_safetensors
+from avloc.system.atomic import atomic_write, canonical_safetensors, check_safetensors
 from avloc.system.text import json_text, nfc
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
@@ -233,6 +233,7 @@ class _Opened:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{self.path}: expected a feature file; it does not exist")
+        check_safetensors(self.path)
         try:
             self._file = safe_open(self.path, framework="numpy")
         except (SafetensorError, OSError) as error:
@@ -330,7 +331,7 @@ def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, Sni
 
 def _check_rows(path: Path, shapes: Mapping[str, tuple[int, ...]], grid: SnippetGrid) -> None:
     for name, shape in shapes.items():
-        if len(shape) != 2 or shape[0] != grid.count:
+        if len(shape) != 2 or shape[0] != grid.count or not shape[1]:
             raise FormatError(
                 f"{path}: expected {name} of shape ({grid.count}, size), as its grid has {grid.count} snippets, got "
                 f"{shape}; extract this video again"

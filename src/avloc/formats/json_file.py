@@ -13,10 +13,16 @@ from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import gunzip
+from avloc.formats.untrusted.budget import json_budget
 from avloc.system.text import nfc
 
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 """Characters that other formats cannot store: NUL and lone surrogates."""
+
+_MOST_DIGITS = 300
+"""Of an integer; longer ones are too large for a float."""
+
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
 """Bytes of JSON that may contain such characters: escaped, in UTF-8 as Python's decoder accepts them, or in UTF-16."""
@@ -29,8 +35,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
         raise InputError(f"{source}: expected a JSON file; it does not exist")
     try:
         content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
-        with _without_gc():
-            value = json.loads(content)
+        value = parse_json(source, content)
         if _SUSPECT.search(content):
             _check_text(source, value)
         if not content.isascii() or b"\\u" in content or b"\0" in content:
@@ -40,6 +45,25 @@ def read_json(path: Path | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")
     return value
+
+
+def parse_json(path: Path | str, content: bytes) -> Any:
+    """The value of JSON of unknown origin.
+
+    Raises:
+        FormatError: it would take far more memory than its size. ValueError, RecursionError: it is not JSON.
+    """
+    json_budget(path, content)
+    with _without_gc():
+        if b"0" * _MOST_DIGITS in content.translate(_DIGITS):
+            return json.loads(content, parse_int=_integer)
+        return json.loads(content)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _check_text(path: Path, value: Any) -> None:

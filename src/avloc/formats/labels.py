@@ -5,8 +5,9 @@
     v_02,,validation          empty cell: background only
 
 Columns: `video`, `labels` (or `label`), and optionally `subset` (or `split`): train, validation or test; the default is
-train. Several labels of a video are separated by `;` in one cell or given in one row each. The column separator is a
-comma, a semicolon or a tab. UTF-8, with or without a byte-order mark; any line ends.
+train. In a column `keep` (of `avloc tag`), no strikes the labels of a row out. Several labels of a video are separated
+by `;` in one cell or given in one row each. The column separator is a comma, a semicolon or a tab. UTF-8, with or
+without a byte-order mark; any line ends.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ HEADER = {
     "video": ("video", "video_id"),
     "labels": ("labels", "label"),
     "subset": ("subset", "split"),
+    "keep": ("keep",),
 }
+TAG_FACTS = ("score", "start_s", "end_s", "sense", "path")
+"""Further columns of the table of `avloc tag`, for people."""
+
+_KEEP = {"": True, "yes": True, "y": True, "true": True, "1": True, "no": False, "n": False, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ def read_labels(path: Path | str) -> LabelTable:
         if not video_id:
             raise FormatError(f"{path}: line {line}: expected a video name in column {lines.names['video']!r}")
         video = videos.setdefault(video_id, _Video(video_id))
-        video.add(path, line, _labels(path, line, cells["labels"]), _subset(path, line, cells.get("subset", "")))
+        kept, subset = is_kept(path, line, cells.get("keep", "")), _subset(path, line, cells.get("subset", ""))
+        video.add(path, line, _labels(path, line, cells["labels"]), subset, kept)
     if not videos:
         raise FormatError(f"{path}: expected one row per video after the header, got none")
     notes = [*lines.notes, *(note for video in videos.values() for note in video.notes)]
@@ -201,7 +208,8 @@ class _Lines:
         if first.strip().lower().startswith("sep="):  # Excel's own separator line
             self.text, self.offset = rest, len(newline)
         self.header, self.delimiter, self.names = self._find_header()
-        others = [name for name in self.header if name not in self.names.values() and name]
+        known = {*self.names.values(), *(TAG_FACTS if "keep" in self.names else ())}
+        others = [name for name in self.header if name not in known and name]
         self.notes = [f"ignored columns: {', '.join(map(repr, others))}"] if others else []
 
     def _find_header(self) -> tuple[list[str], str, dict[str, str]]:
@@ -218,7 +226,7 @@ class _Lines:
         )
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """(line number, {"video", "labels", "subset"}) of every non-blank row."""
+        """(line number, {"video", "labels", "subset", "keep"}) of every non-blank row."""
         reader = TableReader(self.path, self.text, self.delimiter)
         columns = {key: self.header.index(name) for key, name in self.names.items()}
         header_seen = False
@@ -250,7 +258,7 @@ class _Video:
     empty_line: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def add(self, path: Path | str, line: int, labels: tuple[str, ...], subset: str) -> None:
+    def add(self, path: Path | str, line: int, labels: tuple[str, ...], subset: str, kept: bool) -> None:
         if subset and self.subset and subset != self.subset:
             raise FormatError(
                 f"{path}: video {self.video_id!r} is in subset {self.subset!r} in line {self.subset_line} and in "
@@ -258,6 +266,8 @@ class _Video:
             )
         if subset and not self.subset:
             self.subset, self.subset_line = subset, line
+        if not kept:
+            return
         earlier = list(self.labels.values()) or [self.empty_line]
         if (not labels and self.labels) or (labels and self.empty_line):
             raise FormatError(
@@ -300,6 +310,14 @@ def _doubtful(classes: Sequence[str]) -> Iterator[str]:
 
 def _folded(label: str) -> str:
     return "".join(label.split()).casefold()
+
+
+def is_kept(path: Path | str, line: int, cell: str) -> bool:
+    """Whether a cell of the column `keep` says yes; empty: yes. Raises FormatError for other words."""
+    kept = _KEEP.get(cell.strip().lower())
+    if kept is None:
+        raise FormatError(f"{path}: line {line}: expected yes or no in column keep, got {cell!r}")
+    return kept
 
 
 def _subset(path: Path | str, line: int, cell: str) -> str:

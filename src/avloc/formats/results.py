@@ -14,6 +14,7 @@ run.yaml                        version, classes, backbones, training step, conf
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from avloc.config import likely_from
+from avloc.config import likely_from, parse_yaml
 from avloc.errors import FormatError, InputError
 from avloc.formats.activations import load_activations, save_activations
 from avloc.formats.annotations import SegmentColumns
@@ -30,13 +31,16 @@ from avloc.formats.detections import read_detections, read_submission, rename_vi
 from avloc.formats.failures import FAILURES, Failure, write_failures
 from avloc.formats.streams import parse_streams
 from avloc.mediafile import BY_FLAGS, StreamChoice
-from avloc.system.atomic import atomic_write, inside
+from avloc.system.atomic import atomic_write, claim, inside
+from avloc.system.outputs import check_inside, discard, has_header
 from avloc.system.text import csv_text, nfc, readable
-from avloc.types import ActivationSequence, Detection
+from avloc.types import ActivationSequence, Detection, Short
+
+_log = logging.getLogger("avloc")
 
 
-@dataclass(frozen=True)
-class Localized:
+@dataclass(frozen=True, repr=False)
+class Localized(Short):
     """One of many localized videos. Its activations stay in scores/: those of all videos would fill the memory."""
 
     detections: tuple[Detection, ...]
@@ -94,9 +98,16 @@ class ResultsFolder:
         return load_activations(file) if file.is_file() else None
 
     def clear(self) -> None:
-        """Delete the tables of an earlier localization, so that an interrupted one does not mix old and new files."""
+        """Delete the tables of an earlier localization, so that an interrupted one does not mix old and new files.
+
+        Raises:
+            InputError: one of them was not written by avloc, or a subfolder is a link out of the folder.
+        """
+        for folder in (self.scores, self.per_video):
+            check_inside(folder / "_")
+        claim([self.videos, self.run_card, self.failures])
         for file in (self.videos, self.run_card):
-            file.unlink(missing_ok=True)
+            discard(file)
 
     def save_activations(self, activations: ActivationSequence) -> None:
         """Write one video's activations. Raises InputError if its name cannot be a file name."""
@@ -110,7 +121,7 @@ class ResultsFolder:
         run_card: Mapping[str, Any],
         least: float,
     ) -> None:
-        """Write the tables and delete scores of videos that are not in `found`.
+        """Write the tables and delete scores of videos that are not in `found`. Files of others in scores/ stay.
 
         Args:
             files: {video_id: video file, if known}.
@@ -120,12 +131,12 @@ class ResultsFolder:
         atomic_write(self.run_card, yaml.safe_dump(dict(run_card), sort_keys=False, allow_unicode=True))
         write_failures(self.failures, failures)
         for video, path in self.activation_files().items():
-            if video not in found:
-                path.unlink()
+            if video not in found and not discard(path):
+                _log.warning("%s: not written by avloc, left there", path)
 
 
-@dataclass(frozen=True)
-class RunSource:
+@dataclass(frozen=True, repr=False)
+class RunSource(Short):
     """Detections of one run, read, and the files next to them.
 
     Args:
@@ -161,7 +172,8 @@ class RunSource:
 
     def videos(self) -> tuple[str, ...]:
         """All videos, including those without detections."""
-        scored = ResultsFolder(self.folder).activation_files() if self.folder else ()
+        files = ResultsFolder(self.folder).activation_files() if self.folder else {}
+        scored = (video for video, path in files.items() if has_header(path))
         return tuple(dict.fromkeys([*scored, *self.paths, *self.detections]))
 
 
@@ -272,7 +284,7 @@ def _options(folder: Path) -> dict[str, object]:
     if not card.is_file():
         return {}
     try:
-        content = yaml.safe_load(card.read_text(encoding="utf-8"))
+        content = parse_yaml(card.read_text(encoding="utf-8"))
         options = dict(content["config"]["localize"])
         values = [
             part for value in options.values() for part in (value.values() if isinstance(value, dict) else [value])
@@ -280,7 +292,7 @@ def _options(folder: Path) -> dict[str, object]:
         if not all(value is None or isinstance(value, str | int | float) for value in values):
             raise ValueError("localize holds more than single values")
         return options
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{card}: expected the configuration that `avloc localize` writes ({error})") from error
 
 

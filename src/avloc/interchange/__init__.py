@@ -14,6 +14,7 @@
     spreadsheet  what counts as found, as found.xlsx and found.csv
     segments     the segments of one video, and helpers for all formats
     registry     all formats that can be written, by name
+    corrections  corrections of people, in any format that holds ground truth
     convert      read any format, and convert between formats
 
 Import from the modules: importing this package loads none of them.

@@ -3,23 +3,24 @@
 BORIS cannot import events, so a complete project is written: ethogram, subjects, observations. An event is
 [time_s, subject, behaviour, modifier, comment, frame]; the comment of a START holds the score, and frames are counted
 from 0 by presentation time. BORIS pairs STARTs and STOPs by subject and behaviour, so overlapping segments of one class
-get different subjects: `overlap 2`, `overlap 3`.
+get different subjects: `overlap 2`, `overlap 3`. BORIS's ethogram refuses a `|` in a code: such a label is the
+description of its behaviour, and the code has `¦` instead.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import string
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.json_file import parse_json
 from avloc.formats.untrusted.bombs import gunzip
 from avloc.interchange.segments import Labelled, Row, VideoSegments, cut_to, frame_at, milliseconds, name_files
 from avloc.system.atomic import atomic_write
@@ -34,6 +35,7 @@ _SCORE = re.compile(r"^score (-?\d+(?:\.\d+)?)$")
 def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
     """Write a project with one observation per video. Videos without a file get their id as file name."""
     labels = list(dict.fromkeys(label for video in videos for label in video.labels))
+    codes = _codes(labels)
     depth = max((len(video.rows(label)) for video in videos for label in video.labels), default=1)
     now = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     project = {
@@ -46,13 +48,13 @@ def write_boris(path: Path | str, videos: Sequence[VideoSegments]) -> None:
             str(k): {"key": "", "name": _subject(k + 1), "description": "segments that overlap others of their class"}
             for k in range(depth - 1)
         },
-        "behaviors_conf": {str(k): _behaviour(k, label) for k, label in enumerate(labels)},
+        "behaviors_conf": {str(k): _behaviour(k, label, codes[label]) for k, label in enumerate(labels)},
         "behavioral_categories": [],
         "independent_variables": {},
         "coding_map": {},
         "behaviors_coding_map": [],
         "converters": {},
-        "observations": {video.video_id: _observation(video, now) for video in videos},
+        "observations": {video.video_id: _observation(video, now, codes) for video in videos},
     }
     atomic_write(path, json_text(project, ensure_ascii=False, indent=1) + "\n")
 
@@ -61,12 +63,23 @@ def _subject(lane: int) -> str:
     return "" if lane == 0 else f"overlap {lane + 1}"
 
 
-def _behaviour(number: int, label: str) -> dict[str, Any]:
+def _codes(labels: Sequence[str]) -> dict[str, str]:
+    """{label: its code}; codes are unique."""
+    codes = {label: label for label in labels if "|" not in label}
+    for label in labels:
+        code = label.replace("|", "¦")
+        while label not in codes and code in codes.values():
+            code += "'"
+        codes.setdefault(label, code)
+    return codes
+
+
+def _behaviour(number: int, label: str, code: str) -> dict[str, Any]:
     return {
         "type": "State event",
         "key": _KEYS[number] if number < len(_KEYS) else "",
-        "code": label,
-        "description": "",
+        "code": code,
+        "description": label if code != label else "",
         "category": "",
         "modifiers": {},
         "excluded": "",
@@ -74,7 +87,7 @@ def _behaviour(number: int, label: str) -> dict[str, Any]:
     }
 
 
-def _observation(video: VideoSegments, date: str) -> dict[str, Any]:
+def _observation(video: VideoSegments, date: str, codes: Mapping[str, str]) -> dict[str, Any]:
     name = str(video.media.path.resolve()) if video.media is not None else video.file_name
     rate = float(video.media.frame_rate) if video.media is not None else 0.0
     return {
@@ -83,7 +96,7 @@ def _observation(video: VideoSegments, date: str) -> dict[str, Any]:
         "date": date,
         "description": "",
         "time offset": 0.0,
-        "events": _events(video),
+        "events": _events(video, codes),
         "observation time interval": [0, 0],
         "independent_variables": {},
         "visualize_spectrogram": False,
@@ -100,7 +113,7 @@ def _observation(video: VideoSegments, date: str) -> dict[str, Any]:
     }
 
 
-def _events(video: VideoSegments) -> list[list[Any]]:
+def _events(video: VideoSegments, codes: Mapping[str, str]) -> list[list[Any]]:
     times_s = video.frame_times() if video.media is not None or video.frame_times_s is not None else None
     events: list[tuple[float, int, list[Any]]] = []
     for label in video.labels:
@@ -110,7 +123,7 @@ def _events(video: VideoSegments) -> list[list[Any]]:
                 for order, ms, note in zip((1, 0), milliseconds(item), (comment, ""), strict=True):
                     time_s = ms / 1000
                     frame = "NA" if times_s is None else frame_at(times_s, time_s)
-                    events.append((time_s, order, [time_s, _subject(lane), label, "", note, frame]))
+                    events.append((time_s, order, [time_s, _subject(lane), codes[label], "", note, frame]))
     # at equal times, a STOP comes before the next START of the same behaviour
     return [event for _, _, event in sorted(events, key=lambda e: e[:2])]
 
@@ -154,9 +167,8 @@ class _File:
 
 
 def _videos(path: Path | str, project: dict[str, Any], notes: list[str]) -> tuple[VideoSegments, ...]:
-    states = {
-        b.get("code") for b in project.get("behaviors_conf", {}).values() if "state" in str(b.get("type", "")).lower()
-    }
+    behaviours = project.get("behaviors_conf", {}).values()
+    states = {b.get("code"): _label(b) for b in behaviours if "state" in str(b.get("type", "")).lower()}
     watched: list[tuple[str, _File, list[Labelled]]] = []
     for name, observation in project["observations"].items():
         where = f"{path}: observation {name!r}"
@@ -175,7 +187,7 @@ def _videos(path: Path | str, project: dict[str, Any], notes: list[str]) -> tupl
     )
 
 
-def _rows(where: str, observation: dict[str, Any], states: set[Any], notes: list[str]) -> list[Row]:
+def _rows(where: str, observation: dict[str, Any], states: Mapping[Any, str], notes: list[str]) -> list[Row]:
     events = [_event(where, event) for event in observation.get("events", [])]
     found, unended = _paired([e for e in events if e[2] in states])
     points = sum(1 for e in events if e[2] not in states)
@@ -183,7 +195,13 @@ def _rows(where: str, observation: dict[str, Any], states: set[Any], notes: list
         notes.append(f"{where}: skipped {pluralize(points, 'point event')}")
     if unended:
         notes.append(f"{where}: skipped {pluralize(unended, 'state')} without a STOP")
-    return found
+    return [replace(row, label=states[row.label]) for row in found]
+
+
+def _label(behaviour: Mapping[str, Any]) -> str:
+    """The code, or the description where the code is what `_codes` makes of it."""
+    code, described = str(behaviour.get("code")), str(behaviour.get("description"))
+    return described if "|" in described and code.rstrip("'") == described.replace("|", "¦").rstrip("'") else code
 
 
 def _files(where: str, name: str, observation: dict[str, Any], notes: list[str]) -> list[_File]:
@@ -244,7 +262,7 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: expected a BORIS project; no such file")
     try:
-        project = json.loads(gunzip(path) if path.suffix == ".gz" else path.read_bytes())
+        project = parse_json(path, gunzip(path) if path.suffix == ".gz" else path.read_bytes())
     except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise FormatError(f"{path}: expected a BORIS project in JSON ({error})") from error
     if not isinstance(project, dict) or not isinstance(project.get("observations"), dict):

@@ -21,7 +21,7 @@ from avloc.interchange.raven import is_raven, read_raven
 from avloc.interchange.registry import FORMATS, target_files, target_format, with_media, write_as
 from avloc.interchange.segments import Labelled, VideoSegments, read_lines
 from avloc.interchange.subtitles import read_vtt
-from avloc.interchange.via import read_via
+from avloc.interchange.via import is_via_project, read_via, read_via_project
 from avloc.types import Instance, VideoAnnotation, exact
 
 
@@ -39,7 +39,7 @@ _READERS: dict[str, Callable[..., tuple[VideoSegments, ...]]] = {
 
 
 def read_segments(path: Path, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
-    """Read segments from CSV (avloc's or VIA's), ActivityNet JSON, WebVTT, Audacity, Raven, ELAN or BORIS, by suffix.
+    """Read CSV (avloc's, VIA's), JSON (ActivityNet's, VIA's), WebVTT, Audacity, Raven, ELAN or BORIS, by suffix.
 
     Args:
         notes: receives a line about each kind of entry that was skipped.
@@ -75,8 +75,10 @@ def _from_detections(path: Path, notes: list[str] | None = None) -> tuple[VideoS
 
 
 def _from_json(path: Path, notes: list[str] | None) -> tuple[VideoSegments, ...]:
-    """ActivityNet's JSON: a submission has `results`, ground truth has `database`."""
+    """A project of VIA, or ActivityNet's JSON: a submission has `results`, ground truth has `database`."""
     content = read_database(path)
+    if is_via_project(content):
+        return read_via_project(path, content, notes)
     if "results" in content and not isinstance(content.get("database"), dict):
         return _from_detections(path)
     annotations, report = parse_annotations(path, content)

@@ -11,6 +11,7 @@ Times are explained in `elan_times`.
 
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
@@ -20,11 +21,12 @@ from urllib.parse import unquote
 from xml.parsers import expat
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.untrusted.budget import xml_budget
 from avloc.interchange.elan_times import DocumentTimes
 from avloc.interchange.segments import Labelled, Row, VideoSegments, clean, cut_to, milliseconds, name_files
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
-from avloc.types import Detection
+from avloc.types import Detection, exact
 from avloc.vocabulary import VIDEO_EXTENSIONS
 
 _PLAIN, _SCORES = "segments", "scores"
@@ -72,10 +74,10 @@ def _add_media(header: ET.Element, path: Path, video: VideoSegments) -> None:
     source = video.media.path.resolve()
     facts = {"MEDIA_URL": source.as_uri(), "MIME_TYPE": _MIME.get(source.suffix.lower(), "video/*")}
     try:
-        relative = source.relative_to(path.resolve().parent)
-        facts["RELATIVE_MEDIA_URL"] = f"./{clean(relative.as_posix())}"
-    except ValueError:  # in another folder: ELAN searches beside the document for this file name
-        facts["RELATIVE_MEDIA_URL"] = f"./{clean(source.name)}"
+        relative = Path(os.path.relpath(source, path.resolve().parent)).as_posix()
+    except ValueError:  # on another drive: ELAN searches beside the document for this file name
+        relative = source.name
+    facts["RELATIVE_MEDIA_URL"] = clean(relative if relative.startswith("../") else f"./{relative}")
     ET.SubElement(header, "MEDIA_DESCRIPTOR", facts)
 
 
@@ -136,7 +138,7 @@ def _media_origins(path: Path | str, root: ET.Element, notes: list[str]) -> dict
     for media in root.iter("MEDIA_DESCRIPTOR"):
         url, origin = unquote(media.get("MEDIA_URL") or media.get("RELATIVE_MEDIA_URL") or ""), media.get("TIME_ORIGIN")
         try:
-            start_s = -Fraction(int(origin or 0), 1000)
+            start_s = -Fraction(int(exact(origin or 0)), 1000)
         except ValueError:
             raise FormatError(f"{path}: {url}: expected a TIME_ORIGIN in milliseconds, got {origin!r}") from None
         video = media.get("MIME_TYPE", "").startswith("video/") or Path(url).suffix.lower() in VIDEO_EXTENSIONS
@@ -154,6 +156,7 @@ def _parse(path: Path) -> ET.Element:
     if not path.is_file():
         raise InputError(f"{path}: expected an ELAN document; no such file")
     raw = path.read_bytes()
+    xml_budget(path, raw)
     try:
         _refuse_entities(path, raw)
         root = ET.fromstring(raw)

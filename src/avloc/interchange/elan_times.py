@@ -16,6 +16,7 @@ from pathlib import Path
 
 from avloc.errors import FormatError
 from avloc.system.text import pluralize
+from avloc.types import exact
 
 Span = tuple[Fraction, Fraction]
 _MAX_DEPTH = 50
@@ -70,7 +71,7 @@ class DocumentTimes:
     def _value(self, slot: ET.Element) -> int | None:
         value = slot.get("TIME_VALUE")
         try:
-            return None if value is None else int(value)
+            return None if value is None else int(exact(value))
         except ValueError:
             name = slot.get("TIME_SLOT_ID")
             raise FormatError(

@@ -1,13 +1,15 @@
 """OpenTimelineIO: a timeline for video editors. One track holds the video with a marker per segment; below it, one
-track per class holds the segments as clips in place.
+track per class holds the segments as clips in place, and an audio track the audio.
 
-Editors count whole frames at a constant rate. Positions are the presentation times of a segment's first frame and of
-the first frame after it, on a clock of the video's average fps; exact seconds are in the metadata.
+Editors count whole frames at a constant rate, and most know only the rates of SMPTE timecode. Positions are the
+presentation times of a segment's first frame and of the first frame after it, on a clock of the SMPTE rate that is
+nearest to the video's average fps: within half a frame of that clock. Exact seconds are in the metadata.
 Plain JSON in the schema that every version of the library reads (Clip.1, Marker.2).
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from avloc.interchange.segments import Labelled, VideoSegments, frame_span
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text
 from avloc.types import Detection
+
+_SMPTE = tuple(map(Fraction, (24, 25, 30, 48, 50, 60)))
+_NTSC = tuple(Fraction(1000 * rate, 1001) for rate in (24, 30, 60))
+"""SMPTE ST 12-1 and ST 12-3; OpenTimelineIO's `RationalTime.is_smpte_timecode_rate`."""
 
 
 def write_otio(path: Path | str, video: VideoSegments) -> None:
@@ -32,6 +38,8 @@ def write_otio(path: Path | str, video: VideoSegments) -> None:
     tracks = [builder.track("video", [builder.clip(video.video_id, 0, builder.total, markers=True)])]
     for label in video.labels:
         tracks += [builder.track(label, builder.cuts(row)) for row in video.rows(label)]
+    if video.media.has_audio:
+        tracks.append(builder.track("audio", [builder.clip(video.video_id, 0, builder.total)], "Audio"))
     timeline = {
         "OTIO_SCHEMA": "Timeline.1",
         "name": video.video_id,
@@ -40,6 +48,17 @@ def write_otio(path: Path | str, video: VideoSegments) -> None:
         "tracks": {**_item("Stack.1", "tracks"), "children": tracks},
     }
     atomic_write(path, json_text(timeline, ensure_ascii=False, indent=1) + "\n")
+
+
+def smpte_rate(frame_rate: Fraction) -> float:
+    """The rate of SMPTE timecode that is nearest to a frame rate; of NTSC's only for a video that has it.
+
+    12 fps gives 24, not 23.976: OpenTimelineIO's adapter for Final Cut X fails at NTSC's rates.
+    """
+    ntsc = min(_NTSC, key=lambda rate: abs(rate - frame_rate))
+    if abs(ntsc - frame_rate) < Fraction(1, 100):
+        return float(ntsc)
+    return float(min(_SMPTE, key=lambda rate: abs(rate - frame_rate)))
 
 
 def _item(schema: str, name: str) -> dict[str, Any]:
@@ -60,17 +79,17 @@ def _facts(item: Labelled) -> dict[str, Any]:
 
 
 class _Builder:
-    """Builds the parts of one video's timeline; positions are whole frames at its average fps."""
+    """Builds the parts of one video's timeline; positions are whole frames at its SMPTE rate."""
 
     def __init__(self, video: VideoSegments) -> None:
         assert video.media is not None
         self.video, self.media = video, video.media
-        self.rate = float(video.media.frame_rate)
+        self.rate = smpte_rate(video.media.frame_rate)
         self.times_s = np.append(video.frame_times(), video.media.duration_s)
         self.total = max(1, round(video.media.duration_s * self.rate))
 
     def span(self, item: Labelled) -> tuple[int, int]:
-        """[start, stop) of a segment in frames at the average fps."""
+        """[start, stop) of a segment in frames at the SMPTE rate."""
         first, last = frame_span(self.times_s[:-1], item.start_s, item.end_s)
         end = len(self.times_s) - 1
         start, stop = (round(float(self.times_s[min(k, end)]) * self.rate) for k in (first, last + 1))
@@ -86,8 +105,8 @@ class _Builder:
             "duration": self.time(stop - start),
         }
 
-    def track(self, name: str, children: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**_item("Track.1", name), "kind": "Video", "children": children}
+    def track(self, name: str, children: list[dict[str, Any]], kind: str = "Video") -> dict[str, Any]:
+        return {**_item("Track.1", name), "kind": kind, "children": children}
 
     def clip(self, name: str, start: int, stop: int, markers: bool = False) -> dict[str, Any]:
         reference = {

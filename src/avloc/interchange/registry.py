@@ -1,6 +1,6 @@
 """All formats in which segments can be written, and what each needs of the video.
 
-    write_formats(out, ["elan", "via"], videos)     out/per-video/<video>.eaf and out/segments.via.csv
+    write_formats(out, ["elan", "via"], videos)     out/per-video/<video>.eaf and out/segments.via.json
 
 `avloc.interchange.convert` reads them back.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from avloc.errors import ConfigError, InputError, did_you_mean, first_few
 from avloc.formats.detections import write_segments_csv, write_segments_json
@@ -33,8 +34,10 @@ from avloc.interchange.spreadsheet import write_found_csv, write_found_xlsx
 from avloc.interchange.subtitles import write_srt, write_vtt
 from avloc.interchange.via import write_via
 from avloc.media.frames import frame_times, is_raw_stream
-from avloc.media.probe import probe
+from avloc.media.probe import plausible_rate, probe
 from avloc.mediafile import BY_FLAGS, StreamChoice
+from avloc.system.atomic import claim
+from avloc.system.outputs import discard, output_folder, written_files
 from avloc.system.text import file_stems
 from avloc.types import Detection
 
@@ -49,6 +52,7 @@ class Format:
         write: writes one video (per_video) or a sequence of videos to a path.
         per_video: a file holds one video; otherwise it holds all.
         frames: the format counts frames, so it needs the video files.
+        package: that it needs, and the extra of avloc that installs it.
         complete: for evaluation and complete searches, so it keeps detections below the score that counts as found.
     """
 
@@ -58,6 +62,13 @@ class Format:
     per_video: bool = False
     frames: bool = False
     complete: bool = False
+    package: tuple[str, str] | None = None
+
+    def missing(self) -> str:
+        """How to install the package if it is missing, else ""."""
+        if self.package is None or find_spec(self.package[0]) is not None:
+            return ""
+        return f"needs {self.package[0]}: pip install 'avloc[{self.package[1]}]'"
 
     def kept(self, segments: Sequence[Labelled], least: float) -> tuple[Labelled, ...]:
         """The segments to write: all, or for people those with a score of at least `least` or without a score."""
@@ -95,10 +106,10 @@ FORMATS: dict[str, Format] = {
     "elan": Format(".eaf", "ELAN", write_eaf, per_video=True),
     "boris": Format(".boris", "BORIS", write_boris, frames=True),
     "labelstudio": Format(".labelstudio.json", "Label Studio", _labelstudio, frames=True),
-    "via": Format(".via.csv", "VIA 3", write_via),
+    "via": Format(".via.json", "VIA 3", write_via),
     "raven": Format(".selections.txt", "Raven", write_raven, per_video=True),
     "otio": Format(".otio", "editing programs", write_otio, per_video=True, frames=True),
-    "parquet": Format(".parquet", "pandas, R, DuckDB", write_parquet, complete=True),
+    "parquet": Format(".parquet", "pandas, R, DuckDB", write_parquet, complete=True, package=("pyarrow", "export")),
 }
 """Formats that can be written, by name; `avloc localize -f NAME`."""
 
@@ -106,32 +117,58 @@ _TABLES = {"csv", "json", "parquet"}  # do not refer to the video file
 _ALIASES = {"eaf": "elan", "activitynet": "json", "label-studio": "labelstudio", "webvtt": "vtt"}
 
 
-def parse_formats(text: str) -> tuple[str, ...]:
+def parse_formats(text: str, notes: list[str] | None = None) -> tuple[str, ...]:
     """Parse "csv,vtt,elan" or "all" into names of FORMATS, without duplicates.
 
+    Args:
+        notes: receives a line about each format that "all" leaves out, because a package is missing.
+
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or a format whose package is missing.
     """
-    names = [_ALIASES.get(n, n) for n in (part.strip().lower() for part in text.split(",")) if n]
-    if "all" in names:
-        return tuple(FORMATS)
+    names = _names(text)
+    if is_all(text):
+        lacking = {name: text for name, form in FORMATS.items() if (text := form.missing())}
+        if notes is not None:
+            notes += [f"-f all left out {name}, which {text}" for name, text in lacking.items()]
+        return tuple(name for name in FORMATS if name not in lacking)
     if not names:
         raise ConfigError(f"expected formats separated by commas, such as csv,vtt; known: {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
             raise ConfigError(f"unknown format {name!r}.{did_you_mean(name, FORMATS)} -f all writes every format")
+        if text := FORMATS[name].missing():
+            raise ConfigError(f"-f {name} {text}, or choose other formats")
     return tuple(dict.fromkeys(names))
 
 
-def clear_formats(out: Path) -> None:
-    """Remove all files that `write_formats` writes to a folder, in every format."""
+def _names(text: str) -> list[str]:
+    return [_ALIASES.get(name, name) for name in (part.strip().lower() for part in text.split(",")) if name]
+
+
+def is_all(text: str) -> bool:
+    """Whether a list of formats asks for every format."""
+    return "all" in _names(text)
+
+
+def clear_formats(out: Path, names: Iterable[str] = ()) -> None:
+    """Remove what an earlier `write_detections` wrote to a folder, in every format; files of others stay.
+
+    Args:
+        names: formats that will be written.
+
+    Raises:
+        InputError: a file of others is where one of these formats will be written.
+    """
     folder = ResultsFolder(out)
-    for form in FORMATS.values():
-        files = folder.per_video.glob(f"*{form.suffix}") if form.per_video else [folder.segments(form.suffix)]
-        for path in files:
-            path.unlink(missing_ok=True)
-    for path in (folder.segments(".labelstudio.xml"), folder.found(".xlsx"), folder.found(".csv")):
-        path.unlink(missing_ok=True)
+    whole = {name: folder.segments(form.suffix) for name, form in FORMATS.items() if not form.per_video}
+    also = {"labelstudio": folder.segments(".labelstudio.xml")}
+    found = [folder.found(".xlsx"), folder.found(".csv")]
+    earlier = folder.segments(".via.csv")  # by earlier versions
+    with output_folder(out):
+        claim([*found, *(files[name] for name in names for files in (whole, also) if name in files)])
+        for path in (*found, *whole.values(), *also.values(), earlier, *written_files(folder.per_video)):
+            discard(path)
 
 
 def write_formats(
@@ -150,10 +187,11 @@ def write_formats(
     """
     folder = ResultsFolder(out)
     written = []
-    for name in names:
-        form = FORMATS[name]
-        shown = [replace(video, segments=form.kept(video.segments, least)) for video in videos]
-        written += write_as(name, folder.per_video if form.per_video else folder.segments(form.suffix), shown)
+    with output_folder(out):
+        for name in names:
+            form = FORMATS[name]
+            shown = [replace(video, segments=form.kept(video.segments, least)) for video in videos]
+            written += write_as(name, folder.per_video if form.per_video else folder.segments(form.suffix), shown)
     return written
 
 
@@ -238,7 +276,7 @@ def with_media(
     if not frames:
         return replace(video, media=media, duration_s=video.duration_s or media.duration_s)
     times_s = frame_times(media)
-    rate = fps or _plausible_rate(media.frame_rate, times_s)
+    rate = fps or plausible_rate(media.frame_rate, times_s)
     if is_raw_stream(path):
         if fps is not None:
             times_s = np.arange(len(times_s)) / float(fps)
@@ -253,14 +291,6 @@ def with_media(
     return replace(video, media=media, duration_s=video.duration_s or media.duration_s, frame_times_s=times_s)
 
 
-def _plausible_rate(stated: Fraction, times_s: Float[np.ndarray, " n"]) -> Fraction:
-    """The stated fps, unless it differs by more than half from that of the frame times."""
-    if len(times_s) < 2 or times_s[-1] <= 0:
-        return stated
-    measured = Fraction((len(times_s) - 1) / float(times_s[-1])).limit_denominator(1001)
-    return stated if measured <= 0 or Fraction(2, 3) < stated / measured < Fraction(3, 2) else measured
-
-
 def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments]) -> str:
     """Name of the format to write: `name` if given, else by the target's suffix; .json without scores is "truth".
 
@@ -269,13 +299,11 @@ def target_format(target: Path, name: str | None, videos: Sequence[VideoSegments
     """
     if name is not None:
         return "truth" if name == "truth" else parse_formats(name)[0]
-    if target.suffix == ".json" and not target.name.endswith(".labelstudio.json"):
-        scored = any(isinstance(s, Detection) for v in videos for s in v.segments)
-        return "json" if scored else "truth"
     by_length = sorted(FORMATS.items(), key=lambda item: -len(item[1].suffix))
     for known, form in by_length:
         if target.name.lower().endswith(form.suffix):
-            return known
+            scored = known != "json" or any(isinstance(s, Detection) for v in videos for s in v.segments)
+            return known if scored else "truth"
     raise ConfigError(f"{target}: cannot tell the format from its name; give --to one of {', '.join(FORMATS)}, truth")
 
 
@@ -302,8 +330,10 @@ def write_as(name: str, target: Path, videos: Sequence[VideoSegments]) -> list[P
         raise InputError(
             f"{target}: {name} holds one video per file, got {len(videos)}; give a folder (a name without a dot)"
         )
-    for file, video in zip(files, videos, strict=True):
-        form.write(file, video)
+    with output_folder(target) if target not in files else nullcontext():
+        claim(files)
+        for file, video in zip(files, videos, strict=True):
+            form.write(file, video)
     return files
 
 

@@ -18,13 +18,14 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from avloc.errors import FormatError, InputError, first_few
-from avloc.system.atomic import atomic_write
+from avloc.system.atomic import atomic_write, claim
+from avloc.system.outputs import discard, output_folder, written_files
 from avloc.system.text import file_stems, pluralize
 from avloc.types import ActivationSequence, VideoAnnotation
 
@@ -59,6 +60,19 @@ def write_sed_scores(
     if not classes:
         raise InputError("frame scores need ground truth with at least one event: the scored videos have none")
     _check_names(classes)
+    with output_folder(out):
+        claim([out / "ground_truth.tsv", out / "durations.tsv", *(out / "scores" / f"{s}.tsv" for s in stems.values())])
+        return _write(out, annotations, stems, seen, own, classes)
+
+
+def _write(
+    out: Path,
+    annotations: Sequence[VideoAnnotation],
+    stems: Mapping[str, str],
+    seen: Mapping[str, ActivationSequence],
+    own: Sequence[str],
+    classes: Sequence[str],
+) -> tuple[str, ...]:
     events, durations = ["filename\tonset\toffset\tevent_label"], ["filename\tduration"]
     for truth in annotations:
         stem = stems[truth.video_id]
@@ -67,12 +81,12 @@ def write_sed_scores(
         merged = [f"{stem}.wav\t{start}\t{end}\t{label}" for start, end, label in _merged(truth)]
         events += merged or [f"{stem}.wav\t\t\t"]
         durations.append(f"{stem}.wav\t{float(truth.duration_s)}")
-    for video_scores in (out / "scores").glob("*.tsv"):  # of an earlier call: they would have no ground truth
-        if video_scores.stem not in stems.values():
-            video_scores.unlink()
+    for earlier in written_files(out / "scores"):  # they would have no ground truth
+        if earlier.stem not in stems.values():
+            discard(earlier)
     atomic_write(out / "ground_truth.tsv", _table(events))
     atomic_write(out / "durations.tsv", _table(durations))
-    missing, unused = [video for video in stems if video not in seen], [c for c in own if c not in true]
+    missing, unused = [video for video in stems if video not in seen], [c for c in own if c not in classes]
     notes = []
     if missing:
         notes.append(

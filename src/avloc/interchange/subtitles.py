@@ -25,9 +25,11 @@ from avloc.interchange.segments import (
 )
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
+from avloc.types import exact
 
 _STAMP = r"(?:(\d+):)?([0-5]\d):([0-5]\d)[.,](\d{3})"
 _TIMES = re.compile(rf"^\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?$")
+_STYLE = re.compile(r"\{(?=\\|\w:)")  # of ASS and MicroDVD, in SRT too
 _OTHER_BLOCK = re.compile(r"^(NOTE|STYLE|REGION)(\s|$)")
 _HLS = re.compile(r"^X-TIMESTAMP-MAP\s*=\s*(.*)$")
 _HLS_ZERO = re.compile(r"^(MPEGTS:0+,LOCAL:[0:.]+|LOCAL:[0:.]+,MPEGTS:0+)$")
@@ -48,7 +50,7 @@ def write_srt(path: Path | str, video: VideoSegments) -> None:
     cues = []
     for number, item in enumerate(video.by_time, start=1):
         start, end = milliseconds(item)
-        cues.append(f"{number}\n{_stamp(start, ',')} --> {_stamp(end, ',')}\n{_without_arrow(scored_text(item))}\n")
+        cues.append(f"{number}\n{_stamp(start, ',')} --> {_stamp(end, ',')}\n{_without_tags(scored_text(item))}\n")
     atomic_write(path, "\n".join(cues))
 
 
@@ -88,6 +90,11 @@ def _without_arrow(text: str) -> str:
     return text.replace("-->", "→")
 
 
+def _without_tags(text: str) -> str:
+    """Text for SRT, of which players leave out `<x>` and `{\\x}` as mark-up."""
+    return _STYLE.sub("(", _without_arrow(text)).replace("<", "‹").replace(">", "›")
+
+
 def _stamp(milliseconds_: int, point: str) -> str:
     seconds, ms = divmod(milliseconds_, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{ms:03d}"
@@ -114,9 +121,12 @@ def _cue(path: Path | str, lines: Sequence[str]) -> Row:
         raise FormatError(f"{path}: expected HH:MM:SS.mmm --> HH:MM:SS.mmm, got {lines[0][:60]!r}")
     text = html.unescape(re.sub(r"<[^>]*>", "", " ".join(lines[1:]))).strip()
     groups = match.groups()
-    return Row(_seconds(groups[:4]), _seconds(groups[4:]), *unscored_text(text))
+    try:
+        return Row(_seconds(groups[:4]), _seconds(groups[4:]), *unscored_text(text))
+    except ValueError as error:
+        raise FormatError(f"{path}: expected a time in hours, minutes and seconds ({error})") from None
 
 
 def _seconds(parts: Sequence[str | None]) -> float:
-    hours, minutes, seconds, ms = (int(part or 0) for part in parts)
+    hours, minutes, seconds, ms = (int(exact(part or 0)) for part in parts)
     return (((hours * 60 + minutes) * 60 + seconds) * 1000 + ms) / 1000

@@ -2,6 +2,7 @@
 
     find       find the video files in files, folders and globs
     container  open a file, choose its streams, read and decode packets, seek
+    pyav       what differs between the releases of PyAV
     clock      exact time stamps in seconds
     frames     presentation times of frames, and their pixels as shown
     probe      probe(path) -> Media

@@ -14,10 +14,49 @@ from avloc.media.clock import stamp
 from avloc.media.container import opened_before, packets
 from avloc.media.decode import Picture, decode
 from avloc.media.encode import SMALL_AUDIO_HZ, small_video, write_video
+from avloc.media.find import known_suffix
 from avloc.media.sound import Sound
 from avloc.mediafile import Media
 from avloc.system.atomic import atomic_path
-from avloc.types import exact
+from avloc.system.text import safe_name
+from avloc.types import Detection, exact
+
+CUTS = ("encode", "copy")
+
+
+def clip_stem(number: int, video: str, detection: Detection) -> str:
+    """File name of a detection's clip without suffix, such as 0001_barking_0.913_dog."""
+    return safe_name(f"{number:04d}_{detection.label[:40]}_{detection.score:.3f}_{video[:60]}")
+
+
+def cut_detection(
+    media: Media, detection: Detection, folder: Path, stem: str, margin_s: float, cut: str
+) -> tuple[str, float, float]:
+    """Cut one detection into `folder`.
+
+    Args:
+        stem: file name without suffix (`clip_stem`).
+        margin_s: seconds added before and after, within the video.
+        cut: "encode" as `encode_clip`, "copy" as `copy_clip`.
+
+    Returns:
+        The file name, and start and end of the clip in seconds of the video.
+
+    Raises:
+        InputError: the detection lies after the end of the file, or the file cannot be written. MediaError: as those.
+    """
+    start_s, end_s = max(0.0, detection.start_s - margin_s), min(media.duration_s, detection.end_s + margin_s)
+    if end_s <= start_s:
+        raise InputError(
+            f"{media.video_id}: {detection.label!r} at {detection.start_s:.3f} s is after the end of {media.path}"
+        )
+    suffix = known_suffix(media.path) if cut == "copy" else ".mp4"
+    name = stem + suffix
+    if cut == "copy":
+        start_s = copy_clip(media, start_s, end_s, folder / name)
+    else:
+        encode_clip(media, start_s, end_s, folder / name)
+    return name, start_s, end_s
 
 
 def encode_clip(media: Media, start_s: float, end_s: float, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Rational
 
 import av
 
@@ -19,7 +20,7 @@ def stamp(item: av.Packet | av.VideoFrame | av.AudioFrame) -> Fraction | None:
     return _seconds(item.pts, item.time_base)
 
 
-def _seconds(ticks: int | None, base: Fraction | None) -> Fraction | None:
+def _seconds(ticks: int | None, base: Rational | None) -> Fraction | None:
     return None if ticks is None or not base else ticks * Fraction(base)
 
 

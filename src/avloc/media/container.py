@@ -19,6 +19,7 @@ import av.stream
 
 from avloc.errors import MediaError
 from avloc.media.clock import Shifts, StartsAnew, stamp
+from avloc.media.pyav import is_refused, late_streams, open_input, tag
 from avloc.mediafile import BY_FLAGS, FileClock, Media, Step, StreamChoice
 
 MAX_READ_ERRORS = 20
@@ -55,8 +56,7 @@ def open_container(path: Path) -> av.container.InputContainer:
     if path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: expected a video file, it is empty (0 bytes); copy or download it again")
     try:
-        # "file:" prevents a colon in the name from being read as a protocol; old tags are often not UTF-8
-        return av.open(f"file:{path}", options=_SAFE, metadata_errors="ignore")
+        return open_input(path, _SAFE)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise MediaError(f"{path}: {_why_unreadable(path, error)}") from error
 
@@ -67,7 +67,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(8)[4:] in (b"ftyp", b"mdat", b"wide", b"free"):
             return "expected a complete mp4/mov, its index (moov atom) is missing; record or download it again"
-    if isinstance(error, av.error.ArgumentError | av.error.PatchWelcomeError):
+    if is_refused(error):
         return "expected a video, got text, an image, a playlist or an unsupported container; convert it to mp4"
     reason = getattr(error, "strerror", None) or str(error)
     return f"expected a video, ffmpeg cannot read this ({reason}); check that it plays, or convert it to mp4"
@@ -165,8 +165,8 @@ def _numbered(streams: Sequence[_S], number: int, kind: str, path: Path) -> _S:
 def _describe(stream: av.stream.Stream) -> str:
     """Codec, language, title and flags of a stream."""
     flags = [name for name in ("default", "comment", "hearing_impaired", "visual_impaired") if _has(stream, name)]
-    title = (stream.metadata.get("title") or stream.metadata.get("name", ""))[:40]  # mp4 says name
-    facts = [_codec_name(stream), stream.metadata.get("language", "").replace("und", ""), title and repr(title)]
+    title = (tag(stream.metadata, "title") or tag(stream.metadata, "name"))[:40]  # mp4 says name
+    facts = [_codec_name(stream), tag(stream.metadata, "language").replace("und", ""), title and repr(title)]
     return ", ".join(fact for fact in (*facts, *flags, "cover image" if is_cover(stream) else "") if fact)
 
 
@@ -204,7 +204,7 @@ def rate_is_assumed(container: av.container.InputContainer, path: Path, choice: 
         return False
     # the default is an option of the demuxer: a rate that follows it is not the file's
     options = {"framerate": str(_OTHER_RATE), **_SAFE}
-    with av.open(f"file:{path}", options=options, metadata_errors="ignore") as again:
+    with open_input(path, options) as again:
         return bool(nominal_rate(choose_streams(again, path, choice)[0]) == _OTHER_RATE)
 
 
@@ -240,15 +240,14 @@ def packets(
                     shown = anew.shown(packet)
                     shifts.apply(shown)
                     yield shown
-            return
-        except EOFError:
-            return
-        except IndexError:
-            failures += 1
-            on_error(MediaError("streams that begin in mid-file are left out; if recordings were joined, split them"))
+            break
+        except (EOFError, IndexError):  # the latter from PyAV before 19, where a stream began late
+            break
         except (av.error.FFmpegError, MemoryError) as error:
             failures += 1
             on_error(error)
+    if late_streams(container) > 0:
+        on_error(MediaError("streams that begin in mid-file are left out; if recordings were joined, split them"))
 
 
 def decoded(

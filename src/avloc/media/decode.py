@@ -33,6 +33,7 @@ from avloc.media.mix import SoundMix
 from avloc.media.sound import Sound, SoundTrack
 from avloc.mediafile import Media
 from avloc.system.isolate_child import heartbeat
+from avloc.types import Short
 
 MIN_DECODED = Fraction(1, 2)
 """Share of the expected duration that must be decodable."""
@@ -44,8 +45,8 @@ _INTERLEAVED_S = 10  # streams of a file lie closer together than this
 _SLACK_S = Fraction(1, 2)  # tolerated difference between the expected duration and the end of the last frame
 
 
-@dataclass(frozen=True)
-class Picture:
+@dataclass(frozen=True, repr=False)
+class Picture(Short):
     """The frame shown at a sampling time.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import logging
 import os
@@ -30,10 +31,10 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
             is recursive). Folders matched by a glob are searched; files matched by a glob are as in a folder unless
             the pattern states their extension.
     Raises:
-        InputError: a path does not exist; no video was found; or two files of a folder differ only in extension or
-            Unicode form and would share a video_id.
+        InputError: a path does not exist or is no path; no video was found; or two files of a folder differ only in
+            extension or Unicode form and would share a video_id.
     """
-    entries = [paths] if isinstance(paths, str | Path) else list(paths)
+    entries = path_list(paths)
     found: dict[Path, Path] = {}
     others: Counter[str] = Counter()
     for entry in entries:
@@ -48,6 +49,20 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     if passed:
         _log.warning("%s passed over: %s", pluralize(passed.total(), "file"), _list_kinds(passed))
     return files
+
+
+def as_path(value: str | Path) -> Path:
+    """A path. Raises InputError for anything else, such as None or a list."""
+    if not isinstance(value, str | Path):
+        raise InputError(f"expected a path, got {type(value).__name__} {str(value)[:80]!r}")
+    return Path(value)
+
+
+def path_list(paths: Iterable[str | Path] | str | Path) -> list[Path]:
+    """The paths as a list; one path is a list of one. Raises InputError for anything else."""
+    if not isinstance(paths, Iterable | Path):
+        raise InputError(f"expected a list of paths, got {type(paths).__name__} {str(paths)[:80]!r}")
+    return [Path(paths)] if isinstance(paths, str | Path) else list(map(as_path, paths))
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ def _expand(entry: str, others: Counter[str]) -> list[Path]:
     if path.is_dir():
         return _videos_under(path, others)
     if not glob.has_magic(entry):
-        raise InputError(f"{entry}: no such file or folder{_neighbours(path)}")
+        raise InputError(f"{entry}: no such file or folder{neighbours(path)}")
     written_out = not glob.has_magic(path.suffix) and path.suffix != ""
     matches = list(map(Path, glob.glob(entry, recursive=True)))
     files = [match for match in matches if not match.is_dir()]
@@ -152,14 +167,16 @@ def _list_kinds(counts: Counter[str]) -> str:
     return ", ".join(kinds + [f"{rest} others"] * bool(rest))
 
 
-def _neighbours(path: Path) -> str:
-    """Files in the folder of a missing path, for the error message."""
+def neighbours(path: Path) -> str:
+    """Files in the folder of a missing path, those of a similar name first, for the error message."""
     folder = path.parent
     if not folder.is_dir():
         return f"; its folder {folder} does not exist either"
     names = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
     if not names:
         return f"; {folder} is empty"
+    near = difflib.get_close_matches(path.name, names, n=5)
+    names = [*near, *(name for name in names if name not in near)]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"; {folder} holds {', '.join(names[:5])}{more}"
 

@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 import av
+import numpy as np
+from jaxtyping import Float
 
 from avloc.errors import MediaError
 from avloc.media.clock import stamp
@@ -159,3 +161,11 @@ def _shown_size(video: av.VideoStream, frame: av.VideoFrame, turn_deg: int) -> t
     aspect = aspect if aspect and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT else None  # as players do
     width = round(frame.width * aspect) if aspect else frame.width
     return (frame.height, width) if turn_deg in (90, 270) else (width, frame.height)
+
+
+def plausible_rate(stated: Fraction, times_s: Float[np.ndarray, " n"]) -> Fraction:
+    """The stated fps, unless it differs by more than half from that of the frame times."""
+    if len(times_s) < 2 or times_s[-1] <= 0:
+        return stated
+    measured = Fraction((len(times_s) - 1) / float(times_s[-1])).limit_denominator(1001)
+    return stated if measured <= 0 or Fraction(2, 3) < stated / measured < Fraction(3, 2) else measured

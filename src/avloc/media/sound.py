@@ -18,14 +18,15 @@ import numpy as np
 from jaxtyping import Float
 
 from avloc.media.clock import Clock, stamp
+from avloc.types import Short
 
 TOLERANCE_S = Fraction(1, 50)
 BLOCK_S = Fraction(1, 4)
 MIN_RATE_HZ, MAX_RATE_HZ = 100, 768_000
 
 
-@dataclass(frozen=True)
-class Sound:
+@dataclass(frozen=True, repr=False)
+class Sound(Short):
     """A block of audio.
 
     Args:

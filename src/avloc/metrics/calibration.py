@@ -20,12 +20,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from avloc.errors import InputError
+from avloc.types import Short
 
 CALIBRATION_BINS = 10
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Short):
     """A reliability diagram. `confidence` and `correct` are NaN for an empty bin.
 
     Args:

@@ -39,7 +39,7 @@ from avloc.metrics.detection import T_IOU_THRESHOLDS, average_precision
 from avloc.metrics.matching import Matches, match_detections, true_positives
 from avloc.metrics.overlap import paired_t_iou
 from avloc.metrics.table import Detections, SegmentTable
-from avloc.types import VideoAnnotation
+from avloc.types import Short, VideoAnnotation
 
 ERRORS = ("double", "wrong label", "localization", "confusion", "background")
 KINDS = ("true positive", *ERRORS)
@@ -90,8 +90,8 @@ class Group:
         return f"{self.low:g}-{self.high:g}"
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Short):
     """Errors of a set of detections. Scores and shares are fractions.
 
     Args:

@@ -21,12 +21,13 @@ from jaxtyping import Float, Int
 from avloc.errors import InputError
 from avloc.metrics.overlap import paired_t_iou
 from avloc.metrics.table import Annotations, Detections, SegmentTable, as_tables, recode
+from avloc.types import Short
 
 _FREE = np.iinfo(np.int64).max
 
 
-@dataclass(frozen=True)
-class Matches:
+@dataclass(frozen=True, repr=False)
+class Matches(Short):
     """Which detection takes each instance, at every threshold.
 
     Args:

@@ -25,13 +25,14 @@ from jaxtyping import Bool, Int
 from avloc.errors import InputError
 from avloc.metrics.overlap import t_iou
 from avloc.metrics.snippets import runs
+from avloc.types import Short
 
 Counts = tuple[Int[np.ndarray, " c"], Int[np.ndarray, " c"], Int[np.ndarray, " c"]]
 EVENT_IOU = 0.5
 
 
-@dataclass(frozen=True)
-class LevelScores:
+@dataclass(frozen=True, repr=False)
+class LevelScores(Short):
     """F1 at one level, in [0, 1]."""
 
     audio: float
@@ -45,8 +46,8 @@ class LevelScores:
         return (self.audio + self.visual + self.audio_visual) / 3
 
 
-@dataclass(frozen=True)
-class ParsingScores:
+@dataclass(frozen=True, repr=False)
+class ParsingScores(Short):
     """F1 at the segment and the event level."""
 
     segment: LevelScores

@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 
 from avloc.errors import InputError, did_you_mean
 from avloc.metrics.overlap import t_iou
-from avloc.types import SnippetGrid, VideoAnnotation
+from avloc.types import Short, SnippetGrid, VideoAnnotation
 
 Snippets = Sequence[Int[np.ndarray, " _"]]
 
 
-@dataclass(frozen=True)
-class SnippetScores:
+@dataclass(frozen=True, repr=False)
+class SnippetScores(Short):
     """Snippet classification. Fractions of an empty set are NaN.
 
     Args:
@@ -53,8 +53,8 @@ class SnippetScores:
         return np.array([_fraction(right, total) for right, total in rows])
 
 
-@dataclass(frozen=True)
-class EventScores:
+@dataclass(frozen=True, repr=False)
+class EventScores(Short):
     """Event counts per class over all videos.
 
     Args:

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from avloc.errors import first_few
-from avloc.types import Detection, VideoAnnotation
+from avloc.types import Detection, Short, VideoAnnotation
 
 
-@dataclass(frozen=True)
-class SegmentTable:
+@dataclass(frozen=True, repr=False)
+class SegmentTable(Short):
     """n labelled segments of many videos, one per row, in any order. Times are not checked.
 
     Args:
@@ -115,8 +115,8 @@ def recode(names: tuple[str, ...], known: Sequence[str]) -> Int[np.ndarray, " k"
     return np.array([index.get(name, -1) for name in names], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class DetectionCounts:
+@dataclass(frozen=True, repr=False)
+class DetectionCounts(Short):
     """Counts of invalid or unmatched input. All zero and empty is the good case.
 
     Args:

@@ -23,17 +23,26 @@ AUDIO, VISUAL = 0, 1
 
 @dataclass
 class Batch:
-    """Padded videos. Each has at least one snippet and one modality."""
+    """Padded videos. Each has at least one snippet and one modality.
+
+    Args:
+        prior: r of the pseudo-labels (`losses.with_prior`), in training only; 0 for a video without one.
+        truth: share of each snippet known to be background or a class, from corrections; rows sum to at most 1, to 0
+            where nothing is known. None if nothing is known of any video of the set.
+    """
 
     audio: Float[Tensor, "b l d_u"]
     visual: Float[Tensor, "b l d_v"]
     mask: Bool[Tensor, "b l"]
     present: Bool[Tensor, "b 2"]
     labels: Float[Tensor, "b c"]
+    truth: Float[Tensor, "b l c1"] | None = None
+    prior: Float[Tensor, "b l c1"] | None = None
 
     def to(self, device: object) -> Batch:
         """The same batch on another device."""
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        there = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in there.items()})
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -76,8 +85,13 @@ def collate(
     labels: Float[np.ndarray, "b c"],
     audio_size: int,
     visual_size: int,
+    truths: Sequence[Float[np.ndarray, "_ c1"] | None] | None = None,
 ) -> Batch:
-    """The given rows of each video, zero-padded to the longest, with masks."""
+    """The given rows of each video, zero-padded to the longest, with masks.
+
+    Args:
+        truths: of each video, `Batch.truth` of all its snippets; None where nothing is known.
+    """
     length = max(len(rows) for _, rows in videos)
     audio = torch.zeros(len(videos), length, audio_size)
     visual = torch.zeros(len(videos), length, visual_size)
@@ -90,4 +104,10 @@ def collate(
             if values is not None and target.shape[2]:
                 target[i, : len(rows)] = torch.from_numpy(np.asarray(values[rows], dtype=np.float32))
                 present[i, column] = True
-    return Batch(audio, visual, mask, present, torch.from_numpy(np.asarray(labels, dtype=np.float32)))
+    truth = None
+    if truths is not None:
+        truth = torch.zeros(len(videos), length, 1 + labels.shape[1])
+        for i, ((_, rows), known) in enumerate(zip(videos, truths, strict=True)):
+            if known is not None:
+                truth[i, : len(rows)] = torch.from_numpy(np.asarray(known[rows], dtype=np.float32))
+    return Batch(audio, visual, mask, present, torch.from_numpy(np.asarray(labels, dtype=np.float32)), truth)

@@ -87,6 +87,10 @@ def cross_attend(
     Args:
         both: which videos have both modalities; for the others X̃ = X.
     """
+    if torch.compiler.is_compiling():  # in an exported graph, nothing may depend on the data
+        attended = _attend_fused(audio, visual, weight, mask, scale)
+        chosen = both[:, None, None]
+        return torch.where(chosen, attended[0], audio), torch.where(chosen, attended[1], visual)
     some = both.nonzero().squeeze(1)
     u, v, inside = (audio, visual, mask) if both.all() else (audio[some], visual[some], mask[some])
     if mask.shape[1] > _FUSED_FROM:
@@ -115,7 +119,7 @@ def _attend_fused(
     seen = unit_v @ weight.T  # visual snippets as queries for audio
     same_width = weight.shape[0] == weight.shape[1]
     queries, keys = (unit_u, seen) if same_width else (unit_u @ weight, unit_v)
-    inside = None if mask.all() else mask[:, None, None]
+    inside = None if not torch.compiler.is_compiling() and mask.all() else mask[:, None, None]
     return _dot_product(seen, unit_u, audio, inside, scale), _dot_product(queries, keys, visual, inside, scale)
 
 

@@ -8,6 +8,7 @@ Where this differs from the paper, or the paper does not say
     * Eq. 8: with several labels the class term is their mean; a background video has none.
     * Eq. 9: q is a target without gradient; its window is cut at the ends. It may come from a teacher, be restricted to
       the video's labels, and be used as a distribution instead of by its argmax (`pseudo_targets`).
+    * Snippets that are known from corrections: `correction_loss`, and their pseudo-labels are the truth (`with_truth`).
     * Appendix D does not say on which scores the MIL loss acts: open-max probabilities, or logits as in W-TALC.
 """
 
@@ -31,7 +32,7 @@ def topk_mean(scores: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"], divisor
     """Mean of each class's top k snippets, k = max(1, ceil(L / divisor)), L its length (App. D)."""
     lengths = mask.sum(dim=1)
     k = ((lengths + divisor - 1) // divisor).clamp_min(1)
-    most = int(k.max())
+    most = scores.shape[1] if torch.compiler.is_compiling() else int(k.max())
     lowest = torch.finfo(scores.dtype).min
     top = scores.masked_fill(~mask[:, :, None], lowest).topk(most, dim=1).values
     taken = torch.arange(most, device=scores.device)[None, :] < k[:, None]
@@ -201,19 +202,34 @@ def keep_to_labels(probs: Float[Tensor, "b l c1"], labels: Float[Tensor, "b c"])
     return torch.cat([1 - reliability, reliability * share], dim=2)
 
 
+def with_prior(
+    probs: Float[Tensor, "b l c1"], prior: Float[Tensor, "b l c1"], weight: float
+) -> Float[Tensor, "b l c1"]:
+    """(1 - w) p + w r: pseudo-labels mixed with a prior r. Ours, after VALOR (Lai et al., NeurIPS 2023).
+
+    A video whose r is 0 throughout has no prior, and keeps its p.
+    """
+    own = weight * (prior.sum(dim=(1, 2), keepdim=True) > 0).to(probs.dtype)
+    return (1 - own) * probs + own * prior.to(probs.dtype)
+
+
 def pseudo_targets(
     probs: Float[Tensor, "b l c1"],
     mask: Bool[Tensor, "b l"],
     neighbors: int,
     labels: Float[Tensor, "b c"] | None = None,
+    prior: Float[Tensor, "b l c1"] | None = None,
+    prior_weight: float = 0.0,
 ) -> Float[Tensor, "b l c1"]:
     """q: the mean of p over a snippet and its N neighbours (Eq. 9), without gradient.
 
     Args:
         labels: if given, p is first conditioned on them (`keep_to_labels`).
+        prior, prior_weight: if given, p is then mixed with a prior (`with_prior`).
     """
     probs = probs.detach()
     kept = probs if labels is None else keep_to_labels(probs, labels)
+    kept = kept if prior is None else with_prior(kept, prior, prior_weight)
     return window_mean(kept, mask, torch.ones(neighbors + 1))
 
 
@@ -236,6 +252,29 @@ def pseudo_localization_loss(
     else:
         cost = active * -log_probs.gather(2, label[:, :, None]).squeeze(2)
     return video_mean(cost, mask), video_mean(active, mask)
+
+
+def with_truth(q: Float[Tensor, "b l c1"], truth: Float[Tensor, "b l c1"]) -> Float[Tensor, "b l c1"]:
+    """Pseudo-labels replaced by the truth in the known share of each snippet: y + (1 - Σ_c y(c)) q. Ours.
+
+    Args:
+        truth: y, as `Batch.truth`.
+    """
+    return truth + (1 - truth.sum(dim=2, keepdim=True)).clamp_min(0) * q
+
+
+def correction_loss(probs: Float[Tensor, "b l c1"], truth: Float[Tensor, "b l c1"]) -> Float[Tensor, ""]:
+    """L_cor: cross-entropy of the snippets that corrections make known; mean over the videos with such snippets. Ours.
+
+    -Σ_l Σ_c y_l(c) log p_l(c) / Σ_l Σ_c y_l(c) for each video. A snippet of which a part is known counts by that part.
+    0 if nothing is known.
+
+    Args:
+        truth: y, as `Batch.truth`; 0 in padding.
+    """
+    known = truth.sum(dim=(1, 2))
+    cost = -(truth * probs.clamp_min(_TINY).log()).sum(dim=(1, 2))
+    return (cost / known.clamp_min(_TINY)).sum() / (known > 0).sum().clamp_min(1)
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
@@ -267,18 +306,26 @@ def output_terms(
     mask: Bool[Tensor, "b l"],
     config: LossConfig,
     teacher_probs: Float[Tensor, "b l c1"] | None = None,
+    truth: Float[Tensor, "b l c1"] | None = None,
+    prior: Float[Tensor, "b l c1"] | None = None,
+    prior_weight: float = 0.0,
 ) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
-    """The terms of Eq. 10 that are computed per video: mil, continuity, pseudo; and the share of active pseudo-labels.
+    """The terms per video: mil, continuity, pseudo (Eq. 10), correction; and the share of active pseudo-labels.
 
     The co-activity term needs pairs, which may be on different machines: see `coactivity_descriptors`.
 
     Args:
         teacher_probs: p of the network that makes the pseudo-labels; None for the trained one itself, as in the paper.
+        truth: as `Batch.truth`; without it there is no term "correction".
+        prior, prior_weight: as in `pseudo_targets`.
     """
     mil = mil_term(output, labels, mask, config)
     source = output.probs if teacher_probs is None else teacher_probs
-    q = pseudo_targets(source, mask, config.neighbors, labels if config.pseudo_from_labels else None)
+    own_labels = labels if config.pseudo_from_labels else None
+    q = pseudo_targets(source, mask, config.neighbors, own_labels, prior, prior_weight)
+    q = q if truth is None else with_truth(q, truth)
     pseudo, rate = pseudo_localization_loss(output.probs, q, mask, config.threshold, config.pseudo_labels)
     smoothing = config.smooth_width, config.smooth_sigma, config.detach_smooth
     continuity = continuity_loss(output.reliability, output.probs, labels, mask, *smoothing)
-    return {"mil": mil, "continuity": continuity, "pseudo": pseudo}, rate
+    terms = {"mil": mil, "continuity": continuity, "pseudo": pseudo}
+    return terms if truth is None else {**terms, "correction": correction_loss(output.probs, truth)}, rate

@@ -17,6 +17,7 @@ import numpy as np
 
 from avloc.errors import AvlocError, InputError, did_you_mean
 from avloc.figures import figure_format
+from avloc.figures.style import require_matplotlib
 from avloc.formats.features import FeatureStore
 from avloc.localize import localize
 from avloc.paper.cells import DataSet
@@ -24,6 +25,7 @@ from avloc.paper.drawing import Panel, activation_figure, comparison_figure
 from avloc.paper.rows import ROWS
 from avloc.paper.runner import cell_of, compute_all
 from avloc.pipeline.localizer import load
+from avloc.system.outputs import output_folder
 from avloc.types import Progress, SnippetGrid
 
 _MODELS = {
@@ -62,8 +64,9 @@ def draw_figures(
         Files written, and a note for each figure without a video to show.
 
     Raises:
-        InputError: no such figure, or a model could not be trained. ConfigError: an invalid override.
+        InputError: no such figure, no matplotlib, or a model could not be trained. ConfigError: an invalid override.
     """
+    require_matplotlib()
     for suffix in formats:
         figure_format(suffix)
     for name in names:
@@ -81,8 +84,9 @@ def draw_figures(
     for name in wanted:
         try:
             figures = [out / "figures" / f"{name}.{suffix}" for suffix in formats]
-            for path in figures:
-                _draw(name, [found[model] for model in FIGURES[name]], path)
+            with output_folder(out):
+                for path in figures:
+                    _draw(name, [found[model] for model in FIGURES[name]], path)
             written += figures
         except AvlocError as error:
             notes.append(f"{name}: {error}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +12,10 @@ from avloc.errors import AvlocError, StorageError
 from avloc.paper.cells import Cell, DataSet, compute
 from avloc.paper.rows import Row
 from avloc.presets import recipe_on
+from avloc.system.allocator import keep_freed_memory
+from avloc.system.isolate import NO_LIMITS, map_isolated
 from avloc.system.locks import folder_lock
-from avloc.system.pool import keep_freed_memory, pool
+from avloc.system.outputs import output_folder
 from avloc.types import Progress
 
 
@@ -114,7 +114,8 @@ def _attempt(cell: Cell, progress: Progress | None = None) -> str:
     """Compute; the reason of a failure, or "". StorageError is raised: it would affect every cell."""
     keep_freed_memory()
     try:
-        compute(cell, progress)
+        with output_folder(cell.home, shared=True):
+            compute(cell, progress)
     except StorageError:
         raise
     except (AvlocError, ValueError) as error:
@@ -123,13 +124,10 @@ def _attempt(cell: Cell, progress: Progress | None = None) -> str:
 
 
 def _over_processes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, str]]:
-    with pool(workers) as processes:
-        pending = {processes.submit(_attempt, cell): cell for cell in cells}
-        for future in as_completed(pending):
-            try:
-                yield pending[future], future.result()
-            except BrokenProcessPool:
-                yield pending[future], "a worker process died, perhaps out of memory; rerun with fewer workers"
+    for cell, reason in map_isolated(_attempt, cells, workers, NO_LIMITS):
+        if isinstance(reason, AvlocError):
+            reason = "its process died twice, perhaps out of memory; rerun with fewer workers"
+        yield cell, reason
 
 
 def _over_ray(cells: Sequence[Cell], address: str, workers: int) -> Iterator[tuple[Cell, str]]:

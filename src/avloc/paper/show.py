@@ -13,6 +13,7 @@ from avloc.paper.published import ACCURACY, FLOPS, PAPER, PaperTable
 from avloc.paper.rows import ROWS
 from avloc.presets import PRESETS
 from avloc.system.atomic import atomic_write
+from avloc.system.outputs import output_folder
 from avloc.system.text import csv_text, pluralize
 
 EXTRA = ("background recall", "event F1")
@@ -149,6 +150,7 @@ trained networks; without data, at the paper's sizes.
 def write_tables(tables: Sequence[Filled], out: Path) -> tuple[Path, Path]:
     """Write OUT/tables.csv and OUT/tables.md; return their paths."""
     targets = out / "tables.csv", out / "tables.md"
-    atomic_write(targets[0], _csv(tables))
-    atomic_write(targets[1], NOTE + "\n" + "\n".join(map(_markdown, tables)))
+    with output_folder(out):
+        atomic_write(targets[0], _csv(tables))
+        atomic_write(targets[1], NOTE + "\n" + "\n".join(map(_markdown, tables)))
     return targets

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from avloc.config import LocalizeConfig, likely_from
-from avloc.errors import AvlocError, ConfigError, FormatError, InputError, StorageError
-from avloc.features.manifest import read_manifest
-from avloc.features.task import extract_one
+from avloc.errors import ConfigError, InputError
+from avloc.features.manifest import extracted_from
 from avloc.formats.failures import Failure
 from avloc.formats.results import Localized, ResultsFolder
-from avloc.interchange.registry import FORMATS, clear_formats, parse_formats, write_detections
-from avloc.media.find import VideoNames, find_media, name_videos, named_media
+from avloc.interchange.registry import FORMATS, clear_formats, is_all, parse_formats, write_detections
+from avloc.media.find import named_media
 from avloc.mediafile import BY_FLAGS, StreamChoice
-from avloc.pipeline.localizer import Localizer, load, with_options
+from avloc.pipeline.activator import Activator
+from avloc.pipeline.localization import Localization
+from avloc.pipeline.localizer import load, with_options
+from avloc.pipeline.many import find_inputs, localize_each
 from avloc.pipeline.subset import find_labels, possible_ids, select_subset
-from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize, readable
-from avloc.types import FeatureSequence, Progress
-from avloc.version import __version__
-
-_log = logging.getLogger("avloc")
-_NESTED = 3
-"""Videos of one name in several folders have features in as many subfolders."""
+from avloc.types import Progress, Short
 
 _WHOLE = 0.95
 """Share of a video from which a detection covers all of it."""
@@ -43,22 +37,8 @@ def counted(found: Mapping[str, Localized], decode: str) -> str:
     return f"{text}, {likely} scoring at least {least:g}" if least else text
 
 
-def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
-    """Videos and feature files in files, folders and globs. In a folder with feature files, only those."""
-    features: list[Path] = []
-    rest: list[str | Path] = []
-    for path in map(Path, paths):
-        if path.suffix == ".safetensors" and path.is_file():
-            features.append(path)
-        elif path.is_dir() and any(path.rglob("*.safetensors")):
-            features += sorted(path.rglob("*.safetensors"))
-        else:
-            rest.append(path)
-    return features + (find_media(rest) if rest else [])
-
-
 def localize_all(
-    localizer: Localizer,
+    localizer: Activator,
     inputs: Sequence[Path],
     out: Path,
     formats: Sequence[str] = ("json", "csv"),
@@ -80,18 +60,18 @@ def localize_all(
         least: lowest score in found.* and in the formats for people (not `Format.complete`); None: `likely_from`.
 
     Raises:
-        InputError: another process uses the folder, or it is not writable.
+        InputError: another process uses the folder, it is not writable, or a file of others is in the way.
         StorageError: the disk is full, read-only or unavailable.
     """
     with folder_lock(out, "the detections"):
-        clear_formats(out)
+        clear_formats(out, formats)
         ResultsFolder(out).clear()
         shown_from = likely_from(localizer.options.decode) if least is None else least
         return _localize_all(localizer, inputs, out, formats, progress, media or {}, shown_from)
 
 
 def _localize_all(
-    localizer: Localizer,
+    localizer: Activator,
     inputs: Sequence[Path],
     out: Path,
     formats: Sequence[str],
@@ -102,69 +82,44 @@ def _localize_all(
     folder = ResultsFolder(out)
     found: dict[str, Localized] = {}
     failures = []
-    names = name_videos([path for path in inputs if path.suffix != ".safetensors"])
-    for done, (path, given) in enumerate(_extracted(localizer, inputs, names), start=1):
-        try:
-            if isinstance(given, AvlocError):
-                raise given
-            result = localizer.localize(given)
-            if result.video_id in found:
-                raise InputError(
-                    f"has video id {result.video_id}, as an earlier one does; give each video its own name"
-                )
-            source = path if isinstance(given, FeatureSequence) else result.path
-            folder.save_activations(result.activations)
-            note = result.note if source is not None else ""  # of features it was said when they were extracted
+    for done, (path, result) in enumerate(localize_each(localizer, inputs, in_order=True, progress=progress), start=1):
+        if isinstance(result, Localization):
+            result = _saved(folder, path, result)
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            note = result.note if result.path is not None else ""  # of features it was said when they were extracted
             found[result.video_id] = Localized(
-                result.detections, result.duration_s, result.modalities, source, result.streams, note
+                result.detections, result.duration_s, result.modalities, result.path, result.streams, note
             )
-        except StorageError:  # the next video would fail too
-            raise
-        except AvlocError as error:
-            failures.append(Failure(readable(names(path)), readable(path), str(error)))
         if progress is not None:
             progress(done, len(inputs), path.name)
     files = {name: result.path or media.get(name) for name, result in found.items()}
     rows = {n: (r.detections, r.duration_s, files[n], r.streams) for n, r in found.items()}
     write_detections(out, formats, rows, least)
-    folder.finish(found, files, failures, _run_card(localizer), likely_from(localizer.options.decode))
+    folder.finish(found, files, failures, localizer.run_card(), likely_from(localizer.options.decode))
     return found, tuple(failures)
 
 
-def _extracted(
-    localizer: Localizer, inputs: Sequence[Path], names: VideoNames
-) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
-    """Yield the inputs in order. Two or more videos are decoded in a process of their own, one ahead of the model."""
-    videos = [path for path in inputs if path.suffix != ".safetensors"]
-    if len(videos) < 2:
-        yield from ((path, path) for path in inputs)
-        return
-    extract = partial(extract_one, options=localizer.extraction, names=names)
-    extracted = map_isolated(extract, videos, in_order=True)
-    for path in inputs:
-        yield (path, path) if path.suffix == ".safetensors" else next(extracted)
+def _saved(folder: ResultsFolder, path: Path, result: Localization) -> Localization | Failure:
+    """The result with its activations on disk, or why its name cannot be a file's."""
+    try:
+        folder.save_activations(result.activations)
+    except InputError as error:
+        name = path.stem if result.path is None else result.video_id  # a feature file may state any name
+        return Failure(readable(name), readable(path), str(error))
+    return result
 
 
-def _run_card(localizer: Localizer) -> dict[str, object]:
-    card = localizer.card
-    return {
-        "avloc": __version__,
-        "classes": list(card.classes),
-        "backbones": dict(card.backbones),
-        "step": card.step,
-        "config": {**card.config.model_dump(), "localize": localizer.options.model_dump()},
-    }
-
-
-@dataclass(frozen=True)
-class FolderPlan:
+@dataclass(frozen=True, repr=False)
+class FolderPlan(Short):
     """What `localize_folder` reads and writes.
 
     Args:
         paths: videos and feature files.
         formats: names in `interchange.registry.FORMATS`.
         media: {video_id: video file}, for inputs that are features.
-        notes: which inputs a subset leaves out.
+        notes: which inputs a subset leaves out, and which formats "all" does.
     """
 
     paths: tuple[Path, ...]
@@ -173,8 +128,8 @@ class FolderPlan:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LocalizedFolder:
+@dataclass(frozen=True, repr=False)
+class LocalizedFolder(Short):
     """Results of `localize_folder`.
 
     Args:
@@ -209,33 +164,23 @@ def plan_folder(
         InputError: no input, none of the subset, or a format that counts frames and an input whose video is unknown.
         ConfigError: an unknown format.
     """
-    wanted = parse_formats(formats)
+    said: list[str] = []
+    wanted = parse_formats(formats, said)
     paths, notes = find_inputs(inputs), tuple[str, ...]()
     if subset is not None:
         paths, notes = select_subset(paths, subset, find_labels(inputs) if labels is None else labels)
     elif labels is not None:
         raise ConfigError("--labels is for --subset; give both or neither")
-    media = named_media(videos) if videos is not None else _extracted_from(paths)
+    media = named_media(videos) if videos is not None else extracted_from(paths)
     counting = [name for name in wanted if FORMATS[name].frames]
     bare = [path for path in paths if path.suffix == ".safetensors" and media.keys().isdisjoint(possible_ids(path))]
     if counting and bare:
-        raise InputError(
-            f"-f {','.join(counting)} needs frames, but the video of {pluralize(len(bare), 'input')} is unknown "
-            f"({bare[0].name}); give --videos FOLDER, or other formats"
-        )
-    return FolderPlan(tuple(paths), wanted, media, notes)
-
-
-def _extracted_from(paths: Sequence[Path]) -> dict[str, Path]:
-    """{video_id: video file} by the manifests of the features' folders, of the files that are still there."""
-    homes = {home for path in paths if path.suffix == ".safetensors" for home in path.parents[:_NESTED]}
-    files: dict[str, Path] = {}
-    for home in sorted(homes):
-        try:
-            files |= {video: Path(row.path) for video, row in read_manifest(home).items() if row.status == "done"}
-        except FormatError as error:
-            _log.warning("%s", error)
-    return {video: path for video, path in files.items() if path.is_file()}
+        reason = f"needs frames, but the video of {pluralize(len(bare), 'input')} is unknown ({bare[0].name})"
+        if not is_all(formats):
+            raise InputError(f"-f {','.join(counting)} {reason}; give --videos FOLDER, or other formats")
+        said.append(f"-f all left out {', '.join(counting)}, which {reason}; give --videos FOLDER")
+        wanted = tuple(name for name in wanted if name not in counting)
+    return FolderPlan(tuple(paths), wanted, media, (*notes, *said))
 
 
 def localize_folder(
@@ -250,20 +195,36 @@ def localize_folder(
     subset: str | None = None,
     labels: Path | None = None,
     streams: StreamChoice = BY_FLAGS,
+    checksum: bool = True,
+    allow_download: bool = False,
 ) -> LocalizedFolder:
     """Localize with a trained run: `plan_folder`, load the run, `localize_all`.
 
     Args:
         overrides: changes to the run's localize.* settings.
-        device, streams: as in `pipeline.localizer.load`.
+        device, streams, checksum, allow_download: as in `pipeline.localizer.load`.
         subset, labels: as in `plan_folder`.
 
     Raises:
         AvlocError: as these three do.
     """
     plan = plan_folder(inputs, formats, videos, subset, labels)
-    localizer = with_options(load(run, device, streams), overrides or {})
-    asked = "localize.min_score" in (overrides or {}) or localizer.options.min_score > 0
+    trained = load(run, device, streams, checksum=checksum, allow_download=allow_download)
+    localizer = with_options(trained, overrides or {})
+    return localize_planned(localizer, plan, out, progress, "localize.min_score" in (overrides or {}))
+
+
+def localize_planned(
+    localizer: Activator, plan: FolderPlan, out: Path, progress: Progress | None = None, asked: bool = False
+) -> LocalizedFolder:
+    """`localize_all` on a plan, with notes on what a person should know of the result.
+
+    Args:
+        asked: whether `options.min_score` was given, and so replaces `likely_from` in the formats for people.
+    """
+    if any(path.suffix != ".safetensors" for path in plan.paths):
+        _ = localizer.extraction  # raises once, not for every video
+    asked = asked or localizer.options.min_score > 0
     least = localizer.options.min_score if asked else likely_from(localizer.options.decode)
     found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media, least)
     notes = [*plan.notes, *_weaker_left_out(plan.formats, found, least), *_whole_videos(found, localizer.options)]

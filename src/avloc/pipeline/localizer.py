@@ -2,97 +2,50 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avloc.config import ExtractConfig, LocalizeConfig, RunConfig, likely_from, with_overrides
-from avloc.errors import ConfigError, InputError
+from avloc.config import ExtractConfig, LocalizeConfig, with_overrides
+from avloc.errors import ConfigError, InputError, first_few
 from avloc.features.backbones.network import find_device
-from avloc.features.task import extract_one
-from avloc.formats.features import load_features
-from avloc.formats.streams import recorded_streams
-from avloc.localize import localize
+from avloc.features.choose import require_here
+from avloc.formats.failures import Failure
+from avloc.media.find import as_path
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.model.base import Model
 from avloc.model.batch import Batch, Window, collate, windows
-from avloc.model.checkpoint import ModelCard, load_model
+from avloc.model.checkpoint import ModelCard
 from avloc.model.losses import topk_mean
-from avloc.types import FIRST_VERSION, ActivationSequence, Detection, FeatureSequence
+from avloc.pipeline.activator import Activator, localize_video, run_card, video_features
+from avloc.pipeline.checks import check_features
+from avloc.pipeline.hub import fetch_model, find_model, push, trusted_part
+from avloc.pipeline.localization import Localization
+from avloc.pipeline.published import About, load_published, save_published
+from avloc.system.text import pluralize
+from avloc.types import ActivationSequence, FeatureSequence, Progress
+
+if TYPE_CHECKING:
+    from avloc.pipeline.suggest import Suggestions
 
 
-@dataclass(frozen=True)
-class Localization:
-    """Detections and activations of one video."""
-
-    detections: tuple[Detection, ...]
-    activations: ActivationSequence
-    path: Path | None = None  # the video file, if the input was one
-    likely_from: float = 0.0  # score threshold for showing a detection on the timeline
-    streams: StreamChoice = BY_FLAGS  # of the video file, as recorded with its features
-    note: str = ""  # on silent audio
-
-    @property
-    def video_id(self) -> str:
-        return self.activations.video_id
-
-    @property
-    def duration_s(self) -> float:
-        return self.activations.duration_s
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The modalities that the model used: "audio", "visual" or both."""
-        return self.activations.modalities
-
-    def to_dataframe(self) -> Any:
-        """Detections as a pandas table: video, start_s, end_s, label, score."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_dataframe needs pandas: pip install 'avloc[frames]'") from error
-        rows = [(self.video_id, d.start_s, d.end_s, d.label, d.score) for d in self.detections]
-        return pandas.DataFrame(rows, columns=["video", "start_s", "end_s", "label", "score"])
-
-    def save(self, path: str | Path, min_score: float | None = None) -> None:
-        """Write the detections in the format of the suffix: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf,
-        .boris, .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need `path`.
-
-        Args:
-            min_score: lowest score in the formats for people; `likely_from` if None. Tables and JSON keep all.
-        """
-        from avloc.interchange.registry import save_detections
-
-        least = self.likely_from if min_score is None else min_score
-        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams, least)
-
-    def plot(self, path: str | Path | None = None) -> Any:
-        """A timeline of detections and activations, as a matplotlib figure; saved to `path` if given."""
-        from avloc.figures import timeline
-
-        return timeline(self.activations, self.detections, path=path, lowest=self.likely_from)
-
-    def _repr_html_(self) -> str:
-        """Timeline and table for notebooks."""
-        from avloc.figures import result_html
-
-        return result_html(self.activations, self.detections)
-
-
-class Localizer:
+class Localizer(Activator):
     """A trained model with its decoding options.
 
     Args:
         model, card: as `checkpoint.load_model` returns them.
         options: how activations become detections; None for those of the run.
+        device: as in `load`.
         streams: to use of video files. Those that the run was trained on do not count: the choice belongs to a file.
+        home: the folder that the model was loaded from, whose record a published model quotes.
+        allow_download: fetch the weights of the model's backbones if they are not on this machine.
     """
 
     def __init__(
@@ -102,49 +55,191 @@ class Localizer:
         options: LocalizeConfig | None = None,
         device: str = "cpu",
         streams: StreamChoice = BY_FLAGS,
+        home: Path | None = None,
+        allow_download: bool = False,
     ) -> None:
-        self.model, self.card, self.device, self.streams = model.to(device).eval(), card, device, streams
+        self.allow_download = allow_download
+        self.device = str(find_device(device))
+        self.model, self.card, self.streams, self.home = model.to(self.device).eval(), card, streams, home
         self.options = options or card.config.localize
+
+    def __repr__(self) -> str:
+        made = ", ".join(f"{name} {self.card.backbones.get(name, 'features')}" for name in self.model.embeds)
+        step = float(self.card.config.extract.step)
+        return (
+            f"<Localizer of {pluralize(len(self.classes), 'class')} ({first_few(self.classes, 6)}) from {made}, "
+            f"{step:g} s per snippet, on {self.device}>"
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.card.classes
 
-    def localize(self, video: str | Path | FeatureSequence) -> Localization:
+    def localize(
+        self, video: str | Path | FeatureSequence, min_score: float | None = None, **options: Any
+    ) -> Localization:
         """Find the actions in a video file, feature file or FeatureSequence.
 
+        Args:
+            min_score: drop detections with a lower score; None: as the run says, which by default drops none.
+            options: other settings of `localize.*` for this call, such as min_duration_s=1, decode="actions" or
+                **{"contrast.min_classes": 3} (docs/config.md).
+
         Raises:
-            MediaError, FormatError: it cannot be read. InputError: it lacks the modalities or features of the model.
+            MediaError, FormatError: it cannot be read. InputError: there is no such file, or it lacks the modalities or
+            features of the model. ConfigError: an unknown option (similar ones are named), or a value out of range.
         """
-        features = video if isinstance(video, FeatureSequence) else self.features(Path(video))
-        activations = self.activations(features)
-        is_media = not isinstance(video, FeatureSequence) and Path(video).suffix != ".safetensors"
-        path = Path(video) if is_media else None  # type: ignore[arg-type]
-        found = localize(activations, self.options)
-        source = features.source
-        threshold = self.options.min_score or likely_from(self.options.decode)
-        note = source.details.get("silence", "")
-        return Localization(found, activations, path, threshold, recorded_streams(source), note)
+        if min_score is not None or options:
+            given = {**options, **({} if min_score is None else {"min_score": min_score})}
+            return with_options(self, {f"localize.{name}": value for name, value in given.items()}).localize(video)
+        return localize_video(self, video)
+
+    def suggest(
+        self,
+        inputs: Sequence[str | Path],
+        count: int = 10,
+        corrections: Sequence[str | Path] = (),
+        labels: str | Path | None = None,
+    ) -> Suggestions:
+        """The videos whose correction should teach this run most; arguments and errors as `pipeline.suggest.suggest`.
+
+        >>> avloc.load("RUN").suggest(["features/"], corrections=["corrections.json"])  # doctest: +SKIP
+        """
+        from avloc.pipeline.suggest import suggest
+
+        return suggest(self, inputs, count, list(map(Path, corrections)), None if labels is None else Path(labels))
+
+    def localize_many(
+        self,
+        videos: Iterable[str | Path] | str | Path,
+        workers: int = 1,
+        min_score: float | None = None,
+        progress: Progress | None = None,
+        in_order: bool = False,
+        **options: Any,
+    ) -> Iterator[Localization | Failure]:
+        """Localize many videos or feature files, and yield each result as soon as it is there.
+
+            for result in localizer.localize_many(["videos/"], workers=2):
+                if isinstance(result, avloc.Failure):
+                    print(result.path, result.reason)
+
+        Two or more videos are decoded in processes of their own, where a file that crashes or hangs the decoder costs
+        only itself. Closing the generator ends the processes.
+
+        Args:
+            videos: files, folders and globs; in a folder with feature files, only those.
+            workers: processes that decode videos.
+            min_score, options: as in `localize`.
+            progress: called with (files done, files, name of the last one); during a download of weights, with kB and
+                the name of the file.
+            in_order: yield in the order of the files, not as they finish.
+
+        Yields:
+            A Localization, or a Failure (video_id, path, reason) for a file that cannot be localized.
+
+        Raises, before the first result:
+            InputError: a path does not exist, or there is no video. ConfigError: an unknown option, or a value out of
+            range.
+        """
+        from avloc.pipeline.many import localize_files
+
+        given = {**options, **({} if min_score is None else {"min_score": min_score})}
+        changed = with_options(self, {f"localize.{name}": value for name, value in given.items()})
+        return localize_files(changed, videos, workers, progress, in_order)
+
+    def export(self, path: str | Path, to: str | None = None) -> float:
+        """Write the network as a graph for other programs: .pt2 (torch.export) or .onnx. `model.export` says what goes
+        in and comes out.
+
+        Args:
+            to: "pt2" or "onnx"; None: by the suffix of `path`.
+
+        Returns:
+            The largest difference between the file, read back, and the model.
+
+        Raises:
+            ConfigError, InputError: as `model.export.export_model`.
+        """
+        from avloc.model.export import export_model
+
+        card = replace(self.card, config=self.card.config.model_copy(update={"localize": self.options}))
+        return export_model(self.model, card, as_path(path), to)
+
+    def save_pretrained(self, folder: str | Path, about: About = About(), overwrite: bool = False) -> list[str]:  # noqa: B008
+        """Write model.safetensors, config.json and a model card; `load` and `from_pretrained` read them back.
+
+        Args:
+            about: what the model card says: About(title=..., licence=..., scores=..., notes=...).
+            overwrite: also replace a model card that differs.
+
+        Returns, raises: as `pipeline.published.save_published`.
+        """
+        return save_published(self, as_path(folder), about, overwrite)
+
+    def push_to_hub(self, repo_id: str, about: About = About(), **options: Any) -> str:  # noqa: B008
+        """Publish to the Hugging Face hub as "owner/name". Returns the URL of the commit.
+
+        Args:
+            about: as in `save_pretrained`.
+            options: private, token, commit_message, branch, create_pr, as of huggingface_hub's
+                ModelHubMixin.push_to_hub.
+
+        Raises:
+            InputError: huggingface_hub is not installed, or the hub refuses.
+        """
+        return push(self, repo_id, about, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: str = "auto",
+        revision: str | None = None,
+        **options: Any,
+    ) -> Localizer:
+        """`load`, in the hub's convention.
+
+        Args:
+            options: token, cache_dir, force_download, local_files_only, as of huggingface_hub's
+                ModelHubMixin.from_pretrained.
+
+        Raises:
+            As `load`.
+        """
+        path = as_path(pretrained_model_name_or_path)
+        chosen = str(find_device(device))
+        if path.exists():
+            return _loaded(path, False, chosen)
+        return _loaded(fetch_model(path.as_posix(), revision, **options), True, chosen)
 
     def can_use(self, features: FeatureSequence) -> bool:
         """Whether a video has a modality that the model uses."""
         return self.card.config.model.modality in ("audio-visual", *features.modalities)
 
-    def features(self, path: Path) -> FeatureSequence:
+    def features(self, path: str | Path) -> FeatureSequence:
         """Features of a .safetensors file, or of a video, extracted as in training."""
-        if path.suffix == ".safetensors":
-            return load_features(path)
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        return extract_one(path, self.extraction)
+        return video_features(self, path)
 
-    @property
+    @cached_property
     def extraction(self) -> ExtractConfig:
-        """Options to extract features as in training, only of the modalities that the model uses."""
+        """Options to extract features as in training, only of the modalities that the model uses.
+
+        Raises:
+            InputError: the weights of a backbone are not on this machine, and `allow_download` is not set.
+        """
         used = self.model.embeds
         wanted = {name: self.card.backbones.get(name) if name in used else None for name in ("visual", "audio")}
         streams = {"video_stream": self.streams.video, "audio_stream": self.streams.audio}
-        return self.card.config.extract.model_copy(update={**wanted, **streams, "device": self.device})
+        options = self.card.config.extract.model_copy(update={**wanted, **streams, "device": self.device})
+        require_here(options, self.allow_download)
+        return options
+
+    def run_card(self) -> dict[str, object]:
+        """Content of run.yaml beside the detections."""
+        config = {**self.card.config.model_dump(), "localize": self.options.model_dump()}
+        return run_card(self.classes, self.card.backbones, config, step=self.card.step)
 
     def nothing(self, features: FeatureSequence) -> ActivationSequence:
         """Activations of a video that the model cannot use: background from start to end."""
@@ -183,7 +278,7 @@ class Localizer:
         Raises:
             InputError: the features differ from the run's in backbone, size or step, or lack the model's modality.
         """
-        self._check(features)
+        check_features(features, self.card, tuple(self.model.embeds))
         rows, unlabelled = np.arange(first, stop), np.zeros((1, len(self.classes)))
         batch = collate([(features, rows)], unlabelled, self.card.audio_size, self.card.visual_size).to(self.device)
         if not self.model.usable(batch.present).all():
@@ -193,59 +288,60 @@ class Localizer:
             )
         return batch
 
-    def _check(self, features: FeatureSequence) -> None:
-        """Refuse features of another backbone, size or step: the model would give confident nonsense."""
-        for name, size in (("audio", self.card.audio_size), ("visual", self.card.visual_size)):
-            rows, expected = getattr(features, name), self.card.backbones.get(name)
-            if rows is None or name not in self.model.embeds:
-                continue
-            made = features.source.backbones.get(name)
-            if expected and made and made != expected:
-                raise InputError(
-                    f"{features.video_id}: {name} features are of backbone {made!r}, the run was trained on "
-                    f"{expected!r}; extract them with --{name} {expected}"
-                )
-            old, new = features.source.version(name), self.card.versions.get(name, FIRST_VERSION)
-            if expected and made and old != new:
-                raise InputError(
-                    f"{features.video_id}: {name} features are of version {old} of {made}, the run was trained on "
-                    f"version {new}; extract features and train with one version of avloc"
-                )
-            if rows.shape[1] != size:
-                raise InputError(
-                    f"{features.video_id}: {name} features have {rows.shape[1]} channels, the run expects {size}; "
-                    "use the features that the run was trained on"
-                )
-        step, trained = float(features.grid.step_s), float(self.card.config.extract.step)
-        if not math.isclose(step, trained, rel_tol=1e-6):
-            raise InputError(
-                f"{features.video_id}: features of {step:g} s per snippet, the run was trained on {trained:g} s; "
-                f"extract them with --step-s {trained:g}"
-            )
 
-
-def load(run: str | Path, device: str = "auto", streams: StreamChoice = BY_FLAGS) -> Localizer:
-    """A trained run, ready to localize.
+def load(
+    run: str | Path,
+    device: str = "auto",
+    streams: StreamChoice = BY_FLAGS,
+    *,
+    checksum: bool = True,
+    allow_download: bool = False,
+) -> Localizer:
+    """A trained run or a published model, ready to localize.
 
     Args:
+        run: a run folder, a folder of `avloc publish`, a model.safetensors, or the name of a model on the Hugging Face
+            hub, "owner/name" or "owner/name@revision". What exists on this machine comes first. Nothing in any of them
+            is executed.
         device: of the model and of the backbones: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         streams: to use of video files, such as StreamChoice(audio=2).
+        checksum: as in `checkpoint.load_model`.
+        allow_download: fetch the weights of the backbones that the model names, if they are not on this machine.
 
     Raises:
-        InputError: there is no such run. ConfigError: there is no such device.
+        InputError: there is no such run or model. FormatError: it is damaged. ConfigError: there is no such device.
     """
-    model, card = load_model(Path(run))
-    return Localizer(model, card, device=str(find_device(device)), streams=streams)
+    chosen = str(find_device(device))  # before a download
+    path, foreign = find_model(as_path(run))
+    return _loaded(path, foreign, chosen, streams, checksum, allow_download)
+
+
+def _loaded(
+    path: Path, foreign: bool, device: str, streams: StreamChoice = BY_FLAGS, checksum: bool = True, fetch: bool = False
+) -> Localizer:
+    model, card = load_published(path, checksum)
+    home = path.parent if path.suffix == ".safetensors" else path
+    return Localizer(model, trusted_part(card) if foreign else card, None, device, streams, home, fetch)
+
+
+_OF_THE_MACHINE = ("extract.precision", "extract.compile", "extract.weights")
+"""Settings of the extraction that may change after training: they name hardware and places, not other features."""
 
 
 def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localizer:
-    """The same model with some `localize.*` settings changed.
+    """The same model with some settings changed: `localize.*`, `extract.precision`, `.compile` and `.weights`.
 
     Raises:
-        ConfigError: a key is unknown or outside `localize`, or a value is out of range.
+        ConfigError: a key is unknown or was fixed in training, or a value is out of range.
     """
+    config = localizer.card.config.model_copy(update={"localize": localizer.options})
+    changed = with_overrides(config, overrides)
     for key in overrides:
-        if not key.startswith("localize."):
-            raise ConfigError(f"{key} was fixed when the run was trained; only localize.* can be set here")
-    options = with_overrides(RunConfig(localize=localizer.options), overrides).localize
-    return Localizer(localizer.model, localizer.card, options, localizer.device, localizer.streams)
+        if not key.startswith("localize.") and key not in _OF_THE_MACHINE:
+            raise ConfigError(
+                f"{key} was fixed when the run was trained; only localize.* and {', '.join(_OF_THE_MACHINE)} can be "
+                "set here"
+            )
+    card = replace(localizer.card, config=localizer.card.config.model_copy(update={"extract": changed.extract}))
+    kept = localizer.device, localizer.streams, localizer.home, localizer.allow_download
+    return Localizer(localizer.model, card, changed.localize, *kept)

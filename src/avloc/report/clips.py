@@ -6,6 +6,7 @@ CLIPS/clips.csv    clip,video,start_s,end_s,label,score,clip_start_s,clip_end_s,
 
 from __future__ import annotations
 
+import csv
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ from typing import Any, Literal, NamedTuple
 
 from avloc.errors import AvlocError, InputError
 from avloc.formats.results import RunSource
-from avloc.media.clips import copy_clip, encode_clip
 from avloc.mediafile import BY_FLAGS, StreamChoice
-from avloc.system.atomic import atomic_write
+from avloc.system.atomic import atomic_write, claim
 from avloc.system.isolate import map_isolated
 from avloc.system.locks import folder_lock
-from avloc.system.text import csv_text, safe_name
+from avloc.system.text import csv_text
 from avloc.types import Detection
 
+_TABLE, _ANSWER = "clips.csv", "correct"
 Order = Literal["score", "random", "uncertain"]
 
 
@@ -60,19 +61,42 @@ def review(
         The clips, and {video_id: reason} for failures.
 
     Raises:
-        InputError: there is no detection, or no video file is known.
+        InputError: there is no detection, no video file is known, or the table of an earlier call has answers.
     """
+    from avloc.media.clips import clip_stem
+
     chosen = choose(run.detections, per_class, by, seed)
     if not chosen:
         raise InputError(f"{run.table}: no detections to review")
     if not any(video in files for video, _ in chosen):
         raise InputError(f"{run.table}: no video file is known for its {len(chosen)} detections; give --videos FOLDER")
+    items = [
+        _Item(number, video, d, files.get(video), run.streams.get(video, BY_FLAGS), clip_stem(number, video, d))
+        for number, (video, d) in enumerate(chosen, start=1)
+    ]
     with folder_lock(out, "the clips"):
-        items = [
-            _Item(number, video, d, files.get(video), run.streams.get(video, BY_FLAGS))
-            for number, (video, d) in enumerate(chosen, start=1)
-        ]
+        _keep_answers(out / _TABLE)
+        claim([out / _TABLE, *(out / f"{item.stem}{_suffix(item.path, cut)}" for item in items if item.path)])
         return _cut_all(items, out, margin_s, cut, progress)
+
+
+def _keep_answers(table: Path) -> None:
+    """Raise InputError if somebody has filled in the last column of an earlier table."""
+    if not table.is_file():
+        return
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            answered = any((row.get(_ANSWER) or "").strip() for row in csv.DictReader(file))
+    except (csv.Error, ValueError):
+        answered = True
+    if answered:
+        raise InputError(f"{table}: has answers in the column {_ANSWER!r}; move it away, or choose another -o")
+
+
+def _suffix(path: Path, cut: str) -> str:
+    from avloc.media.find import known_suffix
+
+    return known_suffix(path) if cut == "copy" else ".mp4"
 
 
 class _Item(NamedTuple):
@@ -83,6 +107,7 @@ class _Item(NamedTuple):
     detection: Detection
     path: Path | None
     streams: StreamChoice
+    stem: str
 
 
 def _cut_all(
@@ -101,7 +126,7 @@ def _cut_all(
             clips.append(answer)
         if progress is not None:
             progress(item.number, len(items), item.video)
-    atomic_write(out / "clips.csv", _table(clips))
+    atomic_write(out / _TABLE, _table(clips))
     return clips, failed
 
 
@@ -136,28 +161,18 @@ def choose(
 
 def _cut(item: _Item, out: Path, margin_s: float, cut: str) -> Clip:
     """Cut one clip."""
-    from avloc.media.find import known_suffix
+    from avloc.media.clips import cut_detection
     from avloc.media.probe import probe
 
-    number, video, d, path, streams = item
+    _, video, d, path, streams, stem = item
     if path is None:
         raise InputError(f"{video}: no video file is known; give --videos FOLDER")
-    media = probe(path, video, streams)
-    start_s = max(0.0, d.start_s - margin_s)
-    end_s = min(media.duration_s, d.end_s + margin_s)
-    if end_s <= start_s:
-        raise InputError(f"{video}: {d.label!r} at {d.start_s:.3f} s is after the end of {path}")
-    suffix = known_suffix(path) if cut == "copy" else ".mp4"
-    name = safe_name(f"{number:04d}_{d.label[:40]}_{d.score:.3f}_{video[:60]}") + suffix
-    if cut == "copy":
-        start_s = copy_clip(media, start_s, end_s, out / name)
-    else:
-        encode_clip(media, start_s, end_s, out / name)
+    name, start_s, end_s = cut_detection(probe(path, video, streams), d, out, stem, margin_s, cut)
     return Clip(name, video, d, start_s, end_s)
 
 
 def _table(clips: Sequence[Clip]) -> str:
-    rows = [["clip", "video", "start_s", "end_s", "label", "score", "clip_start_s", "clip_end_s", "correct"]]
+    rows = [["clip", "video", "start_s", "end_s", "label", "score", "clip_start_s", "clip_end_s", _ANSWER]]
     for c in clips:
         d = c.detection
         row = [c.file, c.video_id, f"{d.start_s:.3f}", f"{d.end_s:.3f}", d.label, repr(float(d.score))]

@@ -25,6 +25,7 @@ from avloc.figures import (
     timeline,
     training_figure,
 )
+from avloc.figures.style import require_matplotlib
 from avloc.formats.features import FeatureStore
 from avloc.formats.results import RunSource
 from avloc.media.previews import COLUMNS, Preview
@@ -33,6 +34,7 @@ from avloc.metrics import detection_scores
 from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.pipeline.attention import correlations
 from avloc.report.sources import PlotSources, probe_and_preview, video_files
+from avloc.system.outputs import output_folder
 from avloc.system.text import file_stems
 from avloc.types import VideoAnnotation
 
@@ -57,6 +59,7 @@ def plot_all(
     Raises:
         InputError: there are no detections, or a format is unknown.
     """
+    require_matplotlib()
     for name in formats:
         figure_format(name)
     runs = sources.results()
@@ -88,7 +91,8 @@ class _Figures:
         except AvlocError as error:
             self.notes.append(f"{name}: {error}")
             return
-        self.written.extend(save_figure(figure, self.out / f"{name}.{suffix}") for suffix in self.formats)
+        with output_folder(self.out):
+            self.written.extend(save_figure(figure, self.out / f"{name}.{suffix}") for suffix in self.formats)
 
 
 def _shown(run: RunSource, truth: Mapping[str, VideoAnnotation], limit: int) -> list[str]:

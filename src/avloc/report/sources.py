@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avloc.errors import InputError, MediaError
 from avloc.evaluate.reference import read_reference
-from avloc.formats.labels import match_videos, read_labels
+from avloc.formats.labels import LabelRow, match_videos, read_labels
 from avloc.formats.results import ResultsFolder, RunSource, find_results
 from avloc.media.previews import Preview, make_preview
 from avloc.mediafile import BY_FLAGS, Media, StreamChoice
@@ -71,6 +71,7 @@ class PageSources(PlotSources):
         corrections: ground truth saved from the page earlier, to continue from.
         title: headline of the page.
         labels: labels.csv that was given, shown beside what was found; None: the one in the detections' folder.
+        suggest: number of training videos to suggest for correction.
     """
 
     audio: Path | None = None
@@ -78,9 +79,10 @@ class PageSources(PlotSources):
     corrections: Path | None = None
     title: str = ""
     labels: Path | None = None
+    suggest: int = 0
 
-    def given_labels(self, run: RunSource) -> dict[str, tuple[str, ...]]:
-        """{video_id: labels} of the videos that labels.csv names; {} without one.
+    def given_rows(self, run: RunSource) -> dict[str, LabelRow]:
+        """{video_id: labels and subset} of the videos that labels.csv names; {} without one.
 
         Raises:
             InputError, FormatError: as `read_labels`.
@@ -89,8 +91,7 @@ class PageSources(PlotSources):
         table = self.labels or (beside if beside is not None and beside.is_file() else None)
         if table is None:
             return {}
-        match = match_videos(read_labels(table), run.videos())
-        return {video: row.labels for video, row in match.found.items()}
+        return match_videos(read_labels(table), run.videos()).found
 
     def annotations(self, run: RunSource) -> tuple[dict[str, VideoAnnotation], tuple[str, ...]]:
         """{video_id: ground truth} and notes on how it was read.

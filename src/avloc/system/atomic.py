@@ -1,7 +1,8 @@
 """Atomic file writes: to a temporary file beside the target, flushed to disk, then renamed.
 
-Every file that avloc writes goes through this module, so a process can be killed at any time without leaving a partial
-file under a final name. A killed process leaves hidden `.part` files behind; `sweep` removes them.
+Every file that avloc writes goes through this module: a process can be killed at any time without leaving a partial
+file under a final name, and files of others are kept (`avloc.system.outputs`). A killed process leaves hidden `.part`
+files behind; `sweep` removes them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import re
 import secrets
 import socket
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from avloc.errors import InputError, StorageError
+from avloc.errors import FormatError, InputError, StorageError
+from avloc.system import outputs
 
 MAX_NAME_BYTES = 255
 """Longest component of a path, on every file system in common use."""
+
+MOST_HEADER = 4 << 20
+"""Bytes of the header of a safetensors file of features or activations."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DISK_FAILED = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
@@ -41,6 +46,7 @@ def inside(folder: Path, name: str) -> Path:
     # the last component may be a symbolic link: writing replaces the link, not its target
     if "\0" in name or ".." in parts or not path.parent.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"the name {name!r} leads out of {folder}: expected a path inside it; rename the video")
+    outputs.check_inside(path)
     longest = _longest(name)
     if longest > MAX_NAME_BYTES:
         raise InputError(
@@ -68,13 +74,15 @@ def atomic_path(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
         keep: new name for the previous file at `path`, renamed just before it is replaced.
 
     Raises:
-        StorageError: the disk is full, read-only or unavailable. InputError: the path is not writable.
+        StorageError: the disk is full, read-only or unavailable. InputError: the path is not writable, or holds a file
+            of others in an output folder.
     """
     target = Path(path)
     short = os.fsencode(target.name)[:100].decode(errors="ignore")
     part = target.parent / f".{short}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
     with storing(target):
         try:
+            outputs.claim(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             yield part
             with part.open("rb+") as file:  # without fsync, a power failure can leave an empty file
@@ -126,6 +134,7 @@ def make_folder(folder: Path, what: str = "") -> None:
         InputError: the folder cannot be created or is not writable.
     """
     probe = folder / f".writable-{secrets.token_hex(4)}"
+    outputs.check_inside(probe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -133,6 +142,18 @@ def make_folder(folder: Path, what: str = "") -> None:
     except OSError as error:
         contents = f"{what} there" if what else "there"
         raise InputError(f"{folder}: cannot write {contents} ({error.strerror}); choose another -o") from error
+
+
+def claim(paths: Iterable[Path]) -> None:
+    """Check that files may be written in an output folder, before the work on them starts; see `outputs.claim`.
+
+    Raises:
+        InputError: one of them is a file of others. StorageError: as in `storing`.
+    """
+    files = list(paths)
+    if files:
+        with storing(files[0]):
+            outputs.claim(*files)
 
 
 def sweep(folder: Path) -> int:
@@ -158,6 +179,20 @@ def canonical_safetensors(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
+def check_safetensors(path: Path, most: int = MOST_HEADER) -> None:
+    """Refuse a safetensors file whose header is too large to be one of tensors with names and facts.
+
+    Raises:
+        FormatError: a header of more than `most` bytes.
+    """
+    with path.open("rb") as file:
+        claimed = int.from_bytes(file.read(8), "little")
+    if most < claimed <= path.stat().st_size:
+        raise FormatError(
+            f"{path}: expected a header of at most {most} bytes, got {claimed}; too many tensors or facts"
+        )
+
+
 def _machine() -> str:
     """Identifier of the PID namespace: this machine, or this container on it."""
     with suppress(OSError):
@@ -166,10 +201,12 @@ def _machine() -> str:
 
 
 def _alive(pid: int) -> bool:
+    """Whether a process may still write; True also where that cannot be checked."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    except (PermissionError, OverflowError):  # another user's, or not a valid number: cannot be checked
-        pass
-    return True
+    except psutil.Error:  # another user's
+        return True

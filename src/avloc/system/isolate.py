@@ -5,12 +5,13 @@
 
 Each process handles one item at a time, so a crash is attributed to its file. Processes are started by command line
 rather than by multiprocessing, which would run the caller's script again, and they end when the caller does, however
-it ends. Memory use is checked four times a second (Linux only).
+it ends. Memory use is checked four times a second.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import queue
@@ -24,6 +25,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from avloc.errors import AvlocError, InputError, MediaError, StorageError
 from avloc.system.isolate_child import item_name, receive, send
@@ -55,6 +58,10 @@ class Limits:
     def bytes_each(self, workers: int) -> float:
         """Memory limit of each of `workers` processes, in bytes."""
         return self.memory_gb * 2**30 if self.memory_gb is not None else _MEMORY_SHARE * _memory_bytes() / workers
+
+
+NO_LIMITS = Limits(math.inf, math.inf)
+"""For functions without heartbeat that may take long, such as training."""
 
 
 def map_isolated(
@@ -121,10 +128,10 @@ class _Worker:
         return code
 
     def memory_bytes(self) -> int:
-        """Resident memory; 0 where the system does not report it."""
+        """Resident memory; 0 for a process that has ended."""
         try:
-            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError, ValueError, AttributeError):
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.Error:
             return 0
 
 
@@ -263,7 +270,7 @@ def _cause(code: int) -> str:
 
 def _memory_bytes() -> float:
     """Memory of this machine, or of the container (cgroup) that it runs in."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if hasattr(os, "sysconf") else float("inf")
+    total = float(psutil.virtual_memory().total)
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
             total = min(total, float(Path(file).read_text()))

@@ -1,4 +1,4 @@
-"""Folder locks: one process at a time per folder. The operating system releases a lock when its process ends."""
+"""Locks: one process at a time per folder or file. The operating system releases a lock when its process ends."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avloc.errors import InputError
-from avloc.system.atomic import atomic_write, make_folder, sweep
+from avloc.system.atomic import atomic_write, make_folder, storing, sweep
+from avloc.system.outputs import LOCK_FILE, output_folder
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
-LOCK_FILE = ".avloc.lock"
 _OWNER_FILE = ".avloc.owner"
 _log = logging.getLogger("avloc")
 
@@ -28,6 +28,8 @@ _log = logging.getLogger("avloc")
 @contextmanager
 def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
     """Context manager: create a folder for results, lock it, and remove partial files of dead processes.
+
+    Inside, it is an `output_folder`: files of others in it are kept.
 
     The lock is released when the process ends, however it ends (flock). On a file system without locks, a warning is
     logged and the work continues unlocked.
@@ -41,20 +43,68 @@ def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
     """
     make_folder(folder, what)
     owner = folder / f"{_OWNER_FILE}{part}"
-    lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", owner)
+    with ExitStack() as within:
+        with storing(folder):
+            within.enter_context(output_folder(folder, own=True, shared=bool(part)))
+        lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", owner)
+        try:
+            sweep(folder)
+            atomic_write(owner, _process_info())
+            yield
+        finally:
+            with suppress(OSError):
+                owner.unlink(missing_ok=True)
+            lock.release()
+
+
+@contextmanager
+def file_lock(path: Path, timeout_s: float = 20.0) -> Iterator[None]:
+    """Context manager: wait for the lock of a file that several processes read, change and write.
+
+    The lock is a hidden file beside it. On a file system without locks, a warning is logged and the work continues.
+
+    Raises:
+        InputError: another process has held the lock for `timeout_s`, or the folder is not writable.
+    """
+    from filelock import FileLock, Timeout
+
+    make_folder(path.parent)
+    name = path.with_name(f".{path.name}.lock")
+    if name.is_symlink():  # opening it would empty the file that it leads to
+        raise InputError(f"{name}: expected a lock file, got a link; remove it")
+    lock = FileLock(name, timeout=timeout_s)
     try:
-        sweep(folder)
-        atomic_write(owner, _process_info())
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{path}: in use by another avloc for {timeout_s:g} s; stop it, and try again") from error
+    except (OSError, NotImplementedError) as error:
+        _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process writes it", path, error)
+    try:
         yield
     finally:
-        with suppress(OSError):
-            owner.unlink(missing_ok=True)
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder (`folder_lock`)."""
+    from filelock import FileLock, Timeout
+
+    if (folder / LOCK_FILE).is_symlink() or not (folder / LOCK_FILE).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK_FILE, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # no locks on this disk
+        return False
 
 
 def _acquire(folder: Path, path: Path, owner: Path) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
+    if path.is_symlink():  # opening it would empty the file that it leads to
+        raise InputError(f"{path}: expected a lock file, got a link; remove it, or choose another -o")
     lock = FileLock(path, blocking=False)
     try:
         lock.acquire()

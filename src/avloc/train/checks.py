@@ -12,9 +12,11 @@ from lightning_fabric import Fabric
 
 from avloc.errors import TrainingError
 from avloc.model.batch import SnippetOutput
-from avloc.model.files import MODEL_FILE, RECORD_FILE
+from avloc.model.files import CONFIG_FILE, METRICS_FILE, MODEL_FILE, PREVIOUS_FILE, RECORD_FILE, STATE_FILE
+from avloc.system.atomic import claim
 from avloc.system.locks import folder_lock
-from avloc.train.state import drop_states, has_state
+from avloc.system.outputs import discard
+from avloc.train.state import has_state
 
 
 @contextmanager
@@ -34,10 +36,15 @@ def run_lock(fabric: Fabric, out: Path) -> Iterator[None]:
 
 
 def clear(out: Path) -> None:
-    """Remove an earlier run: a run killed before its first checkpoint must not be mistaken for it."""
-    (out / RECORD_FILE).unlink(missing_ok=True)
-    (out / MODEL_FILE).unlink(missing_ok=True)
-    drop_states(out)
+    """Remove an earlier run: a run killed before its first checkpoint must not be mistaken for it.
+
+    Raises:
+        InputError: one of the files was not written by avloc.
+    """
+    files = [out / name for name in (RECORD_FILE, MODEL_FILE, PREVIOUS_FILE, STATE_FILE)]
+    claim([*files, out / CONFIG_FILE, out / METRICS_FILE])
+    for path in files:
+        discard(path)
 
 
 def require_finite(

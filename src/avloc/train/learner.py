@@ -19,6 +19,7 @@ from avloc.model.network import InputNorm
 from avloc.train.dataset import WeakDataset
 from avloc.train.frozen import take_stages
 from avloc.train.teacher import teacher_of
+from avloc.train.warm import take_weights
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class Learner:
 
 
 def learner_of(fabric: Fabric, card: ModelCard, train: WeakDataset) -> Learner:
-    """A freshly initialised network with the training set's statistics and the stages of `train.init_from`.
+    """A freshly initialised network with the training set's statistics, or the weights or stages of `train.init_from`.
 
     Raises:
-        ConfigError: the features lack a modality, or the stages do not fit.
+        ConfigError: the features lack a modality, or the weights of the other run do not fit.
     """
     config = card.config.train
     torch.manual_seed(config.seed)
@@ -84,8 +85,10 @@ def learner_of(fabric: Fabric, card: ModelCard, train: WeakDataset) -> Learner:
         advice = f"{there[0]} only: --set model.modality={there[0]}" if len(there) == 1 else " and ".join(there)
         raise ConfigError(f"{error}; the features have {advice}") from error
     _fit_norms(module, train)
-    if config.init_from is not None:
+    if config.init_from is not None and config.frozen_stages:
         take_stages(module, card, Path(config.init_from), config.frozen_stages)
+    elif config.init_from is not None:
+        take_weights(module, card, Path(config.init_from))
     learning = [p for p in module.parameters() if p.requires_grad]
     adam = torch.optim.Adam(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
     model, optimizer = fabric.setup(module, adam)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from avloc.train.prepare import TrainingData
 from avloc.train.record import RunRecord, write_record
 from avloc.train.step import training_step
 from avloc.train.validate import validate
-from avloc.types import Progress, Say
+from avloc.types import OnMetrics, Progress, Say
 
 _TIMED = 4  # steps after which the time of the run is estimated; the first one is slower and does not count
 _log = logging.getLogger("avloc.train")
@@ -41,6 +42,8 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
+    corrections: Sequence[Path] = (),
+    on_metrics: OnMetrics | None = None,
 ) -> RunRecord:
     """Train a model on video-level labels and write a run folder.
 
@@ -50,6 +53,8 @@ def fit(
         resume: continue from the last validation in `out`; the result is the same as without the interruption.
         progress: called with (step, steps, loss) after each step.
         say: called with sentences about the run at its start; by default they are logged at level INFO.
+        corrections: files of corrections, as in `interchange.corrections.read_correction_files`.
+        on_metrics: called with (step, {name: value}) for each row of metrics.jsonl, by the first process.
 
     Returns:
         The record of the run, as written to out/record.json.
@@ -59,7 +64,7 @@ def fit(
         TrainingError: a loss or weight is not finite. StorageError: the disk is full or unavailable. Earlier
             checkpoints remain.
     """
-    config, data = plan(features, labels, config)
+    config, data = plan(features, labels, config, corrections)
     fabric = launch(config.train, len(data.train))
     config = _as_extracted(config, data)
     sizes = data.train.audio_size, data.train.visual_size
@@ -85,10 +90,12 @@ def fit(
             atomic_write(out / CONFIG_FILE, config.to_yaml())
             say = say or _log.info
             say(introduction(config, data))
-        with closing(MetricsLog(out, checkpointer.step)) if first_process else nullcontext() as log:
+        with closing(MetricsLog(out, checkpointer.step, on_metrics)) if first_process else nullcontext() as log:
             _train(fabric, learner, data, config, checkpointer, log, progress, say)
         fabric.barrier()
-        return write_record(out, card, log.rows if log else [], checkpointer.best, checkpointer.best_step, data)
+        return write_record(
+            out, card, log.rows if log else [], checkpointer.best, checkpointer.best_step, data, corrections
+        )
 
 
 def _train(
@@ -106,7 +113,14 @@ def _train(
     Only the first process has a log; it validates and saves while others wait.
     """
     options, train, out = config.train, data.train, checkpointer.out
-    sampler = PairSampler(train.labels, options.batch_size, options.pair_fraction, options.seed)
+    sampler = PairSampler(
+        train.labels,
+        options.batch_size,
+        options.pair_fraction,
+        options.seed,
+        train.corrected,
+        options.correction_share,
+    )
     first, began = checkpointer.step, time.monotonic()
     for step in range(first, options.steps):
         if options.patience and step % options.eval_every == 0 and fabric.broadcast(checkpointer.stalled):

@@ -16,7 +16,9 @@ from jaxtyping import Bool, Float
 
 from avloc.model.files import METRICS_FILE, TENSORBOARD_FOLDER
 from avloc.system.atomic import atomic_write, storing
+from avloc.system.outputs import check_inside
 from avloc.system.text import json_text
+from avloc.types import OnMetrics
 
 _log = logging.getLogger("avloc.train")
 
@@ -27,9 +29,12 @@ class MetricsLog:
     Args:
         folder: the run folder.
         after_step: later rows are removed first, so that a resumed run has each step once.
+        on_metrics: also called with (step, values) of each new row.
     """
 
-    def __init__(self, folder: Path, after_step: int = 0) -> None:
+    def __init__(self, folder: Path, after_step: int = 0, on_metrics: OnMetrics | None = None) -> None:
+        check_inside(folder / TENSORBOARD_FOLDER / "_")
+        self._on_metrics = on_metrics
         self.path = folder / METRICS_FILE
         self.rows = [row for row in read_metrics(self.path) if row["step"] <= after_step]
         atomic_write(self.path, "".join(json_text(row) + "\n" for row in self.rows))
@@ -50,6 +55,8 @@ class MetricsLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+        if self._on_metrics is not None:
+            self._on_metrics(step, {name: float(value) for name, value in values.items()})
 
     def flush(self) -> None:
         """Flush rows to disk; call before a checkpoint."""

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avloc.config import FEW, RunConfig, resolve
 from avloc.system.text import pluralize
 from avloc.train.prepare import TrainingData, prepare
+from avloc.train.prior import WordPrior, word_prior
+from avloc.train.warm import digest_of
 
 _LISTED = 12
 """Up to so many rare classes are named."""
 
 
-def plan(features: Path, labels: Path, config: RunConfig) -> tuple[RunConfig, TrainingData]:
+def plan(
+    features: Path, labels: Path, config: RunConfig, corrections: Sequence[Path] = ()
+) -> tuple[RunConfig, TrainingData]:
     """Training data, and the configuration with the settings of `train.auto` derived from them.
 
     Raises:
-        InputError, FormatError: as `prepare` does. ConfigError: given and derived settings contradict each other.
+        InputError, FormatError: as `prepare` does, or there is no run to start from. ConfigError: given and derived
+            settings contradict each other.
     """
-    data = prepare(features, labels, config.train, config.model.modality)
+    data = prepare(features, labels, config.train, config.model.modality, corrections)
+    if config.train.init_from is not None and not config.train.frozen_stages:
+        data = replace(data, start=digest_of(Path(config.train.init_from)))
     if config.train.auto:
         config = resolve(config, len(data.train) + len(data.validation))
+    if config.loss.prior_weight and not data.start:  # a run to start from knows more than the words
+        prior, note = word_prior(data.train, data.backbones)
+        data.train.prior = prior
+        data = replace(data, notes=(*data.notes, *filter(None, [note])))
     return config, data
 
 
@@ -28,11 +41,20 @@ def introduction(config: RunConfig, data: TrainingData) -> str:
     """Videos, classes and size of a run in one sentence."""
     train, held = config.train, len(data.validation)
     validated = f", {held} for validation" if held else ""
+    corrected = len(data.train.corrected)
+    corrections = f" ({corrected} corrected)" if corrected else ""
+    start = f", starting from {train.init_from}" if train.init_from else ""
     return (
-        f"training on {pluralize(len(data.train), 'video')}{validated}, {pluralize(len(data.train.classes), 'class')}: "
+        f"training on {pluralize(len(data.train), 'video')}{corrections}{validated}, "
+        f"{pluralize(len(data.train.classes), 'class')}: "
         f"{pluralize(train.steps, 'step')} of {pluralize(min(train.batch_size, len(data.train)), 'video')}, "
-        f"d_x {config.model.embed_dim}"
+        f"d_x {config.model.embed_dim}{start}{_words(data)}"
     )
+
+
+def _words(data: TrainingData) -> str:
+    prior = data.train.prior
+    return f"; {prior.describe()}" if isinstance(prior, WordPrior) else ""
 
 
 def rare_classes(data: TrainingData) -> str:

@@ -18,7 +18,9 @@ from avloc.errors import InputError, with_neighbours
 from avloc.features.backbones import card
 from avloc.formats.features import FeatureStore
 from avloc.formats.labels import match_videos, read_labels
+from avloc.interchange.corrections import read_correction_files
 from avloc.system.text import fingerprint, pluralize
+from avloc.train.corrections import assign, beyond_end
 from avloc.train.dataset import WeakDataset
 from avloc.types import FIRST_VERSION, exact
 
@@ -33,6 +35,8 @@ class TrainingData:
         versions: {"audio": version, "visual": version} of these backbones.
         step_s: seconds per snippet.
         fps: frame rate of the visual backbone's input; None if the feature files do not state it.
+        corrections: digest of the corrections; "" without.
+        start: digest of the weights that training starts from; "" if they are drawn at random.
         notes: warnings about videos and labels that were left out, merged or held out.
     """
 
@@ -43,6 +47,8 @@ class TrainingData:
     step_s: Fraction
     fps: float | None
     notes: tuple[str, ...]
+    corrections: str = ""
+    start: str = ""
 
     @property
     def normalize(self) -> Normalization:
@@ -65,26 +71,46 @@ class TrainingData:
             "backbones": {name: self.backbones[name] + _later(self.versions[name]) for name in self.backbones},
             "seconds per snippet": str(self.step_s),
         }
-        return {name: fingerprint(part) for name, part in parts.items()}
+        if train.prior is not None:  # a run without taggers can be resumed as before
+            parts["words as a prior"] = repr(train.prior)
+        digests = {name: fingerprint(part) for name, part in parts.items()}
+        further = {"corrections": self.corrections, "weights at the start": self.start}
+        return digests | {name: digest for name, digest in further.items() if digest}
+
+
+def changed_facts(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of the `TrainingData.facts` that differ."""
+    return [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
 
 
 def require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raises InputError if `TrainingData.facts` have changed since the run began."""
-    other = [name for name, value in now.items() if before.get(name) != value]
+    other = changed_facts(before, now)
     if other:
         raise InputError(
-            f"{run} was trained on other data ({', '.join(other)}); give the same features and labels, another -o, or "
-            "--overwrite"
+            f"{run} was trained on other data ({', '.join(other)}); give the same features, labels and corrections, "
+            "another -o, or --overwrite"
         )
 
 
-def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "audio-visual") -> TrainingData:
+def prepare(
+    features: Path,
+    labels: Path,
+    config: TrainConfig,
+    modality: str = "audio-visual",
+    corrections: Sequence[Path] = (),
+) -> TrainingData:
     """Match features and labels by video; hold out part of train if the labels name no validation subset.
 
     Labelled videos without features, or without the one modality of a uni-modal model, are left out and noted.
+    Corrected videos are never held out: they are worth most in training.
+
+    Args:
+        corrections: files, as in `interchange.corrections.read_correction_files`.
 
     Raises:
-        InputError: no training video has both features and labels, no class is named, or the features differ in step.
+        InputError: no training video has both features and labels, no class is named, the features differ in step, or
+            the corrections are not of training videos or contradict each other.
         FormatError: a file is damaged or not in the expected format.
     """
     store = FeatureStore(features)
@@ -96,15 +122,22 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
             f"none of the {len(table.rows)} videos in {labels} has features in {features}; labels name e.g. "
             f"{with_neighbours(match.missing, store.ids, 1)}, features e.g. {store.ids[0]}"
         )
-    notes = list(table.notes) + _absent(match.missing, "labelled but without features", match.unlabelled)
+    given = read_correction_files(corrections)
+    assigned = assign(given, table, match.found, store.ids)
+    notes = [*table.notes, *given.notes, *assigned.notes]
+    lengths_s = facts.durations_s
+    notes += filter(None, (beyond_end(name, one, lengths_s[name]) for name, one in assigned.videos.items()))
+    notes += _absent(match.missing, "labelled but without features", match.unlabelled)
     lacking = {"audio": facts.without_audio, "visual": facts.without_visual}.get(modality, ())
     notes += _absent([video for video in match.found if video in lacking], f"without {modality} features")
-    chosen = {video: row for video, row in match.found.items() if video not in lacking}
+    chosen = {video: row for video, row in assigned.rows.items() if video not in lacking}
     train, validation = (
         [(video, row.labels) for video, row in chosen.items() if row.subset == subset]
         for subset in ("train", "validation")
     )
-    classes = sorted({label for _, labels_of in train for label in labels_of})
+    usable = (row for video, row in match.found.items() if video in chosen)
+    before = {label for row in usable if row.subset == "train" for label in row.labels}
+    classes = sorted(before | {label for _, labels_of in train for label in labels_of})
     if not classes:
         why = "".join(f"; {note}" for note in notes)
         raise InputError(f"{labels}: no training video with a label and features; each class needs at least one{why}")
@@ -121,12 +154,15 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
         hot = np.array([[c in names for c in classes] for _, names in videos], dtype=np.float32)
         ids = [name for name, _ in videos]
         sizes = facts.audio_dim or 0, facts.visual_dim or 0
-        return WeakDataset(ids, hot.reshape(len(ids), len(classes)), classes, store.load, *sizes)
+        return WeakDataset(
+            ids, hot.reshape(len(ids), len(classes)), classes, store.load, *sizes, corrections=assigned.videos
+        )
 
     if not validation and config.holdout > 0:
-        hot = dataset(train).labels
+        every = dataset(train)
+        hot = every.labels
         share = min(config.holdout, config.holdout_most / len(hot))
-        held = set(hold_out(hot, share, config.seed).tolist())
+        held = set(hold_out(hot, share, config.seed).tolist()) - set(every.corrected.tolist())
         validation = [video for i, video in enumerate(train) if i in held]
         train = [video for i, video in enumerate(train) if i not in held]
         notes.append(f"{len(validation)} of {len(hot)} training videos held out for selection (train.holdout)")
@@ -140,7 +176,9 @@ def prepare(features: Path, labels: Path, config: TrainConfig, modality: str = "
     versions = {name: facts.versions[name] for name in backbones}
     notes += _outdated(backbones, versions)
     step_s, fps = facts.steps_s[0], float(exact(facts.visual_rate_hz)) if facts.visual_rate_hz else None
-    return TrainingData(dataset(train), dataset(validation), backbones, versions, step_s, fps, tuple(notes))
+    return TrainingData(
+        dataset(train), dataset(validation), backbones, versions, step_s, fps, tuple(notes), assigned.fingerprint
+    )
 
 
 def _later(version: str) -> str:

@@ -16,14 +16,15 @@ from avloc.errors import FormatError, InputError
 from avloc.model.checkpoint import ModelCard
 from avloc.model.files import RECORD_FILE
 from avloc.system.atomic import atomic_write
-from avloc.system.text import json_text
+from avloc.system.text import json_text, readable
 from avloc.train.metrics_log import finite_or_nan
 from avloc.train.prepare import TrainingData
+from avloc.types import Short
 from avloc.version import __version__
 
 
-@dataclass(frozen=True)
-class RunRecord:
+@dataclass(frozen=True, repr=False)
+class RunRecord(Short):
     """Configuration, data, environment and course of a finished run.
 
     Args:
@@ -32,6 +33,7 @@ class RunRecord:
         selection_score: their validation score; -inf (in the file null) without validation videos, or if
             `train.selection` is last.
         data: `TrainingData.facts`; empty in old records.
+        corrections: the files of corrections. corrected_videos: the training videos that they correct.
     """
 
     config: Mapping[str, Any]
@@ -45,6 +47,8 @@ class RunRecord:
     train_videos: int
     validation_videos: int
     data: Mapping[str, str] = field(default_factory=dict)
+    corrections: tuple[str, ...] = ()
+    corrected_videos: tuple[str, ...] = ()
 
     @property
     def last_step(self) -> int:
@@ -67,6 +71,7 @@ def write_record(
     best: float,
     best_step: int,
     data: TrainingData,
+    corrections: Sequence[Path] = (),
 ) -> RunRecord:
     """The record of a finished run, written to RUN/record.json by the process that has the history."""
     record = RunRecord(
@@ -81,6 +86,8 @@ def write_record(
         train_videos=len(data.train),
         validation_videos=len(data.validation),
         data=data.facts,
+        corrections=tuple(readable(path) for path in corrections),
+        corrected_videos=tuple(data.train.ids[i] for i in data.train.corrected),
     )
     if history:
         fields = {name: value for name, value in asdict(record).items() if name not in _SCORES}
@@ -106,7 +113,10 @@ def read_record(run: Path) -> RunRecord:
         if scores["selection_score"] is None:  # JSON has no infinity
             scores["selection_score"] = -math.inf
         history = tuple(map(finite_or_nan, fields["history"]))
-        return RunRecord(**{**fields, **scores, **counts, "classes": tuple(fields["classes"]), "history": history})
+        for name in ("corrections", "corrected_videos"):  # absent in records of earlier versions
+            fields[name] = tuple(fields.get(name, ()))
+        fields["classes"] = tuple(fields["classes"])
+        return RunRecord(**{**fields, **scores, **counts, "history": history})
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: expected a run's record: {error}") from error
 

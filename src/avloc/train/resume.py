@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,17 +11,17 @@ from avloc.config import RunConfig, differences
 from avloc.errors import InputError
 from avloc.model.checkpoint import is_whole
 from avloc.model.files import RECORD_FILE
-from avloc.system.pool import keep_freed_memory
+from avloc.system.allocator import keep_freed_memory
 from avloc.train.loop import fit
 from avloc.train.plan import plan
-from avloc.train.prepare import require_same
+from avloc.train.prepare import changed_facts, require_same
 from avloc.train.record import RunRecord, read_record
 from avloc.train.state import has_state, latest_state
-from avloc.types import Progress, Say
+from avloc.types import OnMetrics, Progress, Say, Short
 
 
-@dataclass(frozen=True)
-class TrainedRun:
+@dataclass(frozen=True, repr=False)
+class TrainedRun(Short):
     """A finished run.
 
     Args:
@@ -41,13 +42,17 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
+    corrections: Sequence[str | Path] = (),
+    on_metrics: OnMetrics | None = None,
 ) -> TrainedRun:
     """Train unless `out` is finished already. Arguments and errors as in `decide` and `train.loop.fit`."""
-    start = decide(features, labels, out, config, resume, overwrite)
+    files = [Path(file) for file in ([corrections] if isinstance(corrections, str | Path) else corrections)]
+    start = decide(features, labels, out, config, resume, overwrite, files)
     if start == "finished":
         return TrainedRun(out, read_record(out), trained=False)
     keep_freed_memory()
-    return TrainedRun(out, fit(features, labels, out, config, start == "resume", progress, say), trained=True)
+    record = fit(features, labels, out, config, start == "resume", progress, say, files, on_metrics)
+    return TrainedRun(out, record, trained=True)
 
 
 def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool:
@@ -65,11 +70,17 @@ def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool
     else:
         return False
     config, data = plan(features, labels, config)
-    return bool(differences(before, config)) or (bool(facts) and facts != data.facts)
+    return bool(differences(before, config)) or (bool(facts) and bool(changed_facts(facts, data.facts)))
 
 
 def decide(
-    features: Path, labels: Path, out: Path, config: RunConfig, resume: bool = False, overwrite: bool = False
+    features: Path,
+    labels: Path,
+    out: Path,
+    config: RunConfig,
+    resume: bool = False,
+    overwrite: bool = False,
+    corrections: Sequence[Path] = (),
 ) -> Literal["fresh", "resume", "finished"]:
     """What to do with a run folder.
 
@@ -79,11 +90,13 @@ def decide(
 
     Raises:
         InputError: the folder holds a finished run of another configuration or other data, or an unfinished run and
-            neither `resume` nor `overwrite` is set.
+            neither `resume` nor `overwrite` is set; or it is `train.init_from`.
     """
+    if config.train.init_from and _same_folder(Path(config.train.init_from), out) and not resume:
+        raise InputError(f"{out} cannot start from itself: its weights are replaced; use another -o")
     if not overwrite and (out / RECORD_FILE).exists():
         record = read_record(out)
-        config, data = plan(features, labels, config)
+        config, data = plan(features, labels, config, corrections)
         differing = differences(RunConfig.model_validate(record.config), config)
         if differing:
             raise InputError(
@@ -96,3 +109,7 @@ def decide(
     if not resume and not overwrite and has_state(out):
         raise InputError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
     return "resume" if resume else "fresh"
+
+
+def _same_folder(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()

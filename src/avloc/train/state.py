@@ -14,6 +14,7 @@ import torch
 from avloc.errors import FormatError, InputError
 from avloc.model.files import PREVIOUS_FILE, STATE_FILE
 from avloc.system.atomic import atomic_path
+from avloc.system.outputs import discard
 
 _STATE_LINE = b"avloc training state, sha256 "
 _log = logging.getLogger("avloc.train")
@@ -79,4 +80,4 @@ def latest_state(run: Path) -> dict[str, Any]:
 def drop_states(run: Path) -> None:
     """Remove the states."""
     for name in (PREVIOUS_FILE, STATE_FILE):
-        (run / name).unlink(missing_ok=True)
+        discard(run / name)

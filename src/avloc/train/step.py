@@ -29,9 +29,10 @@ def training_step(fabric: Fabric, learner: Learner, batch: Batch, config: RunCon
     """Forward pass and losses; `step` counts from 0."""
     output = learner.model(batch)
     teacher_probs = guidance(learner.teacher, batch)
-    terms, rate = losses.output_terms(output, batch.labels, batch.mask, config.loss, teacher_probs)
+    known = batch.truth, batch.prior, prior_weight(config, step)
+    terms, rate = losses.output_terms(output, batch.labels, batch.mask, config.loss, teacher_probs, *known)
     terms["coactivity"] = _coactivity(fabric, output, batch, config.loss.coactivity_margin)
-    total = losses.total_loss(terms, term_weights(config, step))
+    total = losses.total_loss(terms, term_weights(config, step, corrected=batch.truth is not None))
     values = {f"loss/{name}": term.detach() for name, term in terms.items()}
     values |= {
         "loss/total": total.detach(),
@@ -41,8 +42,16 @@ def training_step(fabric: Fabric, learner: Learner, batch: Batch, config: RunCon
     return StepResult(total, output, values)
 
 
-def term_weights(config: RunConfig, step: int) -> dict[str, float]:
-    """Weights of Eq. 10: β and γ ramp up over the warm-up; the soft-max head has no L_cont (§4.3)."""
+def prior_weight(config: RunConfig, step: int) -> float:
+    """w of the prior in the pseudo-labels: falls linearly from `loss.prior_weight` to 0 at the end of the run."""
+    return config.loss.prior_weight * (1 - step / config.train.steps)
+
+
+def term_weights(config: RunConfig, step: int, corrected: bool = False) -> dict[str, float]:
+    """Weights of Eq. 10, and of L_cor if videos are corrected.
+
+    β and γ ramp up over the warm-up; the soft-max head has no L_cont (§4.3).
+    """
     loss = config.loss
     warm = loss.warmup * config.train.steps
     ramp = min(1.0, step / warm) if warm else 1.0
@@ -51,6 +60,7 @@ def term_weights(config: RunConfig, step: int) -> dict[str, float]:
         "coactivity": loss.coactivity_weight,
         "continuity": ramp * loss.continuity_weight * config.model.open_max,
         "pseudo": ramp * loss.pseudo_weight,
+        **({"correction": loss.correction_weight} if corrected else {}),
     }
 
 

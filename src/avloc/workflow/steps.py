@@ -25,9 +25,11 @@ from avloc.formats.failures import FAILURES, Failure, read_failures, write_failu
 from avloc.formats.labels import LabelTable, VideoMatch, match_videos, read_labels, write_labels
 from avloc.formats.results import ResultsFolder
 from avloc.media.find import find_media, known_suffix, named_media
+from avloc.system.atomic import claim
 from avloc.system.locks import folder_lock
+from avloc.system.outputs import check_inside, discard, has_header
 from avloc.system.text import fingerprint
-from avloc.types import Progress, Say
+from avloc.types import Progress, Say, Short
 from avloc.version import __version__
 from avloc.workflow.memory import Memory, changes, read_memory, write_memory
 
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from avloc.train.resume import TrainedRun
 
 
-@dataclass(frozen=True)
-class WorkflowResult:
+@dataclass(frozen=True, repr=False)
+class WorkflowResult(Short):
     """What each step of `Workflow.run` returned; `detections` and `page` are None where nothing had changed."""
 
     features: Summary
@@ -244,16 +246,18 @@ def set_aside(features: Path, unused: Path, sizes: Mapping[str, int], before: Ma
         with suppress(InputError):  # an unusable name; extraction reports it
             wanted[target(features, video, "safetensors").relative_to(features)] = video
     for path in sorted(features.rglob("*.safetensors")):
-        if path.relative_to(features) not in wanted:
+        if path.relative_to(features) not in wanted and has_header(path):
             _move(path, unused / path.relative_to(features))
     for place, video in wanted.items():
         if (unused / place).is_file() and not (features / place).exists():
             _move(unused / place, features / place)
         if before.get(video, sizes[video]) != sizes[video]:
-            (features / place).unlink(missing_ok=True)
+            discard(features / place)
 
 
 def _move(path: Path, to: Path) -> None:
+    check_inside(path)
+    claim([to])
     to.parent.mkdir(parents=True, exist_ok=True)
     path.replace(to)
 

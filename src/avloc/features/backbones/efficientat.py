@@ -21,7 +21,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from avloc.features.backbones.logmel import mel_filters
-from avloc.features.backbones.network import Network, fold_norms, load_network
+from avloc.features.backbones.network import Network, apply_head, fold_norms, load_network
 from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import EFFICIENTAT
 from avloc.features.weights import WeightFile
@@ -173,11 +173,14 @@ class EfficientAt:
             mel_frames(torch.from_numpy(np.ascontiguousarray(batch)).to(self._network.device))[:, None]
         )
 
+    def class_logits(self, rows: Float32[np.ndarray, "n size"]) -> Float32[np.ndarray, "n 527"]:
+        """AudioSet's classes, for rows or means of rows; a class's probability is the logit's sigmoid."""
+        return apply_head(self._module.logits, rows, self._network.device)
+
     def probabilities(self, rows: Float32[np.ndarray, "*n size"]) -> Float32[np.ndarray, "*n 527"]:
         """Of AudioSet's classes, for each row."""
-        with torch.inference_mode():
-            logits = self._module.logits(torch.from_numpy(rows).to(self._network.device))
-            return logits.sigmoid().float().cpu().numpy()
+        logits = self.class_logits(rows.reshape(-1, rows.shape[-1])).reshape(*rows.shape[:-1], -1)
+        return 1 / (1 + np.exp(-logits))
 
 
 def mel_frames(samples: Float[Tensor, "n samples"]) -> Float[Tensor, "n 128 t"]:

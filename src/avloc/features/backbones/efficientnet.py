@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from avloc.features.backbones.network import Network, centre_crop, fold_norms, frames_to, load_network
+from avloc.features.backbones.network import Network, apply_head, centre_crop, fold_norms, frames_to, load_network
 from avloc.features.backbones.protocol import Setup
 from avloc.features.backbones.sources import EFFICIENTNET_LITE0
 
@@ -123,7 +123,7 @@ class EfficientNetLite0:
 
     def __init__(self, setup: Setup | None = None) -> None:
         setup = setup or Setup()
-        module = LiteNet()
+        module = self._module = LiteNet()
         self.weights: str | None = load_network(module, EFFICIENTNET_LITE0, setup)
         fold_norms(module, NORMS)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
@@ -134,6 +134,10 @@ class EfficientNetLite0:
         count, frames = batch.shape[:2]
         rows = self._network(self._prepare(batch.reshape(count * frames, *batch.shape[2:])))
         return rows.reshape(count, frames, -1).mean(axis=1)
+
+    def class_logits(self, rows: Float32[np.ndarray, "n 1280"]) -> Float32[np.ndarray, "n 1000"]:
+        """ImageNet's classes, for rows or means of rows; the probabilities are the logits' softmax."""
+        return apply_head(self._module.logits, rows, self._network.device)
 
     def _prepare(self, frames: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 s s"]:
         pixels = frames_to(centre_crop(frames, CROP), self._network.device).float()

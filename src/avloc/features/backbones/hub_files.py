@@ -21,6 +21,9 @@ CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In order of preference; each may be split into shards that a file NAME.index.json lists."""
 PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+TOKENIZERS = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
+"""Files with the words of a text tower, of which a model has one or two."""
+_TEXT = ("tokenizer_config.json", "special_tokens_map.json")
 
 _TIMEOUT_S = 10
 _TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its variables
@@ -164,7 +167,7 @@ def _download(name: str, repository: str) -> None:
     try:
         listing = HfApi().model_info(repository, timeout=_TIMEOUT_S).siblings or []
         there = {entry.rfilename for entry in listing}
-        for file in (CONFIG, *PROCESSORS):
+        for file in (CONFIG, *PROCESSORS, *TOKENIZERS, *_TEXT):
             if file in there:
                 hf_hub_download(repository, file)
         candidates = [file for stem in WEIGHTS for file in (stem, f"{stem}.index.json") if file in there]

@@ -33,15 +33,15 @@ def load_model(name: str, family: Family, setup: Setup) -> tuple[Any, HubFiles]:
     Raises:
         InputError: a module is missing; the files are missing, damaged, hold code, or are those of another model.
     """
-    transformers = _transformers(name, family)
+    transformers = import_transformers(name, family)
     stem, _, repository = name.partition(":")
     given = setup.weights.get(name, setup.weights.get(stem, setup.weights.get("*")))
     files = locate(name, repository or family.repository, given)
-    _check_type(name, family, files.folder)
-    state = {key: value for path in files.weights for key, value in _read(path).items()}
+    check_type(name, family, files.folder)
+    state = {key: value for path in files.weights for key, value in read_weights(path).items()}
     maker = getattr(transformers, family.model)
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             config, state = _used(transformers, family, files.folder, state)
             model, report = maker.from_pretrained(
                 None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
@@ -77,7 +77,7 @@ def _used(
     return config, state
 
 
-def _transformers(name: str, family: Family) -> ModuleType:
+def import_transformers(name: str, family: Family) -> ModuleType:
     try:
         import transformers
     except ImportError as error:
@@ -94,7 +94,7 @@ def _transformers(name: str, family: Family) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
+def quiet(transformers: ModuleType) -> Iterator[None]:
     """Without reports on unused weights, progress bars, and what some model files print (PE, in transformers 5.23)."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -109,7 +109,7 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_type(name: str, family: Family, folder: Path) -> None:
+def check_type(name: str, family: Family, folder: Path) -> None:
     """transformers only warns about the configuration of another model."""
     found = read_json(folder / CONFIG, "the JSON of a model's configuration").get("model_type")
     if found not in family.types:
@@ -118,7 +118,7 @@ def _check_type(name: str, family: Family, folder: Path) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of one file; the reason for a refusal without torch's advice to execute the file."""
     try:
         return read_state(path)

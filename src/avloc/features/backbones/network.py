@@ -43,6 +43,14 @@ class Network:
         return torch.cat(rows).numpy()
 
 
+def apply_head(
+    head: Callable[[Tensor], Tensor], rows: Float32[np.ndarray, "n size"], device: torch.device
+) -> Float32[np.ndarray, "n classes"]:
+    """A classifier's output for stored features."""
+    with torch.inference_mode():
+        return head(torch.from_numpy(np.ascontiguousarray(rows)).to(device)).float().cpu().numpy()
+
+
 def load_network(module: nn.Module, weights: WeightFile, setup: Setup, rename: Callable[..., Any] = dict) -> str:
     """Load a published weight file into a module, and return its description.
 
@@ -100,20 +108,26 @@ def normalized(
     return ((frames - mean) / deviation).movedim(-1, -3)
 
 
-def find_device(name: str) -> torch.device:
-    """The device named by `extract.device`. Raises ConfigError if it is unknown or unavailable."""
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of this name: auto (a GPU if there is one), cpu, cuda, cuda:N or mps.
+
+    Raises:
+        ConfigError: it is unknown or unavailable.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(str(name))
     except RuntimeError:
-        raise ConfigError(f"extract.device: expected auto, cpu, cuda or cuda:N, got {name!r}") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {str(name)!r}")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("extract.device=mps: PyTorch sees no such GPU on this machine; use auto or cpu")
+        raise ConfigError("device mps: PyTorch sees no such GPU on this machine; use auto or cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"extract.device={name}: PyTorch sees no GPU on this machine; use auto or cpu")
+        raise ConfigError(f"device {name}: PyTorch sees no GPU on this machine; use auto or cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"extract.device={name}: PyTorch sees GPUs 0 to {torch.cuda.device_count() - 1}")
+        raise ConfigError(f"device {name}: PyTorch sees GPUs 0 to {torch.cuda.device_count() - 1}")
     return device
 
 

@@ -22,9 +22,11 @@ from typing import IO, Any
 import numpy as np
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.untrusted.bombs import check_growth
+from avloc.formats.untrusted.bombs import check_growth, check_zip
+from avloc.formats.untrusted.budget import Budget
 from avloc.formats.untrusted.pickles import DAMAGED, read_pickle
-from avloc.formats.untrusted.rebuild import ArrayPlace
+from avloc.formats.untrusted.rebuild import MOST_EMPTY, ArrayPlace
+from avloc.formats.untrusted.torch_files import check_torch
 
 
 def load_array(path: Path | str) -> np.ndarray:
@@ -38,13 +40,18 @@ def load_array(path: Path | str) -> np.ndarray:
     with source.open("rb") as file:
         shape, _, dtype = _npy_header(source, file)
         if dtype.hasobject:
+            _check_size(source, file, math.prod(shape))  # an object takes at least a byte
             value = read_pickle(source, file)
             if not isinstance(value, np.ndarray) or value.dtype != object or value.shape != shape:
                 raise FormatError(f"{source}: expected objects of shape {shape}, as its header says, got others")
+            Budget(source, source.stat().st_size).charge_tree(value.ravel().tolist())
             return value
         _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
-    with _old_headers():
-        return np.load(source, allow_pickle=False)
+    try:
+        with _old_headers():
+            return np.load(source, allow_pickle=False)
+    except DAMAGED as error:
+        raise FormatError(f"{source}: expected numpy's format; it cannot be read ({error})") from error
 
 
 def array_shape(path: Path | str) -> tuple[int, ...] | None:
@@ -62,7 +69,9 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
         InputError: no such file. FormatError: not .npz, or damaged.
     """
     source = _existing(path, "arrays (.npz)")
+    check_zip(source)
     found = {}
+    total, there = 0, source.stat().st_size  # the directory may lie about the sizes of its entries
     try:
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
@@ -71,7 +80,8 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
                     if dtype.hasobject:
                         continue
                     size = math.prod(shape) * (dtype.itemsize or 1)
-                    check_growth(source, size, info.compress_size, info.filename)
+                    total += size
+                    check_growth(source, total, there, f"its content up to {info.filename}")
                     raw = file.read(size) if size <= info.file_size else b""
                     flat = np.frombuffer(bytearray(raw), dtype, math.prod(shape))
                     found[info.filename.removesuffix(".npy")] = flat.reshape(shape, order="F" if fortran else "C")
@@ -81,7 +91,7 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def load_pickle(path: Path | str) -> Any:
-    """The data of a .pkl file. Raises as `load_array`."""
+    """The data of a .pkl file, whose parts may be shared (`Budget.charge_tree`). Raises as `load_array`."""
     source = _existing(path, "a pickle (.pkl)")
     with source.open("rb") as file:
         return read_pickle(source, file)
@@ -99,8 +109,12 @@ def load_tensors(path: Path | str) -> Any:
     import torch
 
     source = _existing(path, "tensors (.pt)")
+    budget = Budget(source, source.stat().st_size)
     try:
-        return _arrays_of(source, torch.load(source, map_location="cpu", weights_only=True))
+        check_torch(source)
+        value = torch.load(source, map_location="cpu", weights_only=True)
+        budget.charge_tree(value)
+        return _arrays_of(source, value, budget)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"asks for {asked[1]}" if asked else "holds more than tensors"
@@ -124,7 +138,7 @@ def index_arrays(path: Path | str) -> list[np.ndarray | ArrayPlace]:
         shape, fortran, dtype = _npy_header(source, file)
         if dtype.hasobject:
             return _listed(source, read_pickle(source, file, lazy=True))
-        if len(shape) < 2 or fortran:
+        if len(shape) < 2 or fortran or not math.prod(shape):
             raise FormatError(f"{source}: expected an array per video, got {dtype} {shape}")
         _check_size(source, file, math.prod(shape) * (dtype.itemsize or 1))
         size = math.prod(shape[1:]) * dtype.itemsize
@@ -143,7 +157,10 @@ def _npy_header(source: Path, file: IO[bytes] | io.BufferedIOBase) -> tuple[tupl
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         with _old_headers():
-            return read(file)
+            shape, fortran, dtype = read(file)
+        if not math.prod(shape) and math.prod(filter(None, shape)) > MOST_EMPTY:
+            raise ValueError(f"the shape {shape!r:.60} has no content")
+        return shape, fortran, dtype
     except (*DAMAGED, SyntaxError, TokenError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"{source}: expected numpy's format; it cannot be read ({reason})") from error
@@ -172,15 +189,15 @@ def _listed(source: Path, value: Any) -> list[np.ndarray | ArrayPlace]:
     return entries
 
 
-def _arrays_of(source: Path, value: Any) -> Any:
+def _arrays_of(source: Path, value: Any, budget: Budget) -> Any:
     if hasattr(value, "detach"):
         tensor = value.detach()
-        check_growth(source, tensor.numel() * tensor.element_size(), source.stat().st_size, "a tensor")
+        budget.charge(tensor.numel() * (4 if str(tensor.dtype) == "torch.bfloat16" else tensor.element_size()))
         return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     if isinstance(value, dict):
-        return {key: _arrays_of(source, part) for key, part in value.items()}
+        return {key: _arrays_of(source, part, budget) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_arrays_of(source, part) for part in value]
+        return [_arrays_of(source, part, budget) for part in value]
     if value is None or isinstance(value, int | float | str | bytes):
         return value
     raise FormatError(f"{source}: expected tensors, got {type(value).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,9 @@ MOST_GROWTH = 60
 """Accepted beyond `FREE_BYTES`: this many times the file's size. gzip shrinks text by less than 30, zeros by 1,000."""
 
 _BLOCK = 1 << 20
+_MOST_ENTRIES = 100_000
+_ZIP_END, _ZIP64_END = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q")
+_TAIL = _ZIP_END.size + 65_535 + 20 + _ZIP64_END.size
 
 
 def check_growth(path: Path | str, size: int, there: int, what: str) -> None:
@@ -26,6 +30,32 @@ def check_growth(path: Path | str, size: int, there: int, what: str) -> None:
         raise FormatError(
             f"{path}: {what} would expand from {there} to {size} bytes, above the limit; if the file is right, save it "
             "without compression"
+        )
+
+
+def check_zip(path: Path) -> None:
+    """Refuse a zip file with a huge directory, which Python's zipfile would read whole.
+
+    Source: PKWARE, APPNOTE.TXT, sections 4.3.14 and 4.3.16.
+
+    Raises:
+        FormatError: more than 100,000 entries, or a directory too large for them.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(_TAIL)
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) - at < _ZIP_END.size:
+        return  # not a zip file; its reader says so
+    facts = _ZIP_END.unpack_from(tail, at)
+    entries, directory = facts[4], facts[5]
+    if (at64 := tail.rfind(b"PK\6\6", 0, at)) >= 0 and at - at64 >= _ZIP64_END.size:
+        facts64 = _ZIP64_END.unpack_from(tail, at64)
+        entries, directory = max(entries, facts64[7]), max(directory if directory < 2**32 - 1 else 0, facts64[8])
+    if entries > _MOST_ENTRIES or min(directory, size) > 100 * _MOST_ENTRIES:
+        raise FormatError(
+            f"{path}: expected up to {_MOST_ENTRIES} arrays, got {entries} in {directory} bytes of directory"
         )
 
 

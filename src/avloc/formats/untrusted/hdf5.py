@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.untrusted.bombs import check_growth
 
-MOST_NAMES = 1_000_000
+MOST_NAMES = 100_000
 
 
 @contextmanager
@@ -58,25 +59,37 @@ def plain_dataset(path: Path | str, file: Any, key: str) -> Any:
         group = group[name]
     if not isinstance(group, h5py.Dataset) or group.ndim == 0:
         raise FormatError(f"{path}: expected {'/'.join(parts)!r} to be an array")
+    if group.dtype.hasobject or h5py.check_vlen_dtype(group.dtype) is not None:
+        raise FormatError(
+            f"{path}: expected {key!r} to be an array of numbers, got objects or texts of variable length"
+        )
     if group.external or group.is_virtual:
         raise FormatError(f"{path}: {key!r} is stored in other files; only data in the file itself is read")
-    check_growth(path, group.size * max(1, group.dtype.itemsize), group.id.get_storage_size(), f"{key!r}")
+    there, each = min(group.id.get_storage_size(), group.file.id.get_filesize()), max(1, group.dtype.itemsize)
+    check_growth(path, group.size * each, there, f"{key!r}")
+    if group.chunks is not None:  # a chunk is read whole, and may be larger than the array
+        check_growth(path, prod(group.chunks) * each, there, f"a chunk of {key!r}")
+    if not group.size and prod(filter(None, group.shape)) > MOST_NAMES:
+        raise FormatError(f"{path}: expected {key!r} to have content, got the shape {group.shape}")
     return group
 
 
 def dataset_names(file: Any, depth: int = 4) -> Iterator[str]:
     """Names of possible arrays of two axes or more in the file and its groups, down to `depth`.
 
-    Links are listed, not followed.
+    Links are listed, not followed. A group that contains itself is listed once.
 
     Raises:
-        FormatError: more names than `MOST_NAMES`, as of groups that contain each other.
+        FormatError: more names than `MOST_NAMES`.
     """
-    return _names_below(file, depth, count())
+    return _names_below(file, depth, count(), frozenset())
 
 
-def _names_below(group: Any, depth: int, visited: Iterator[int]) -> Iterator[str]:
+def _names_below(group: Any, depth: int, visited: Iterator[int], above: frozenset[int]) -> Iterator[str]:
     import h5py
+
+    if (own := h5py.h5o.get_info(group.id).addr) in above:
+        return
 
     for name in group.keys():  # noqa: SIM118
         if next(visited) > MOST_NAMES:
@@ -84,7 +97,7 @@ def _names_below(group: Any, depth: int, visited: Iterator[int]) -> Iterator[str
         link = group.get(name, getlink=True)
         entry = group[name] if isinstance(link, h5py.HardLink) else None
         if isinstance(entry, h5py.Group):
-            below = _names_below(entry, depth - 1, visited) if depth > 1 else ()
+            below = _names_below(entry, depth - 1, visited, above | {own}) if depth > 1 else ()
             yield from (f"{name}/{inner}" for inner in below)
         elif not isinstance(entry, h5py.Dataset) or entry.ndim > 1:
             yield name

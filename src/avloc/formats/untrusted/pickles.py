@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avloc.errors import FormatError
+from avloc.formats.untrusted.budget import CONTAINER, NUMBER, POINTER, TEXT, Budget
 from avloc.formats.untrusted.rebuild import ADMITTED, Cell, GlobalName, Refusal, Span, fill
 
 LAZY_BYTES = 2048
@@ -30,14 +31,14 @@ DAMAGED = (ValueError, IndexError, KeyError, EOFError, TypeError, OverflowError,
 
 
 def read_pickle(path: Path, file: IO[bytes], lazy: bool = False) -> Any:
-    """The data of the pickle at the file's position.
+    """The data of the pickle at the file's position. Parts may be shared: see `Budget.charge_tree`.
 
     Args:
         path: of the file, for errors and `ArrayPlace`.
         lazy: leave arrays of 2 KiB and more on disk and return an `ArrayPlace` for each.
 
     Raises:
-        FormatError: the pickle is damaged, or needs more than data, which is named.
+        FormatError: the pickle is damaged, needs more than data, which is named, or more memory than its `Budget`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # escapes that Python 2 wrote and Python 3 frowns upon
@@ -52,17 +53,24 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.budget = Budget(path, path.stat().st_size)
         self.tuples: dict[int, tuple[Any, Any]] = {}  # by id; each is checked once
 
     def run(self) -> Any:
+        taken = 0
         try:
             while True:
                 code = self.file.read(1)
-                op = _INSTRUCTIONS.get(code)
-                if op is None:
+                found = _INSTRUCTIONS.get(code)
+                if found is None:
                     raise EOFError("no such instruction" if code else "no end")
+                op, cost = found
                 if op.name == "STOP":
                     return self.plain(self.stack.pop())
+                taken += cost
+                if taken > _CHARGED_AT_ONCE:
+                    self.budget.charge(taken)
+                    taken = 0
                 self.step(op)
         except Refusal as refusal:
             raise FormatError(
@@ -92,9 +100,12 @@ class _Machine:
             self.file.seek(size, 1)
             return Span(self.path, offset, size)
         raw = self.exactly(size)
+        self.budget.charge(TEXT + size * (1 if kind == "bytes" else 4))  # text may take 4 bytes per character
         return raw if kind == "bytes" else raw.decode(kind, "surrogatepass" if kind == "utf-8" else "strict")
 
     def exactly(self, size: int) -> bytes:
+        if size > self.budget.there:
+            raise EOFError(f"{size} bytes expected, fewer there")
         raw = self.file.read(size)
         if len(raw) != size:
             raise EOFError(f"{size} bytes expected, {len(raw)} there")
@@ -137,18 +148,32 @@ class _Machine:
         make = ADMITTED[function.module, function.name]
         if make is None:
             raise Refusal(f"a call of {function.module}.{function.name}")
+        self.budget.charge(sum(len(part) for part in arguments if isinstance(part, str | bytes | list)))  # copied
         self.stack.append(make(*arguments))
 
     def build(self, _: Any) -> None:
         state, cell = self.stack.pop(), self.stack[-1]
         if not isinstance(cell, Cell) or not isinstance(state, tuple):
             raise Refusal(f"a change of {type(cell).__name__}")
+        self.budget.charge(sum(len(part) for part in state if isinstance(part, str | bytes | list)))
         fill(cell, state)
         if cell.kind == "array":
             self.stack[-1] = cell.value
 
 
-_INSTRUCTIONS = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
+COSTS = {
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "LIST", "DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), CONTAINER),
+    **dict.fromkeys(("INT", "BININT", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"), NUMBER),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), NUMBER + 2 * POINTER),
+    **dict.fromkeys(("GLOBAL", "STACK_GLOBAL", "REDUCE"), 2 * CONTAINER),
+    **dict.fromkeys(("STRING", "UNICODE"), TEXT),
+}
+"""Bytes that an instruction takes; others take a pointer, and those of `_COUNTED` what they hold as well."""
+
+_MOST_BITS = 128
+
+_CHARGED_AT_ONCE = 1 << 20
+_INSTRUCTIONS = {op.code.encode("latin-1"): (op, COSTS.get(op.name, POINTER)) for op in pickletools.opcodes}
 _COUNTED = {
     "SHORT_BINSTRING": (1, "latin-1"),
     "BINSTRING": (4, "latin-1"),
@@ -164,6 +189,12 @@ _COUNTED = {
 
 
 def _push(machine: _Machine, value: Any) -> None:
+    machine.stack.append(value)
+
+
+def _push_long(machine: _Machine, value: int) -> None:
+    if value.bit_length() > _MOST_BITS:
+        raise ValueError(f"a number of {value.bit_length()} bits")
     machine.stack.append(value)
 
 
@@ -225,7 +256,8 @@ def _recall(machine: _Machine, index: int) -> None:
 
 _HANDLERS: dict[str, Callable[[_Machine, Any], Any]] = {
     **dict.fromkeys(("PROTO", "FRAME"), lambda machine, _: None),
-    **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"), _push),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT"), _push),
+    **dict.fromkeys(("INT", "LONG", "LONG1", "LONG4"), _push_long),
     **dict.fromkeys(("STRING", "UNICODE"), _push),
     "NONE": _constant(None),
     "NEWTRUE": _constant(True),

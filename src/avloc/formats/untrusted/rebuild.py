@@ -18,6 +18,10 @@ import numpy as np
 DTYPE = re.compile(r"[<>=|]?(b1|i[1248]|u[1248]|f[248]|c8|c16|S\d{1,6}|U\d{1,6}|O8?)")
 
 
+MOST_EMPTY = 1 << 20
+"""Longest array of elements that take no bytes, or without elements along another axis."""
+
+
 class Refusal(Exception):
     """A pickle needs something that is not data."""
 
@@ -92,6 +96,8 @@ def _array(raw: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray | Arra
     if kind is None or not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise Refusal("an array of unknown dtype or shape")
     count = math.prod(shape)
+    if not count and math.prod(filter(None, shape)) > MOST_EMPTY:
+        raise Refusal(f"an array of shape {shape!r:.60} without content")
     if kind.hasobject:
         if not isinstance(raw, list) or len(raw) != count:
             raise Refusal(f"an array of {count} objects, but does not list them")
@@ -99,7 +105,7 @@ def _array(raw: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray | Arra
         for i, item in enumerate(raw):
             flat[i] = item
         return flat.reshape(shape, order="F" if fortran else "C")
-    if not kind.itemsize and count > 1 << 20:
+    if not kind.itemsize and count > MOST_EMPTY:
         raise Refusal(f"an array of {count} empty texts")
     size = count * kind.itemsize
     if isinstance(raw, Span) and raw.size == size:

@@ -17,17 +17,19 @@ from urllib.parse import quote
 import numpy as np
 
 from avloc.errors import AvlocError, InputError, first_few
-from avloc.evaluate.reference import read_reference
+from avloc.formats.annotations import subset_name
+from avloc.formats.corrections import read_corrections
 from avloc.formats.results import RunSource
 from avloc.media.find import known_suffix
 from avloc.media.previews import COLUMNS, Preview, make_proxy, plays_in_browsers
 from avloc.mediafile import BY_FLAGS, Media, StreamChoice
 from avloc.metrics import detection_scores, t_iou
 from avloc.report.page.modalities import Modalities
+from avloc.report.page.suggested import suggested
 from avloc.report.page.views import ListEntry, PageInfo, RunView, Sprite, VideoView
 from avloc.report.page.write import data_name, known_options, write_assets, write_index, write_video
 from avloc.report.sources import PageSources, probe_and_preview, video_files
-from avloc.system.atomic import atomic_path
+from avloc.system.atomic import atomic_path, claim
 from avloc.system.isolate import isolated, map_isolated
 from avloc.system.locks import folder_lock
 from avloc.types import Detection, Instance, Progress, VideoAnnotation
@@ -84,8 +86,8 @@ def build_page(
     """
     inputs = _Inputs(sources)
     with folder_lock(out, "the page"):
-        write_assets(out)
-        media_folder = _MediaFolder(out, proxy, media)
+        write_assets(out, len(inputs.ids))
+        media_folder = MediaFolder(out, proxy, media)
         files = video_files(sources.videos, inputs.runs[0])
         entries: list[ListEntry] = []
         classes: set[str] = set()
@@ -112,10 +114,15 @@ class _Inputs:
         self.runs = sources.results()
         self.truth, self.notes = sources.annotations(self.runs[0])
         saved = sources.corrections
-        self.corrections = read_reference(saved, table=False).by_video if saved is not None else {}
-        self.given = sources.given_labels(self.runs[0])
+        self.corrections = {c.video_id: c for c in read_corrections(saved)[0]} if saved is not None else {}
+        rows = sources.given_rows(self.runs[0])
+        self.given = {video: row.labels for video, row in rows.items()}
+        self.subsets = {video: subset_name(row.subset) for video, row in rows.items()}
         self.modalities = Modalities(sources)
         self.ids = self.runs[0].videos()
+        trained = [video for video in self.ids if self.subsets.get(video, "training") == "training"]
+        checked = {video for video, one in self.corrections.items() if one.checked}
+        self.suggested = suggested(self.runs[0], trained, checked, sources.suggest)
         if not self.ids:
             raise InputError(f"{self.runs[0].table}: no videos to show")
 
@@ -132,6 +139,7 @@ class _Inputs:
             title=title or f"avloc: {self.runs[0].name}",
             runs=tuple(run.name for run in self.runs),
             classes=tuple(sorted(classes)),
+            suggested=tuple(self.suggested),
             likely_from=self.runs[0].likely_from,
             mean_ap=_mean_ap(self.runs, self.truth, self.ids),
             options=tuple(known_options(run.options) for run in self.runs),
@@ -161,7 +169,7 @@ def _previews(videos: Sequence[_Sought], workers: int) -> Iterator[tuple[str, Me
         yield (video, None, Preview(problem=str(answer))) if isinstance(answer, AvlocError) else (video, *answer)
 
 
-class _MediaFolder:
+class MediaFolder:
     """Makes video files accessible to the page: by link, copy, server or proxy."""
 
     def __init__(self, page: Path, proxy: str, mode: str) -> None:
@@ -175,7 +183,9 @@ class _MediaFolder:
         needed = self.proxy == "always" or (self.proxy == "auto" and not plays_in_browsers(media))
         if needed:
             try:
-                isolated(partial(make_proxy, path=self.page / "media" / f"{name}.mp4"), media)
+                proxy = self.page / "media" / f"{name}.mp4"
+                claim([proxy])
+                isolated(partial(make_proxy, path=proxy), media)
                 self.proxies += 1
                 return f"media/{name}.mp4", f"shown as a proxy of {media.path.name} ({media.codec})"
             except AvlocError as error:
@@ -197,7 +207,7 @@ class _MediaFolder:
 
 
 def _video(
-    inputs: _Inputs, video_id: str, media: Media | None, preview: Preview, media_folder: _MediaFolder, name: str
+    inputs: _Inputs, video_id: str, media: Media | None, preview: Preview, media_folder: MediaFolder, name: str
 ) -> VideoView:
     runs, truth = inputs.run_views(video_id), inputs.truth.get(video_id)
     saved = inputs.corrections.get(video_id)
@@ -217,8 +227,10 @@ def _video(
         media_url=url,
         truth=None if truth is None else truth.instances,
         runs=runs,
-        corrections=None if saved is None else saved.instances,
-        subset="" if truth is None else truth.subset,
+        corrections=saved,
+        subset=inputs.subsets.get(video_id, "") if truth is None else truth.subset,
+        look_at=inputs.suggested.get(video_id, ()),
+        frame_s=None if media is None else float(1 / media.frame_rate),
         waveform=preview.waveform,
         sprite=sprite,
         note=note,
@@ -245,6 +257,7 @@ def _entry(name: str, video: VideoView, likely_from: float, given: tuple[str, ..
         errors=errors,
         mean_t_iou=mean,
         picture=video.sprite is not None,
+        checked=video.corrections is not None and video.corrections.checked,
     )
 
 

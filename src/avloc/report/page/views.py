@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import UInt8
 
-from avloc.types import ActivationSequence, Detection, Instance
+from avloc.formats.corrections import VideoCorrections
+from avloc.types import ActivationSequence, Detection, Instance, Segment
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class VideoView:
         media_url: relative, escaped URL of the video file; empty if there is none.
         truth: None if the video has no ground truth.
         corrections: corrections saved earlier; None if there are none.
+        subset: of the ground truth, else of labels.csv; "" if unknown.
+        look_at: times at which the model is uncertain, of a video suggested for correction.
+        frame_s: duration of a frame; None if unknown.
         waveform: (n,) peak amplitude in each of n equal intervals, 255 is full scale; None without audio.
         note: remark on the video file ("no video file", "proxy of dog.avi").
     """
@@ -63,8 +67,10 @@ class VideoView:
     media_url: str
     truth: tuple[Instance, ...] | None
     runs: tuple[RunView, ...]
-    corrections: tuple[Instance, ...] | None = None
+    corrections: VideoCorrections | None = None
     subset: str = ""
+    look_at: tuple[Segment, ...] = ()
+    frame_s: float | None = None
     waveform: UInt8[np.ndarray, " n"] | None = None
     sprite: Sprite | None = None
     note: str = ""
@@ -83,6 +89,7 @@ class ListEntry:
         errors: missed instances + false detections at t-IoU 0.5; None without ground truth.
         mean_t_iou: mean over instances of the best t-IoU with a detection of the same class; None without instances.
         picture: whether there are thumbnails.
+        checked: whether saved corrections say that the video is complete.
     """
 
     file: str
@@ -95,6 +102,7 @@ class ListEntry:
     mean_t_iou: float | None
     picture: bool = False
     given: tuple[str, ...] | None = None
+    checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,7 @@ class PageInfo:
         mean_ap: {t-IoU: mAP} of all detections of each run; empty without ground truth.
         options: `localize` settings of each run, for changing the threshold.
         notes: lines at the bottom of the page.
+        suggested: videos whose correction should teach most, in this order.
     """
 
     title: str
@@ -117,3 +126,4 @@ class PageInfo:
     mean_ap: tuple[Mapping[str, float], ...] = ()
     options: tuple[Mapping[str, object], ...] = ()
     notes: tuple[str, ...] = field(default=())
+    suggested: tuple[str, ...] = ()

@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from avloc.report.corrections import statements
 from avloc.report.page.views import ListEntry, PageInfo, RunView, VideoView
-from avloc.system.atomic import atomic_write, make_folder
+from avloc.system.atomic import atomic_write, claim, make_folder
+from avloc.system.outputs import discard
 from avloc.system.text import json_text
 from avloc.types import ActivationSequence, Instance
 
@@ -35,7 +37,11 @@ ASSETS = (
     "draw.js",
     "timeline.js",
     "player.js",
+    "statements.js",
     "edit.js",
+    "saving.js",
+    "teach.js",
+    "keys.js",
     "main.js",
     "decode.js",
     "LICENSE.txt",
@@ -49,21 +55,28 @@ MAX_CLASSES = 20
 """Maximum number of strips: of true and detected classes, then of those with the highest video scores."""
 
 
-def write_assets(page: Path) -> None:
+def write_assets(page: Path, count: int = 0) -> None:
     """Create the folder and write the files that are the same for every page.
 
+    Args:
+        count: number of videos.
+
     Raises:
-        InputError: the folder is not writable.
+        InputError: the folder is not writable, or a file of others is where the page's will be.
     """
     source = resources.files("avloc.report.page") / "assets"
     for folder in ("assets", "data", "thumbs", "media"):
         make_folder(page / folder, "the page")
-    (page / "data" / "index.js").unlink(
-        missing_ok=True
-    )  # the list of an earlier page, whose data files are about to change
+    named = [page / "index.html", page / "data" / "index.js", *(page / "assets" / name for name in ASSETS)]
+    claim([*named, *(page / folder for stem in map(data_name, range(count)) for folder in _files_of(stem))])
+    discard(page / "data" / "index.js")  # the list of an earlier page, whose data files are about to change
     for name in ASSETS:
         atomic_write(page / "assets" / name, (source / name).read_bytes())
     atomic_write(page / "index.html", (source / "index.html").read_bytes())
+
+
+def _files_of(stem: str) -> tuple[str, ...]:
+    return f"data/{stem}.js", f"thumbs/{stem}.jpg"
 
 
 def write_index(page: Path, info: PageInfo, entries: Sequence[ListEntry]) -> None:
@@ -81,7 +94,9 @@ def write_video(page: Path, file: str, video: VideoView) -> None:
         "note": video.note,
         "subset": video.subset,
         "truth": _instances(video.truth),
-        "corrections": _instances(video.corrections),
+        "corrections": None if video.corrections is None else statements(video.corrections),
+        "look_at": [[span.start_s, span.end_s] for span in video.look_at],
+        "frame_s": video.frame_s,
         "waveform": None if video.waveform is None else _base64(video.waveform),
         "thumbs": None,
         "runs": [_run(run, video) for run in video.runs],

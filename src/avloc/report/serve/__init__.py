@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from avloc.report.serve.corrections import save_corrections
 from avloc.report.serve.files import find_file
+from avloc.report.serve.retrainer import Retrainer
 from avloc.report.serve.server import HOST, PageServer
 
-__all__ = ["HOST", "PageServer", "find_file", "save_corrections"]
+__all__ = ["HOST", "PageServer", "Retrainer", "find_file", "save_corrections"]

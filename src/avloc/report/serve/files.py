@@ -25,7 +25,11 @@ _TYPES = {
 
 
 def find_file(target: str, page: Path, served: Mapping[str, Path]) -> Path | None:
-    """The requested file, or None. Only files inside `page`, with symlinks resolved, and those in `served`."""
+    """The requested file, or None. Only files inside `page`, with symlinks resolved, and those in `served`.
+
+    Raises:
+        ValueError: the target cannot be parsed.
+    """
     path = unquote(urlsplit(target).path, errors="replace")
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") or "\\" in part or "\0" in part or ":" in part for part in parts):

@@ -2,29 +2,35 @@
 
 Refused: addresses other than 127.0.0.1; an unknown Host header (DNS rebinding); paths outside the page's folder, by
 `..`, symlinks or encoding; cross-site requests other than navigation to the page (Sec-Fetch-Site); POSTs from another
-origin or with a content type other than JSON; bodies without a length or above 64 MiB, before they are read. No
-directory is listed, and only the corrections are written. Clients that send slowly or stop reading are disconnected.
+origin or with a content type other than JSON; bodies without a length or above 64 MiB, before they are read; bodies of
+GET and HEAD; lines that are not RFC 9112's, on which two programs could disagree; a header that decides something given
+twice. No directory is listed; only the corrections or draft labels are written, and only the retraining of a result
+that the server knows is started. Clients that send slowly or stop reading are disconnected.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from avloc.errors import AvlocError, InputError
-from avloc.report.serve.corrections import save_corrections
+from avloc.errors import InputError
+from avloc.report.serve.answers import Answer, no_jobs, read_saved, save, save_drafts
 from avloc.report.serve.files import byte_span, find_file, kind_of
-from avloc.system.text import json_text, pluralize
+from avloc.report.serve.retrainer import Retrainer
+from avloc.system.text import json_text
 
 HOST = "127.0.0.1"
 _BLOCK = 1 << 18
@@ -36,6 +42,15 @@ _SEND_TIMEOUT_S = 600.0
 """Timeout for sending: players stop reading while paused, and reconnect."""
 
 _MAX_CLIENTS = 64
+_REQUEST_LINE = re.compile(rb"[A-Z]{1,20} /[\x21-\x7e]* HTTP/1\.[01]\r\n")
+_HEADER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+"""RFC 9112, sections 3 and 5, without absolute targets and folded lines, which no browser sends to a server."""
+
+_ONCE = (
+    *("Content-Length", "Content-Type", "Transfer-Encoding", "Range"),
+    *("Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"),
+)
+_log = logging.getLogger("avloc")
 _POLICY = (
     *("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "media-src 'self' blob:"),
     *("connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"),
@@ -59,7 +74,9 @@ class PageServer:
         page: folder of the page.
         served: {URL path: file} of videos outside that folder.
         corrections: file to save corrections to.
+        tags: table to save draft labels to.
         port: 0 selects a free port.
+        jobs: retraining from the page; None: not offered.
 
     Raises:
         InputError: the port is in use.
@@ -69,6 +86,8 @@ class PageServer:
     served: Mapping[str, Path] = field(default_factory=dict)
     corrections: Path | None = None
     port: int = 0
+    jobs: Retrainer | None = None
+    tags: Path | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -77,7 +96,16 @@ class PageServer:
             raise InputError(f"port {self.port} cannot be used ({error.strerror}); choose another --port") from error
         self._server.site = self
         self.port = self._server.server_address[1]
-        self.writing = threading.Lock()
+        self.actions: dict[str, Callable[[bytes], Answer]] = {}
+        self.states: dict[str, Callable[[], Answer]] = {}
+        if self.corrections is not None:
+            self.actions["/corrections"] = partial(save, self.corrections)
+            self.states["/saved"] = partial(read_saved, self.corrections)
+        if self.tags is not None:
+            self.actions["/tags"] = partial(save_drafts, self.tags)
+        if self.jobs is not None:
+            self.actions["/job"] = self.jobs.act
+        self.states["/job"] = self.jobs.state if self.jobs is not None else no_jobs
 
     @property
     def url(self) -> str:
@@ -122,6 +150,18 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Recorder:
+    """Keeps the lines that are read of a stream."""
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self.stream = stream
+        self.lines: list[bytes] = []
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.lines.append(self.stream.readline(limit))
+        return self.lines[-1]
+
+
 class _Request(io.RawIOBase):
     """Input from a client, with one timeout per request."""
 
@@ -145,6 +185,7 @@ class _Request(io.RawIOBase):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
+    raw_requestline: bytes
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "avloc", ""
 
@@ -157,6 +198,28 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         self.asked.begin()
         super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """As http.server does, after a strict check of every line."""
+        if not _REQUEST_LINE.fullmatch(self.raw_requestline):
+            return self._malformed("the request line")
+        recorded = _Recorder(self.rfile)
+        self.rfile = recorded  # type: ignore[assignment]
+        try:
+            if not super().parse_request():
+                return False
+        finally:
+            self.rfile = recorded.stream
+        if not all(_HEADER_LINE.fullmatch(line) for line in recorded.lines[:-1]):
+            return self._malformed("a header")
+        if twice := next((name for name in _ONCE if len(self.headers.get_all(name, [])) > 1), None):
+            return self._malformed(f"{twice} once")
+        return True
+
+    def _malformed(self, what: str) -> bool:
+        self.command, self.request_version, self.requestline = "GET", self.protocol_version, ""
+        self._respond(HTTPStatus.BAD_REQUEST, f"expected {what} as in RFC 9112")
+        return False
 
     def end_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -174,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
         ours = f"http://{self._only('Host')}"
         if not self._allowed() or self._only("Origin") != ours:
             return self._respond(HTTPStatus.FORBIDDEN, "unknown host or cross-site request")
-        if self.path != "/corrections" or site.corrections is None:
+        if self.path not in site.actions:
             return self._respond(HTTPStatus.NOT_FOUND, "no such endpoint")
         if self.headers.get_content_type() != "application/json":
             return self._respond(HTTPStatus.BAD_REQUEST, "expected JSON")
@@ -184,12 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self._body(length)
         if len(content) < length:
             return self._respond(HTTPStatus.BAD_REQUEST, f"expected {length} bytes, got {len(content)}")
-        try:
-            with site.writing:
-                count = save_corrections(content, site.corrections)
-        except AvlocError as error:
-            return self._respond(HTTPStatus.BAD_REQUEST, f"not saved: {error}")
-        return self._respond(HTTPStatus.OK, f"{pluralize(count, 'video')} saved in {site.corrections}")
+        return self._reply(*site.actions[self.path](content))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Do not log requests."""
@@ -231,7 +289,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._respond(HTTPStatus.FORBIDDEN, "unknown host or cross-site request")
         if "Transfer-Encoding" in self.headers or self.headers.get("Content-Length", "0") != "0":
             return self._respond(HTTPStatus.BAD_REQUEST, "expected no body")
-        path = find_file(self.path, self.server.site.page, self.server.site.served)
+        if self.path in self.server.site.states:
+            return self._reply(*self.server.site.states[self.path]())
+        try:
+            path = find_file(self.path, self.server.site.page, self.server.site.served)
+        except ValueError:
+            return self._respond(HTTPStatus.BAD_REQUEST, "expected the path of a file")
         try:
             if path is None:
                 raise FileNotFoundError
@@ -271,12 +334,14 @@ class _Handler(BaseHTTPRequestHandler):
                 start += len(block)
         except (ConnectionError, TimeoutError):  # players disconnect after each range
             self.close_connection = True
-        if start < stop:  # the file was truncated: fewer bytes than announced
-            self.close_connection = True
+        self.close_connection |= start < stop  # the file was truncated: fewer bytes than announced
 
     def _respond(self, status: HTTPStatus, message: str) -> None:
         """Send a JSON message and close the connection, so that an unread body is not parsed as the next request."""
-        content = json_text({"message": message}).encode()
+        self._reply(status, {"message": message})
+
+    def _reply(self, status: HTTPStatus, answer: Mapping[str, Any]) -> None:
+        content = json_text(answer).encode()
         self.send_response(status)
         self.send_header("Connection", "close")
         self._end_headers_of("application/json", len(content))
