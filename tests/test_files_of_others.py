@@ -352,3 +352,12 @@ def test_extraction_into_the_folder_of_others(tmp_path: Path) -> None:
         assert "did not write" in summary.failures[0].reason
         assert mine.read_bytes() == before
     assert os.listdir(out).count("b.safetensors") == 1
+
+
+def test_a_refused_command_is_refused_again(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "segments.csv").write_text("mine")
+    (tmp_path / "run.yaml").write_text("mine")
+    for _ in range(3):
+        with pytest.raises(InputError, match="avloc did not write"):
+            localize(home, tmp_path)
+    assert (tmp_path / "segments.csv").read_text() == (tmp_path / "run.yaml").read_text() == "mine"

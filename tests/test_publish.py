@@ -329,3 +329,12 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     other = save_run(tmp_path / "other")
     with pytest.raises(InputError, match=r"needs onnx, onnxscript, onnxruntime: pip install 'avloc\[onnx\]'"):
         avloc.load(other).export(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_model_of_others_is_not_replaced(run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"{name} that avloc did not write"):
+            avloc.load(run).save_pretrained(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"

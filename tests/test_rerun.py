@@ -11,6 +11,7 @@ import pytest
 
 from avloc.config import preset
 from avloc.formats.failures import read_failures
+from avloc.train.record import read_record
 from avloc.workflow import Workflow
 from test_cli import film, run
 
@@ -137,7 +138,7 @@ def test_an_interrupted_training_of_other_data_begins_anew(job: Workflow) -> Non
     assert again(job).run().run.trained
 
 
-def test_corrections_stay_and_appear_on_the_page(job: Workflow) -> None:
+def test_corrections_stay_are_learned_and_appear_on_the_page(job: Workflow) -> None:
     saved = job.out / "detections" / "corrections.json"
     rows = [{"label": "howl", "segment": [0.5, 1.0]}]
     saved.write_text(json.dumps({"database": {"clip_0": {"duration": 2.0, "annotations": rows}}}))
@@ -146,6 +147,9 @@ def test_corrections_stay_and_appear_on_the_page(job: Workflow) -> None:
     assert result.page is not None
     assert saved.read_bytes() == content
     assert "howl" in (job.out / "page" / "data" / "v0001.js").read_text()
+    assert result.run.trained
+    record = read_record(job.out / "run")
+    assert (len(record.corrections), "howl" in record.classes) == (1, True)
     assert again(job).run().page is None
 
 

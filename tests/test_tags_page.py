@@ -7,6 +7,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_tick_strike_out_add_and_save_by_keyboard(site: PageServer, table: Path,
     page.keyboard.press("j")
     page.keyboard.press("x")
     page.keyboard.press("s")
-    page.wait_for_function("() => document.querySelector('#status').textContent.includes('videos saved in')")
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes(' saved in')")
     kept = [(row.video, row.label, row.keep) for row in read_tags(table)]
     assert kept == [
         ("dog.mp4", "dog", True),
@@ -119,6 +120,26 @@ def test_tick_strike_out_add_and_save_by_keyboard(site: PageServer, table: Path,
         (NASTY_NAME, "rain", True),
         ("empty.mp4", "", True),
     ]
+
+
+def test_a_reloaded_page_shows_the_table_and_sends_only_changes(site: PageServer, table: Path, page: Any) -> None:
+    page.goto(site.url)
+    page.wait_for_selector(".draft")
+    rows = read_tags(table)
+    write_tags(
+        table, [replace(row, keep=False) if row.label == "rain" else row for row in rows]
+    )  # somebody else's edit
+    page.keyboard.press("x")
+    page.keyboard.press("s")
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes('1 video saved in')")
+    kept = {(row.video, row.label): row.keep for row in read_tags(table)}
+    assert (kept["dog.mp4", "dog"], kept[NASTY_NAME, "rain"]) == (False, False)
+    page.reload()
+    page.wait_for_selector(".draft")
+    assert page.locator(".draft input:checked").count() == 0
+    page.keyboard.press("s")
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes('0 videos saved in')")
+    assert {(row.video, row.label): row.keep for row in read_tags(table)} == kept
 
 
 def test_from_disk_it_downloads_the_table(table: Path, page: Any) -> None:

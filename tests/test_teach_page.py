@@ -26,7 +26,7 @@ from avloc.report.serve import Retrainer
 from avloc.report.sources import PageSources
 from avloc.system.locks import folder_lock, is_locked
 from avloc.types import Detection
-from avloc.workflow.retrain import Cancelled, _learnable, retrain
+from avloc.workflow.retrain import Cancelled, learnable, retrain
 from teach_site import VIDEOS, make_result, served
 from test_view import ask
 
@@ -161,11 +161,11 @@ def test_only_training_videos_are_learned(home: Path) -> None:
     subsets = ["subset", *["train"] * 2, "test", *["train"] * 9]
     (home / "labels.csv").write_text("".join(f"{a},{b}\n" for a, b in zip(lines, subsets, strict=True)))
     inputs = find_inputs(PageSources(home / "detections"))
-    videos, notes = _learnable(saved, inputs.labels)
+    videos, notes = learnable(saved, inputs.labels)
     assert [video.video_id for video in videos] == ["video_000", "video_001"]
     assert notes == ["1 corrected video not learned, not for training: video_002."]
     write_corrections(saved, [replace(videos[0], subset="testing"), VideoCorrections("stranger", 9.0, checked=True)])
-    with pytest.raises(InputError, match="2 videos, none of them for training"):
+    with pytest.raises(InputError, match="got none of videos for training"):
         retrain(inputs, saved, home / "retrained-1")
 
 

@@ -173,7 +173,7 @@ def test_words_that_map_to_nothing_are_said_and_the_others_go_on() -> None:
     model = zero_shot(["dog", "dgo barking", "犬"], NETWORKS)
     assert model.classes == ("dog",)
     assert len(model.notes) == 2
-    assert "'犬' maps to no class of the taggers; it is left out." in model.notes[1]
+    assert "'犬' maps to no class of the taggers; left out." in model.notes[1]
     with pytest.raises(InputError, match=r"no word maps to a class of the taggers, first 'zzqx'"):
         zero_shot("zzqx", NETWORKS)
 
@@ -209,7 +209,7 @@ def test_the_command_writes_what_a_trained_run_writes(capsys: pytest.CaptureFixt
         capsys, "localize", "--prompts", "dog; cat; qqzz", folder / "features", "-o", out, "-f", "json,csv,vtt"
     )
     assert code == 0, err
-    assert "note: 'qqzz' maps to no class of the taggers; it is left out." in text
+    assert "note: 'qqzz' maps to no class of the taggers; left out." in text
     card = yaml.safe_load((out / "run.yaml").read_text())
     assert card["classes"] == card["prompts"] == ["dog", "cat"]
     assert card["backbones"] == MADE

@@ -162,10 +162,10 @@ def _build(
 
 def _hint(key: str, keys: Sequence[str]) -> str:
     """`" Did you mean 'section.key'?"` for a key in the wrong section or without one, else the nearest keys."""
-    name = key.rpartition(".")[2]
+    name = str(key).rpartition(".")[2]
     same = [RENAMED.get(known, known) for known in (*keys, *RENAMED) if known.rpartition(".")[2] == name]
     same = [known for known in same if known in keys]
-    return f" Did you mean {same[0]!r}?" if same else did_you_mean(key, keys)
+    return f" Did you mean {same[0]!r}?" if same else did_you_mean(str(key), keys)
 
 
 def _complaint(error: Any) -> str:

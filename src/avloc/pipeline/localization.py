@@ -112,9 +112,10 @@ class Localization:
             InputError: an unknown suffix, a format that counts frames and no video file, or an unwritable path.
         """
         from avloc.interchange.registry import save_detections
+        from avloc.media.find import as_path
 
         least = self.likely_from if min_score is None else min_score
-        save_detections(Path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams, least)
+        save_detections(as_path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams, least)
 
     def clip(
         self,

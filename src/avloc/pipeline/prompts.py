@@ -27,7 +27,7 @@ from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.pipeline.activator import Activator, run_card
 from avloc.pipeline.folder import LocalizedFolder, localize_planned, plan_folder
 from avloc.pipeline.scorers import NAMES, Scorer, TaggerScores, TextScores, choose_networks, has_scores, taggers_of
-from avloc.tagging.vocabulary import Concept, Vocabulary, check_words, map_words, read_vocabulary
+from avloc.tagging.vocabulary import Concept, Vocabulary, check_words, map_words, read_vocabulary, unmapped_notes
 from avloc.types import ActivationSequence, FeatureSequence, Progress
 
 
@@ -76,11 +76,7 @@ class ZeroShot(Activator):
         texts = any(has_text(name) for name in self.backbones.values())
         concepts, unmapped = _concepts(given, vocabulary, required=not texts)
         self.classes = given if texts else tuple(word for word in given if word in concepts)
-        lost = "" if texts else "; it is left out"
-        self.notes = (
-            *notes,
-            *(f"{word!r} maps to no class of the taggers{lost}.{near}" for word, near in unmapped.items()),
-        )
+        self.notes = (*notes, *unmapped_notes(unmapped, "" if texts else "; left out"))
         self._scorers = {m: self._scorer(m, name, concepts) for m, name in self.backbones.items()}
 
     def _scorer(self, modality: str, name: str, concepts: Mapping[str, Concept]) -> Scorer:

@@ -24,6 +24,7 @@ from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.model.files import MODEL_FILE, RECORD_FILE
 from avloc.pipeline.card_text import card_text
 from avloc.system.atomic import atomic_write, make_folder
+from avloc.system.outputs import has_header
 from avloc.system.text import json_text
 from avloc.types import Short
 from avloc.version import __version__
@@ -55,6 +56,12 @@ class About(Short):
     notes: str = ""
     name: str = "OWNER/NAME"
 
+    def __post_init__(self) -> None:
+        for field_name in ("title", "licence", "notes", "name"):
+            value = getattr(self, field_name)
+            if not isinstance(value, str) and not (value is None and field_name == "title"):
+                raise InputError(f"About.{field_name}: expected a text, got {value!r}")
+
     @classmethod
     def read(cls, title: str | None, licence: str | None, scores: Path | None, notes: str = "") -> About:
         """With the scores of a file. Raises FormatError if it is not one of `avloc evaluate -o`."""
@@ -74,10 +81,18 @@ def save_published(localizer: Localizer, folder: Path, about: About, overwrite: 
         Notes on what is not published, and on a model card that was kept.
 
     Raises:
-        InputError: the folder is not writable, or is the run itself.
+        InputError: the folder is not writable, is the run itself, or holds a model that is not avloc's.
     """
+    if not isinstance(about, About):
+        raise InputError(f"about: expected avloc.About(...), got {about!r}")
     if (folder / RECORD_FILE).exists():
         raise InputError(f"{folder}: is a run folder, not a place to publish to; choose another folder")
+    foreign = [name for name in (MODEL_FILE, CONFIG) if (folder / name).exists()]
+    if foreign and not has_header(folder / MODEL_FILE):
+        raise InputError(
+            f"{folder}: there is a {foreign[0]} that avloc did not write, and it is not replaced; move it away, or "
+            "choose another folder"
+        )
     card, notes = without_paths(replace(localizer.card, config=_localized(localizer)))
     facts = read_facts(localizer.home)
     text = card_text(card, about, facts)

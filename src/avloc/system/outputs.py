@@ -100,7 +100,7 @@ class _Output:
             return
         names = sorted(self.name(path) for path in self.files() if os.path.lexists(path))
         earlier = [_EARLIER] if _EARLIER in self.listed else []
-        if not names and not earlier and not self._has_parts():
+        if not names and not earlier and not self._has_marks():
             self.manifest.unlink(missing_ok=True)
             return
         new.unlink(missing_ok=True)  # it may be a link
@@ -108,9 +108,11 @@ class _Output:
             file.write("".join(json_text(name) + "\n" for name in earlier + names))
         os.replace(new, self.manifest)
 
-    def _has_parts(self) -> bool:
-        """Whether a folder inside has a manifest of its own: without one here, this would be a folder of others."""
-        return any(path != self.manifest for path in self.folder.rglob(MANIFEST))
+    def _has_marks(self) -> bool:
+        """Whether the folder has a lock file, or a folder inside a manifest: without one here, it would look as if an
+        earlier version had made it."""
+        parts = (path for path in self.folder.rglob(MANIFEST) if path != self.manifest)
+        return any(self.folder.glob(f"{LOCK_FILE}*")) or any(parts)
 
     def files(self) -> list[Path]:
         """Listed files, whether they are there or not."""

@@ -78,8 +78,25 @@ class MappedWords:
     def notes(self) -> list[str]:
         """One line per unmapped word and per word read as a phrase."""
         told = [f"{c.word!r} is read as {c.how}: {c.describe()}" for c in self.concepts if c.how]
-        lost = [f"{word!r} maps to no class of the taggers.{near}" for word, near in self.unmapped.items()]
-        return [*lost, *told]
+        return [*unmapped_notes(self.unmapped), *told]
+
+
+def unmapped_notes(unmapped: Mapping[str, str], what: str = "") -> list[str]:
+    """One line per word that maps to no class, or one for all if they are many.
+
+    Args:
+        unmapped: {word: what could be meant, in words}.
+        what: what becomes of the words, after a semicolon.
+    """
+    if len(unmapped) > _TOLD:
+        return [
+            f"{len(unmapped)} words map to no class of the taggers{what}: {first_few(list(map(repr, unmapped)), _TOLD)}"
+        ]
+    return [f"{word!r} maps to no class of the taggers{what}.{near}" for word, near in unmapped.items()]
+
+
+_TOLD = 5
+"""Up to so many unmapped words have a line each."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def train(
     return TrainedRun(out, record, trained=True)
 
 
-def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool:
+def outdated(features: Path, labels: Path, out: Path, config: RunConfig, corrections: Sequence[Path] = ()) -> bool:
     """Whether a run folder, finished or not, holds a run of other settings or other data.
 
     Raises:
@@ -69,7 +69,7 @@ def outdated(features: Path, labels: Path, out: Path, config: RunConfig) -> bool
         before, facts = RunConfig.model_validate_json(state["config"]), state.get("data", {})
     else:
         return False
-    config, data = plan(features, labels, config)
+    config, data = plan(features, labels, config, corrections)
     return bool(differences(before, config)) or (bool(facts) and bool(changed_facts(facts, data.facts)))
 
 

@@ -81,7 +81,12 @@ def retrain(
     if not corrections.is_file():
         raise InputError(f"{corrections}: expected corrections, there are none yet; make some with `avloc view`")
     with folder_lock(out, "the new result"):
-        videos, left_out = _learnable(corrections, inputs.labels)
+        videos, left_out = learnable(corrections, inputs.labels)
+        if not videos:
+            raise InputError(
+                f"{corrections}: expected corrections of training videos, got none of videos for training in "
+                f"{inputs.labels}; correct some of those"
+            )
         learned = tuple(video.video_id for video in videos if video.checked)
         paths = relative(inputs.detections, out), relative(corrections, out)
         first = RetrainState(RUNNING, *paths, "train", learned=learned)
@@ -125,7 +130,7 @@ def _retrain(inputs: RetrainInputs, out: Path, report: _Report, say: Say | None)
     return Retrained(out, result_changes(before.likely().detections, after.likely().detections), tuple(notes))
 
 
-def _learnable(path: Path, labels: Path) -> tuple[list[VideoCorrections], list[str]]:
+def learnable(path: Path, labels: Path) -> tuple[list[VideoCorrections], list[str]]:
     """The corrections of training videos, and a note on the others."""
     found = read_corrections(path)[0]
     table = read_labels(labels)
@@ -134,9 +139,6 @@ def _learnable(path: Path, labels: Path) -> tuple[list[VideoCorrections], list[s
     train = {row.video_id for name, row in match_videos(asked, subsets).found.items() if subsets[name] == "train"}
     chosen = [v for v in found if v.video_id in train and v.subset in ("", Subset.TRAINING.value)]
     others = [v.video_id for v in found if v not in chosen]
-    if not chosen:
-        what = f"{pluralize(len(found), 'video')}, none of them for training in {labels}"
-        raise InputError(f"{path}: expected corrections of training videos, got {what}; correct some of those")
     words = f"{pluralize(len(others), 'corrected video')} not learned, not for training: {first_few(others, 3)}."
     return chosen, [words] if others else []
 

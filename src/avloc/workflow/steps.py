@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from avloc.errors import InputError, with_neighbours
+from avloc.formats.corrections import write_corrections
 from avloc.formats.failures import FAILURES, Failure, read_failures, write_failures
 from avloc.formats.labels import LabelTable, VideoMatch, match_videos, read_labels, write_labels
 from avloc.formats.results import ResultsFolder
+from avloc.formats.retraining import LEARNED_FILE
 from avloc.media.find import find_media, known_suffix, named_media
 from avloc.system.atomic import claim
 from avloc.system.locks import folder_lock
@@ -121,15 +123,17 @@ class Workflow:
         return summary
 
     def train(self, progress: Progress | None = None, say: Say | None = None) -> TrainedRun:
-        """OUT/run; anew if the training videos, their labels or the settings have changed."""
+        """OUT/run; anew if the training videos, their labels, their corrections or the settings have changed."""
         from avloc.train.resume import outdated, train
         from avloc.train.state import has_state
 
         run, features, memory = self.out / "run", self.out / "features", self._memory()
         used = {video: self._now.sizes[video] for video in self._now.labels}
         replaced = any(size != memory.trained.get(video, size) for video, size in used.items())
-        anew = self.overwrite or replaced or outdated(features, self.labels, run, self.config)
-        trained = train(features, self.labels, run, self.config, has_state(run) and not anew, anew, progress, say)
+        corrections = self._learned(say)
+        anew = self.overwrite or replaced or outdated(features, self.labels, run, self.config, corrections)
+        resume = has_state(run) and not anew
+        trained = train(features, self.labels, run, self.config, resume, anew, progress, say, corrections)
         if trained.trained or not memory.videos:
             self._remember(trained=used)
         return trained
@@ -203,6 +207,21 @@ class Workflow:
     @property
     def _corrections(self) -> Path:
         return self.out / "detections" / "corrections.json"
+
+    def _learned(self, say: Say | None) -> list[Path]:
+        """OUT/learned.json, the saved corrections of training videos; [] without any."""
+        from avloc.workflow.retrain import learnable
+
+        if not self._corrections.is_file():
+            return []
+        videos, notes = learnable(self._corrections, self.labels)
+        if say is not None:
+            for note in notes:
+                say(note)
+        if not videos:
+            return []
+        write_corrections(self.out / LEARNED_FILE, videos)
+        return [self.out / LEARNED_FILE]
 
     def _memory(self) -> Memory:
         return read_memory(self.out / "job.json")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import AvlocError, FormatError, StorageError
+from avloc.formats.tags import read_tags
 from avloc.report.serve.corrections import save_corrections, saved_corrections
 from avloc.report.serve.drafts import save_tags
 from avloc.system.text import pluralize
@@ -55,6 +56,19 @@ def _corrections(path: Path, content: bytes) -> Answer:
     others = f"{pluralize(len(saved.conflicts), 'video')} corrected elsewhere meanwhile"
     answer = {"message": f"{others}; {message}", "versions": saved.versions, "conflicts": saved.conflicts}
     return HTTPStatus.CONFLICT, answer
+
+
+def read_drafts(path: Path) -> Answer:
+    """{video: {label: whether it is kept}} of the table."""
+    try:
+        rows = read_tags(path)
+    except (AvlocError, OSError) as error:
+        return HTTPStatus.INTERNAL_SERVER_ERROR, {"message": str(error)}
+    videos: dict[str, dict[str, bool]] = {}
+    for row in rows:
+        if row.label:
+            videos.setdefault(row.video, {})[row.label] = row.keep
+    return HTTPStatus.OK, {"videos": videos}
 
 
 def no_jobs() -> Answer:

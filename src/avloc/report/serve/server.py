@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from avloc.errors import InputError
-from avloc.report.serve.answers import Answer, no_jobs, read_saved, save, save_drafts
+from avloc.report.serve.answers import Answer, no_jobs, read_drafts, read_saved, save, save_drafts
 from avloc.report.serve.files import byte_span, find_file, kind_of
 from avloc.report.serve.retrainer import Retrainer
 from avloc.system.text import json_text
@@ -103,6 +103,7 @@ class PageServer:
             self.states["/saved"] = partial(read_saved, self.corrections)
         if self.tags is not None:
             self.actions["/tags"] = partial(save_drafts, self.tags)
+            self.states["/drafts"] = partial(read_drafts, self.tags)
         if self.jobs is not None:
             self.actions["/job"] = self.jobs.act
         self.states["/job"] = self.jobs.state if self.jobs is not None else no_jobs

@@ -21,6 +21,7 @@
     ["Enter", "play the moment", playMoment],
     ["Space", "play or pause", () => ($("video").paused ? $("video").play() : $("video").pause())],
     ["a", "another label for this video", () => $("label").focus()],
+    ["Ctrl+Z", "undo", undo],
     ["s", "save", () => !$("save").hidden && save()],
     ["?", "show this help", () => $("help").showModal()],
   ];
@@ -30,6 +31,7 @@
     document.title = $("title").textContent = index.title;
     $("next").textContent = `avloc run VIDEOS --labels ${index.table} -o out`;
     $("save").hidden = location.protocol === "file:";
+    if (!$("save").hidden) await readTable();
     listLabels();
     for (const name of ["filter", "weak"]) $(name).addEventListener("change", show);
     $("tick-all").addEventListener("click", () => setAll(true));
@@ -249,16 +251,40 @@
     $("label").blur();
   }
 
+  // The table may have changed since the page was made: saved before, in another window, or by hand.
+  async function readTable() {
+    try {
+      const answer = await fetch("drafts");
+      if (!answer.ok) throw new Error((await answer.json()).message);
+      const { videos } = await answer.json();
+      for (const { video, tags } of index.videos) {
+        for (const [label, keep] of Object.entries(videos[video] ?? {})) {
+          const known = tags.find((tag) => tag.label === label);
+          if (known) known.keep = keep;
+          else tags.push({ label, keep, score: null, start: null, end: null, sense: "" });
+        }
+        for (const tag of tags) tag.saved = tag.keep;
+      }
+    } catch (error) {
+      $("status").textContent = `the table cannot be read: ${error.message}`;
+    }
+  }
+
+  // Only what was changed here is sent, so that what others saved meanwhile stays.
   async function save() {
     const videos = {};
+    const sent = [];
     for (const { video, tags } of index.videos) {
-      if (tags.length) videos[video] = Object.fromEntries(tags.map((tag) => [tag.label, tag.keep]));
+      const changed = tags.filter((tag) => tag.keep !== tag.saved);
+      if (changed.length) videos[video] = Object.fromEntries(changed.map((tag) => [tag.label, tag.keep]));
+      sent.push(...changed.map((tag) => [tag, tag.keep]));
     }
     const kept = history.length;
     try {
       const answer = await fetch("tags", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ videos }) });
       const { message } = await answer.json();
       $("status").textContent = message;
+      if (answer.ok) for (const [tag, keep] of sent) tag.saved = keep;
       if (answer.ok && history.length === kept) dirty = false;
     } catch {
       $("status").textContent = "not saved: avloc view is not running any more; download the table instead";
