@@ -139,12 +139,20 @@ def test_bombs_are_refused_before_memory_is_taken(name: str, tmp_path: Path) -> 
     assert int(taken_mb) < 300
 
 
+QUICK = (
+    *("lists.pkl", "itself.pkl", "ragged.pkl", "objects.npy", "lying.npz", "deflated.pt", "variable.h5"),
+    *("scores.safetensors", "run.yaml", "objects.boris"),
+)
+"""One sample of each kind; the others are slow."""
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
-    return {path.name: read for path, read in measure(make_all(tmp_path_factory.mktemp("odd"))).items()}
+def found(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Read]:
+    names = QUICK if "not slow" in request.config.getoption("markexpr") else ()
+    return {path.name: read for path, read in measure(make_all(tmp_path_factory.mktemp("odd"), names)).items()}
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLES])
 def test_files_that_repeat_or_claim_are_refused_within_their_budget(name: str, found: dict[str, Read]) -> None:
     read = found[name]
     assert read.word == "refused", read

@@ -97,7 +97,7 @@ class PageServer:
         self._server.site = self
         self.port = self._server.server_address[1]
         self.actions: dict[str, Callable[[bytes], Answer]] = {}
-        self.states: dict[str, Callable[[], Answer]] = {}
+        self.states: dict[str, Callable[[], Answer]] = {"/job": no_jobs}
         if self.corrections is not None:
             self.actions["/corrections"] = partial(save, self.corrections)
             self.states["/saved"] = partial(read_saved, self.corrections)
@@ -105,8 +105,7 @@ class PageServer:
             self.actions["/tags"] = partial(save_drafts, self.tags)
             self.states["/drafts"] = partial(read_drafts, self.tags)
         if self.jobs is not None:
-            self.actions["/job"] = self.jobs.act
-        self.states["/job"] = self.jobs.state if self.jobs is not None else no_jobs
+            self.actions["/job"], self.states["/job"] = self.jobs.act, self.jobs.state
 
     @property
     def url(self) -> str:
