@@ -89,7 +89,7 @@ def test_help_answers_at_once() -> None:
     command = [sys.executable, "-m", "avloc", "--help"]
     subprocess.run(command, capture_output=True, check=True)  # once to warm the disk
     best = min(_seconds(command) for _ in range(3))
-    assert best < 0.7
+    assert best < 0.5
 
 
 def _seconds(command: list[str]) -> float:

@@ -13,7 +13,6 @@ import typer
 from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, require_some, say_failures
 from avloc.errors import ConfigError, first_few
 from avloc.system.text import pluralize
-from avloc.types import exact
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -205,6 +204,8 @@ def open_source(
 
 
 def _seconds(option: str, text: str) -> Fraction | None:
+    from avloc.types import exact
+
     if not text:
         return None
     try:
