@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from avloc.config import LocalizeConfig
+from avloc.config import LocalizeConfig, RunConfig
 from avloc.formats.activations import load_activations, save_activations
 from avloc.formats.features import FeatureStore
 from avloc.localize import localize
@@ -116,36 +116,39 @@ def out_of_fold(
     """The training videos of a set; models that are not there yet are trained."""
     data = open_set(folder, out)
     parts = [held_out(data, out, folds, fold, alike) for fold in range(folds)]
-    return _condition(f"{data.name}, {'alike' if alike else 'mixed'}", parts, out, overrides, seeds)
+    return _condition(
+        f"{data.name}, {'alike' if alike else 'mixed'}", parts, out, _configs(overrides, seeds, len(parts))
+    )
 
 
 def few_clips(folder: Path, out: Path, count: int, folds: int, more: Mapping[str, Any] | None = None) -> Condition:
     """The training videos of a set, in alike folds, from models of `count` videos per class and the preset `auto`."""
     data = open_set(folder, out)
     parts = [drawn(held_out(data, out, folds, fold, alike=True), out, count, fold) for fold in range(folds)]
-    found: dict[str, ActivationSequence] = {}
-    for fold, part in enumerate(parts):
-        model = Model(part, config_on(AUTO, part, more or {}, fold), out)
-        work(model, [])
-        found |= _activations(model)
-    truths = tuple(truth for part in parts for truth in part.tests() if truth.video_id in found)
-    return Condition(f"{data.name}, {count} per class", truths, (found,))
+    configs = [config_on(AUTO, part, more or {}, fold) for fold, part in enumerate(parts)]
+    return _condition(f"{data.name}, {count} per class", parts, out, [configs])
 
 
 def test_videos(folder: Path, out: Path, overrides: Mapping[str, Any], seeds: int) -> Condition:
     """The test videos of a set, from models of all training videos."""
     data = open_set(folder, out)
-    return _condition(f"{data.name}, test", [data], out, overrides, seeds)
+    return _condition(f"{data.name}, test", [data], out, _configs(overrides, seeds, 1))
 
 
-def _condition(name: str, parts: Sequence[DataSet], out: Path, overrides: Mapping[str, Any], seeds: int) -> Condition:
+def _configs(overrides: Mapping[str, Any], seeds: int, parts: int) -> list[list[RunConfig]]:
+    """The preset `default` with these changes, per seed and part."""
+    return [[config_of("default", {}, overrides, seed)] * parts for seed in range(seeds)]
+
+
+def _condition(name: str, parts: Sequence[DataSet], out: Path, configs: Sequence[Sequence[RunConfig]]) -> Condition:
+    """Activations of the test videos of all parts, from a model of each part for each row of `configs`."""
     found: list[dict[str, ActivationSequence]] = []
-    for seed in range(seeds):
+    for row in configs:
         found.append({})
-        for part in parts:
-            model = Model(part, config_of("default", {}, overrides, seed), out)
+        for part, config in zip(parts, row, strict=True):
+            model = Model(part, config, out)
             work(model, [])
-            found[seed] |= _activations(model)
+            found[-1] |= _activations(model)
     truths = tuple(truth for part in parts for truth in part.tests() if truth.video_id in found[0])
     return Condition(name, truths, tuple(found))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from avloc.errors import InputError
-from avloc.formats.features import load_features, save_features, write_source
+from avloc.formats.features import SUFFIX, load_features, save_features, write_source
 from avloc.formats.npy import STAMPS, load_npy, npy_path
 from avloc.system.atomic import atomic_path, atomic_write, claim, inside
 from avloc.system.outputs import discard, output_folder
@@ -32,6 +32,20 @@ def target(out: Path, video_id: str, layout: Layout) -> Path:
         return inside(out, f"{video_id}.safetensors")
     npy_path(out, video_id, STAMPS)  # the longest file name of the video
     return npy_path(out, video_id)
+
+
+def split_features(paths: Iterable[str | Path]) -> tuple[list[Path], list[str | Path]]:
+    """Feature files in files and folders, and the other paths. In a folder with feature files, only those count."""
+    stored: list[Path] = []
+    rest: list[str | Path] = []
+    for given in paths:
+        path = Path(given)
+        found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else []
+        if found or (path.suffix == SUFFIX and path.is_file()):
+            stored += found or [path]
+        else:
+            rest.append(given)
+    return stored, rest
 
 
 def save(out: Path, features: FeatureSequence, layout: Layout, dtype: Literal["float32", "float16"]) -> None:

@@ -35,12 +35,27 @@ def read_json(path: Path | str) -> dict[str, Any]:
         raise InputError(f"{source}: expected a JSON file; it does not exist")
     try:
         content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
+    except (ValueError, EOFError, zlib.error) as error:
+        raise FormatError(f"{source}: expected JSON; it cannot be parsed ({error})") from error
+    return json_object(source, content)
+
+
+def json_object(source: Path, content: bytes) -> dict[str, Any]:
+    """A JSON object of unknown origin, its texts in Unicode's form NFC.
+
+    Args:
+        source: where it is from, for messages.
+
+    Raises:
+        FormatError: it is not a JSON object, or would take far more memory than its size.
+    """
+    try:
         value = parse_json(source, content)
         if _SUSPECT.search(content):
             _check_text(source, value)
         if not content.isascii() or b"\\u" in content or b"\0" in content:
             value = _composed(source, value)
-    except (ValueError, RecursionError, EOFError, zlib.error) as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{source}: expected JSON; it cannot be parsed ({error})") from error
     if not isinstance(value, dict):
         raise FormatError(f"{source}: expected a JSON object {{...}}, got {type(value).__name__}")

@@ -8,12 +8,12 @@ RETRAINED/cancel        asks the process that retrains to stop
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from avloc.errors import FormatError
+from avloc.formats.json_file import parse_json
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text, readable
 
@@ -60,7 +60,7 @@ def read_state(folder: Path) -> RetrainState | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path, path.read_bytes())
         state = RetrainState(**{**content, "learned": tuple(content.get("learned", ()))})
         texts = (state.status, state.before, state.corrections, state.step, state.message, *state.learned)
         if not all(isinstance(text, str) for text in texts) or not all(

@@ -89,10 +89,12 @@ class Localizer(Activator):
             MediaError, FormatError: it cannot be read. InputError: there is no such file, or it lacks the modalities or
             features of the model. ConfigError: an unknown option (similar ones are named), or a value out of range.
         """
-        if min_score is not None or options:
-            given = {**options, **({} if min_score is None else {"min_score": min_score})}
-            return with_options(self, {f"localize.{name}": value for name, value in given.items()}).localize(video)
-        return localize_video(self, video)
+        return localize_video(self._for_call(min_score, options), video)
+
+    def _for_call(self, min_score: float | None, options: Mapping[str, Any]) -> Localizer:
+        """With the settings of `localize.*` that one call names."""
+        given = {**options, **({} if min_score is None else {"min_score": min_score})}
+        return with_options(self, {f"localize.{name}": value for name, value in given.items()}) if given else self
 
     def suggest(
         self,
@@ -144,9 +146,7 @@ class Localizer(Activator):
         """
         from avloc.pipeline.many import localize_files
 
-        given = {**options, **({} if min_score is None else {"min_score": min_score})}
-        changed = with_options(self, {f"localize.{name}": value for name, value in given.items()})
-        return localize_files(changed, videos, workers, progress, in_order)
+        return localize_files(self._for_call(min_score, options), videos, workers, progress, in_order)
 
     def export(self, path: str | Path, to: str | None = None) -> float:
         """Write the network as a graph for other programs: .pt2 (torch.export) or .onnx. `model.export` says what goes

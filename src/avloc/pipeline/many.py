@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from avloc.errors import AvlocError, ConfigError, InputError, StorageError
+from avloc.features.layout import split_features
 from avloc.features.task import check_options, extract_one
 from avloc.formats.failures import Failure
+from avloc.formats.features import SUFFIX
 from avloc.media.find import VideoNames, find_media, name_videos, path_list
 from avloc.pipeline.activator import Activator
 from avloc.pipeline.localization import Localization
@@ -18,20 +20,10 @@ from avloc.system.isolate import map_isolated
 from avloc.system.text import readable
 from avloc.types import FeatureSequence, Progress
 
-FEATURES = ".safetensors"
-
 
 def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
     """Videos and feature files in files, folders and globs. In a folder with feature files, only those."""
-    features: list[Path] = []
-    rest: list[str | Path] = []
-    for path in map(Path, paths):
-        if path.suffix == FEATURES and path.is_file():
-            features.append(path)
-        elif path.is_dir() and any(path.rglob(f"*{FEATURES}")):
-            features += sorted(path.rglob(f"*{FEATURES}"))
-        else:
-            rest.append(path)
+    features, rest = split_features(map(Path, paths))
     return features + (find_media(rest) if rest else [])
 
 
@@ -55,7 +47,7 @@ def localize_each(
     Raises:
         InputError, ConfigError: what every file needs is missing. StorageError: the disk is full or unavailable.
     """
-    videos = [path for path in inputs if path.suffix != FEATURES]
+    videos = [path for path in inputs if path.suffix != SUFFIX]
     names = name_videos(videos)
     if videos:
         with suppress(*[InputError] * (len(videos) < len(inputs))):  # feature files need no weights
@@ -113,7 +105,7 @@ def _localize(
         raise
     except AvlocError as error:
         return _failure(path, names, str(error))
-    return replace(result, path=path) if path.suffix != FEATURES else result
+    return replace(result, path=path) if path.suffix != SUFFIX else result
 
 
 def _failure(path: Path, names: VideoNames, reason: str) -> Failure:
@@ -124,15 +116,15 @@ def _extracted(
     localizer: Activator, inputs: Sequence[Path], names: VideoNames, workers: int, in_order: bool
 ) -> Iterator[tuple[Path, Path | FeatureSequence | AvlocError]]:
     """Yield the inputs, videos as their features if there are several."""
-    videos = [path for path in inputs if path.suffix != FEATURES]
+    videos = [path for path in inputs if path.suffix != SUFFIX]
     if len(videos) < 2:
         yield from ((path, path) for path in inputs)
         return
     extract = partial(extract_one, options=localizer.extraction, names=names)
     extracted = map_isolated(extract, videos, workers, in_order=in_order)
     if not in_order:
-        yield from ((path, path) for path in inputs if path.suffix == FEATURES)
+        yield from ((path, path) for path in inputs if path.suffix == SUFFIX)
         yield from extracted
         return
     for path in inputs:
-        yield (path, path) if path.suffix == FEATURES else next(extracted)
+        yield (path, path) if path.suffix == SUFFIX else next(extracted)

@@ -26,7 +26,8 @@ from avloc.localize.prompts import prompt_probs
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.pipeline.activator import Activator, run_card
 from avloc.pipeline.folder import LocalizedFolder, localize_planned, plan_folder
-from avloc.pipeline.scorers import NAMES, Scorer, TaggerScores, TextScores, choose_networks, has_scores, taggers_of
+from avloc.pipeline.scorers import Scorer, TaggerScores, TextScores, choose_networks, has_scores, taggers_of
+from avloc.tagging.classes import SHOWN
 from avloc.tagging.vocabulary import Concept, Vocabulary, check_words, map_words, read_vocabulary, unmapped_notes
 from avloc.types import ActivationSequence, FeatureSequence, Progress
 
@@ -221,7 +222,7 @@ def _backbones_of(paths: Sequence[Path]) -> tuple[dict[str, str | None], list[st
         return {}, []
     made = {modality: source.get(modality) for modality in ("audio", "visual")}
     able = {modality: name if name and has_scores(modality, name) else None for modality, name in made.items()}
-    lost = [f"{NAMES[m]} of {made[m]!r}" for m in made if made[m] and not able[m]]
+    lost = [f"{SHOWN[m]} of {made[m]!r}" for m in made if made[m] and not able[m]]
     if not any(able.values()):
         raise InputError(
             f"{path}: features ({' and '.join(lost) or 'of unknown origin'}) cannot be compared with prompts: they "

@@ -14,13 +14,11 @@ from avloc.features.backbones import card
 from avloc.features.backbones.hub_text import TOWERS, TextTower, has_text
 from avloc.features.weights import resolve
 from avloc.localize.prompts import background_odds
+from avloc.tagging.classes import SHOWN
 from avloc.tagging.evidence import find_evidence
 from avloc.tagging.heads import TAGGERS, load_taggers
 from avloc.tagging.vocabulary import Concept
 from avloc.types import FeatureSequence
-
-NAMES = {"audio": "audio", "visual": "frames"}
-"""How modalities are called in messages."""
 
 
 @runtime_checkable
@@ -99,7 +97,7 @@ def _default(modality: str, weights: Mapping[str, str], notes: list[str]) -> str
         for file in card(name).weights:
             resolve(file, weights)
     except InputError as error:
-        notes.append(f"prompts are not scored in {NAMES[modality]}: {error}")
+        notes.append(f"prompts are not scored in {SHOWN[modality]}: {error}")
         return None
     return name
 

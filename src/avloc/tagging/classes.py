@@ -16,6 +16,8 @@ from typing import Literal
 
 Sense = Literal["audio", "visual"]
 SENSES: tuple[Sense, Sense] = ("audio", "visual")
+SHOWN: Mapping[str, str] = {"audio": "audio", "visual": "frames"}
+"""How the senses are called in messages and tables."""
 
 _FILES: Mapping[Sense, str] = {"audio": "audioset.txt", "visual": "imagenet.txt"}
 _PARTS = re.compile(r",\s*(?![^(]*\))")  # not the comma in "Roaring cats (lions, tigers)"

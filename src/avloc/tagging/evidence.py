@@ -20,6 +20,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32
 
+from avloc.localize.contrast import logistic
 from avloc.tagging.classes import SENSES, Sense, class_list
 from avloc.tagging.heads import Tagger
 from avloc.tagging.vocabulary import Concept
@@ -72,17 +73,17 @@ class Evidence:
 
     def probabilities(self) -> Float[np.ndarray, "l w"]:
         """Fused probability per snippet."""
-        return expit(self.logits())
+        return logistic(self.logits())
 
     def alone(self, sense: Sense) -> Float[np.ndarray, "l w"]:
         """Probability from one sense; 0 where a concept has no classes of it."""
         weight, constant = ALONE[sense]
-        return np.nan_to_num(expit(weight * self._sense(sense) + constant), nan=0.0)
+        return np.nan_to_num(logistic(weight * self._sense(sense) + constant), nan=0.0)
 
     def raw(self) -> Float[np.ndarray, "l w"]:
         """The classifiers' own probability per snippet, the larger one of both senses; for words nobody asked for."""
-        heard = np.nan_to_num(expit(self._sense("audio")), nan=0.0)
-        return np.fmax(heard, expit(self._sense("visual") + chance(self.concepts)))
+        heard = np.nan_to_num(logistic(self._sense("audio")), nan=0.0)
+        return np.fmax(heard, logistic(self._sense("visual") + chance(self.concepts)))
 
     def _sense(self, sense: Sense) -> Float[np.ndarray, "l w"]:
         values = self.audio if sense == "audio" else self.visual
@@ -122,7 +123,7 @@ def class_probabilities(
     width_s = {"audio": AUDIO_S, "visual": VISUAL_S}[sense] if over_s is None else over_s
     rows, step_s = getattr(features, sense).astype(np.float32), float(features.grid.step_s)
     if sense == "audio":
-        return expit(tagger.class_logits(_bounded(moving_mean(rows, width_s / step_s))).astype(np.float64))
+        return logistic(tagger.class_logits(_bounded(moving_mean(rows, width_s / step_s))).astype(np.float64))
     logits = tagger.class_logits(rows).astype(np.float64)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return moving_mean(shares / shares.sum(axis=1, keepdims=True), width_s / step_s)
@@ -174,8 +175,3 @@ def logit(p: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """Log odds, of probabilities at least `_TINY` from 0 and 1."""
     inside = np.clip(p, _TINY, 1 - _TINY)
     return np.log(inside / (1 - inside))
-
-
-def expit(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Inverse of `logit`."""
-    return 0.5 * (1 + np.tanh(x / 2))

@@ -15,6 +15,7 @@ from avloc.config import preset
 from avloc.errors import AvlocError, InputError, first_few
 from avloc.features.choose import without_auto
 from avloc.features.folder import extract_all
+from avloc.features.layout import split_features
 from avloc.features.manifest import extracted_from
 from avloc.formats.failures import Failure
 from avloc.formats.features import load_features
@@ -135,12 +136,17 @@ def tag(
                 failures.append(Failure(path.stem, str(source or path), str(error)))
             if progress is not None:
                 progress(k + 1, len(files.paths), path.stem)
-    if not tagged:
-        reason = f", first: {failures[0].reason}" if failures else ""
-        raise InputError(f"none of {pluralize(len(failures), 'video')} could be tagged{reason}")
+    require_tagged(len(tagged), failures)
     if not asked:
         concepts, tagged = _most_telling(tagged, concepts, most, min_score)
     return TaggedVideos(tuple(tagged), tuple(concepts), min_score, tuple(failures), tuple(_merged(notes)))
+
+
+def require_tagged(count: int, failures: Sequence[Failure]) -> None:
+    """Raise InputError if no video could be tagged."""
+    if not count:
+        reason = f", first: {failures[0].reason}" if failures else ""
+        raise InputError(f"none of {pluralize(len(failures), 'video')} could be tagged{reason}")
 
 
 @dataclass(frozen=True)
@@ -164,9 +170,7 @@ def feature_files(
     Raises:
         InputError: no video, or none of the taggers' backbones is there.
     """
-    given = [videos] if isinstance(videos, str | Path) else list(videos)
-    stored = [file for path in map(Path, given) for file in _stored(path)]
-    rest = [path for path in given if not _stored(Path(path))]
+    stored, rest = split_features([videos] if isinstance(videos, str | Path) else videos)
     made = extracted_from(stored)
     files = {file: _video_of(file, made) for file in stored}
     if not rest:
@@ -183,13 +187,6 @@ def feature_files(
         by_name = {names(path): path for path in paths}
         done = {home / f"{video}.safetensors": by_name[video] for video in sorted((*summary.done, *summary.skipped))}
         yield FeatureFiles(files | done, summary.failures)
-
-
-def _stored(path: Path) -> list[Path]:
-    """Feature files at a path."""
-    if path.is_dir():
-        return sorted(path.rglob("*.safetensors"))
-    return [path] if path.suffix == ".safetensors" and path.is_file() else []
 
 
 def _video_of(file: Path, made: Mapping[str, Path]) -> Path | None:

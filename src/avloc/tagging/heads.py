@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from avloc.errors import InputError
-from avloc.features.backbones import Setup, card, load_backbone
-from avloc.features.weights import WeightFile, find
-from avloc.tagging.classes import SENSES, Sense
+from avloc.features.backbones import Setup, load_backbone
+from avloc.tagging.classes import SENSES, SHOWN, Sense
 from avloc.types import FeatureSequence
 
 TAGGERS: Mapping[Sense, tuple[str, ...]] = {
@@ -48,7 +47,7 @@ def load_taggers(
     for sense in SENSES:
         name = features.source.backbones.get(sense, "")
         if getattr(features, sense) is None:
-            reasons[sense] = f"no {'audio' if sense == 'audio' else 'frames'}"
+            reasons[sense] = f"no {SHOWN[sense]}"
         elif name not in TAGGERS[sense]:
             reasons[sense] = f"{name or 'unknown'} features, {' or '.join(TAGGERS[sense])} needed"
         else:
@@ -59,17 +58,11 @@ def load_taggers(
     if notes is not None:
         notes |= reasons
     if not found:
-        why = "; ".join(f"{'audio' if sense == 'audio' else 'frames'}: {why}" for sense, why in reasons.items())
+        why = "; ".join(f"{SHOWN[sense]}: {why}" for sense, why in reasons.items())
         raise InputError(
             f"{features.video_id}: cannot be tagged ({why}); extract with the default backbones: {remedy()}"
         )
     return found
-
-
-def missing_weights(weights: Mapping[str, str] | None = None) -> list[WeightFile]:
-    """Weight files of the default taggers that are not on this machine."""
-    wanted = [file for sense in SENSES for file in card(TAGGERS[sense][0]).weights]
-    return [file for file in wanted if find(file, weights or {}) is None]
 
 
 def remedy() -> str:

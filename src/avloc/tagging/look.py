@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from avloc.errors import AvlocError, InputError
+from avloc.errors import AvlocError
 from avloc.formats.failures import Failure
 from avloc.formats.features import load_features
-from avloc.system.text import pluralize
 from avloc.tagging.classes import class_list
-from avloc.tagging.evidence import class_probabilities, find_evidence
-from avloc.tagging.folder import feature_files
+from avloc.tagging.evidence import LIKELY, class_probabilities, find_evidence
+from avloc.tagging.folder import feature_files, require_tagged
 from avloc.tagging.heads import load_taggers
 from avloc.tagging.tags import every_concept, find_tags, telling_words
 from avloc.types import FeatureSequence, Progress
@@ -92,12 +91,8 @@ def look_over(
                 silence = class_list("audio").select("Silence")[0]
                 if class_probabilities(features, "audio", taggers["audio"])[:, silence].mean() >= SILENT:
                     silent.append(features.video_id)
-    if not scores:
-        raise InputError(
-            f"none of {pluralize(len(failures), 'video')} could be tagged"
-            + (f", first: {failures[0].reason}" if failures else "")
-        )
-    counts = {word: sum(s.get(word, 0) >= 0.5 for s in scores) for word in telling_words(scores, concepts, most)}
+    require_tagged(len(scores), failures)
+    counts = {word: sum(s.get(word, 0) >= LIKELY for s in scores) for word in telling_words(scores, concepts, most)}
     return FolderLook(len(scores), counts, tuple(silent), tuple(mute), near_duplicates(means), tuple(failures))
 
 

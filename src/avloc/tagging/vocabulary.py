@@ -21,7 +21,7 @@ from pathlib import Path
 from avloc.errors import FormatError, InputError, did_you_mean, first_few
 from avloc.formats.labels import TableReader, read_text
 from avloc.system.text import nfc
-from avloc.tagging.classes import SENSES, ClassList, Sense, class_list, data_lines, folded
+from avloc.tagging.classes import SENSES, SHOWN, ClassList, Sense, class_list, data_lines, folded
 
 _SENSES: Mapping[str, Sense] = {
     **dict.fromkeys(("audio", "sound"), "audio"),
@@ -56,7 +56,7 @@ class Concept:
     def describe(self, most: int = 4) -> str:
         """The classes in words: "audio Dog, Bark; frames Chihuahua, ... (118)"."""
         parts = []
-        for sense, shown in (("audio", "audio"), ("visual", "frames")):
+        for sense, shown in SHOWN.items():
             names = [class_list(sense).short(index) for index in self.classes(sense)]  # type: ignore[arg-type]
             if names:
                 parts.append(f"{shown} {first_few(names, most)}" + (f" ({len(names)})" if len(names) > most else ""))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError
-from avloc.formats.json_file import read_json
+from avloc.formats.json_file import json_object
 from avloc.formats.tags import TagRow, read_tags, write_tags
 from avloc.system.locks import file_lock
 
@@ -24,10 +23,7 @@ def save_tags(content: bytes, path: Path) -> int:
     Raises:
         FormatError: other JSON, or a video that is not in the table. InputError: the file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "posted.json"
-        draft.write_bytes(content)
-        chosen = _checked(read_json(draft).get("videos"))
+    chosen = _checked(json_object(Path("posted.json"), content).get("videos"))
     with file_lock(path):
         rows = read_tags(path)
         paths = {row.video: row.path for row in rows}

@@ -6,7 +6,6 @@ the lock of that folder. So a server that is started later shows what is true.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from typing import Any
 
 from avloc.errors import AvlocError, InputError
 from avloc.evaluate.changes import VideoChanges, result_changes
+from avloc.formats.json_file import parse_json
 from avloc.formats.results import find_results
-from avloc.formats.retraining import CANCEL_FILE, CANCELLED, FINISHED, LOG_FILE, RUNNING, read_state
+from avloc.formats.retraining import CANCEL_FILE, CANCELLED, FINISHED, LOG_FILE, RUNNING, RetrainState, read_state
 from avloc.report.page.build import build_page
 from avloc.report.retraining import RetrainInputs, find_inputs, next_folder, retrained_folders, retrained_home
 from avloc.report.serve.answers import Answer
@@ -89,10 +89,10 @@ class Retrainer:
     def act(self, content: bytes) -> Answer:
         """Perform {"action": "start", "from": page}, {"action": "cancel"} or {"action": "open", "name": result}."""
         try:
-            asked = json.loads(content)
+            asked = parse_json("the action", content)
             actions = {"start": self._start, "cancel": self._cancel, "open": self._open}
             action, name = actions[asked["action"]], str(asked.get("name", ""))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (AvlocError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return HTTPStatus.BAD_REQUEST, {"message": "expected an action: start, cancel or open"}
         try:
             with self._busy:
@@ -106,7 +106,7 @@ class Retrainer:
         inputs = self._inputs(name)
         if not self.corrections.is_file():
             return "there are no corrections yet: correct a video, and save"
-        if any(map(is_locked, retrained_folders(self.home))) or self._alive():
+        if self._running() is not None or self._alive():
             return "a retraining runs already"
         folder = next_folder(self.home)
         try:
@@ -136,7 +136,7 @@ class Retrainer:
         return [sys.executable, "-P", "-m", "avloc", "retrain", str(inputs.detections.resolve()), *files]
 
     def _cancel(self, name: str) -> str:
-        folder = next((path for path in retrained_folders(self.home) if is_locked(path)), None)
+        folder = self._running()
         child = self._child if self._alive() else None
         if folder is not None:
             (folder / CANCEL_FILE).touch()
@@ -150,15 +150,14 @@ class Retrainer:
 
     def _open(self, name: str) -> str:
         """Build the page of a finished result, beside the page of the one that it was made from."""
-        folder = next((path for path in retrained_folders(self.home) if path.name == name), None)
+        folder = self._named(name)
         state = read_state(folder) if folder is not None else None
         if folder is None or state is None or state.status != FINISHED:
             return f"there is no finished result {name!r}"
         known = self.pages.get(name)
         if known is None or known.problem:
             self.pages[name] = _Page()
-            before = Path(os.path.normpath(folder / state.before))
-            threading.Thread(target=self._build, args=(folder, before), daemon=True).start()
+            threading.Thread(target=self._build, args=(folder, _before(folder, state)), daemon=True).start()
         return ""
 
     def _build(self, folder: Path, before: Path) -> None:
@@ -190,10 +189,18 @@ class Retrainer:
         """What the result behind a page is retrained from. Raises InputError if the page is unknown."""
         if not name:
             return find_inputs(self.sources)
-        folder = next((path for path in retrained_folders(self.home) if path.name == name), None)
+        folder = self._named(name)
         if folder is None:
             raise InputError(f"{name!r} is no result of this page")
         return find_inputs(replace(self.sources, detections=folder / "detections", run=folder / "run"))
+
+    def _named(self, name: str) -> Path | None:
+        """The retrained result of this name."""
+        return next((path for path in retrained_folders(self.home) if path.name == name), None)
+
+    def _running(self) -> Path | None:
+        """The result that a process works on."""
+        return next(filter(is_locked, retrained_folders(self.home)), None)
 
     def _alive(self) -> bool:
         return self._child is not None and self._child.poll() is None
@@ -203,7 +210,7 @@ class Retrainer:
         folders = retrained_folders(self.home)
         if not folders:
             return None
-        folder = next((path for path in folders if is_locked(path)), folders[-1])
+        folder = self._running() or folders[-1]
         locked, starting = is_locked(folder), self._alive() and folder == self._folder
         state = read_state(folder)
         if locked or starting:
@@ -218,7 +225,7 @@ class Retrainer:
         if status == STOPPED:
             job["message"] = _last_line(folder / LOG_FILE) or "the process ended before it was done"
         if status == FINISHED and state is not None:
-            job["changes"] = self._changes(folder, Path(os.path.normpath(folder / state.before)))
+            job["changes"] = self._changes(folder, _before(folder, state))
         page = self.pages.get(folder.name)
         return {**job, "page": None if page is None else asdict(page)}
 
@@ -233,6 +240,11 @@ class Retrainer:
             changes = result_changes(old, now)
             self._told[key] = {v: _told(old.get(v, ()), now.get(v, ()), c) for v, c in changes.items()}
         return self._told[key]
+
+
+def _before(folder: Path, state: RetrainState) -> Path:
+    """The detections that a retraining started from."""
+    return Path(os.path.normpath(folder / state.before))
 
 
 def _told(old: tuple[Detection, ...], new: tuple[Detection, ...], changes: VideoChanges) -> dict[str, Any]:
