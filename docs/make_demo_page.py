@@ -22,7 +22,7 @@ from avloc.report.sources import PageSources
 VIDEOS = ("test_014", "test_016", "test_021")
 """Drumming, visible and behind a title card; hammering before a moving background; a third."""
 
-_LOCKS = (".avloc.lock", ".avloc.owner")
+_HIDDEN = (".avloc.lock", ".avloc.owner", ".avloc.files")
 
 
 def main(demo: Path, out: Path) -> None:
@@ -46,7 +46,7 @@ def main(demo: Path, out: Path) -> None:
             title="avloc demo: three rendered videos that the model has not seen",
         )
         build_page(sources, out, media="copy")
-    for lock in _LOCKS:
+    for lock in _HIDDEN:
         (out / lock).unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {size / 1e6:.2f} MB")

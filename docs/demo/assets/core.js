@@ -87,11 +87,13 @@ const avlocPage = (() => {
   const emit = (event, detail) => (listeners[event] || []).forEach((action) => action(detail));
 
   // State shared by the parts of the page. Events, sent on change: "video", "found" (detections), "view" (time range),
-  // "time" (cursor), "selected", "theme", "edits", "redraw".
+  // "time" (cursor), "selected", "theme", "edits", "marks" (what is checked and saved), "redraw"; "leave" before another
+  // video is opened.
   const state = {
     index: null, // data/index.js
     file: null, // stem of the video's data file
-    data: null, // content of that file
+    data: null, // content of that file; while it is loaded, of the one before, as data.file says
+    places: new Map(), // video_id -> place among the suggested videos
     found: [], // per run: [{start, end, label, score, hit}]
     weaker: 0, // number of the first run's detections below `lowest`
     factor: null, // activation threshold; null: detections as given

@@ -15,6 +15,7 @@ avlocPage.draw = (() => {
     "audio only": "the activation of the class when the model is given the audio alone.",
     "video only": "the activation of the class when the model is given the frames alone.",
     both: "the activation of the class from audio and frames together, from which the detections are made.",
+    "look at": "where the model is least certain what happens.",
     score: "how likely the detection is right, by the model's own estimate; not a guarantee.",
   };
 
@@ -48,12 +49,15 @@ avlocPage.draw = (() => {
     const { data } = state;
     const made = [{ kind: "ruler", name: "", height: 22, draw: ruler }];
     if (data.thumbs) made.push({ kind: "thumbs", name: "video", height: 46, draw: thumbs });
+    if (state.editing && (data.look_at || []).length) made.push({ kind: "look", name: "look at", height: 16, draw: lookAt });
     if (data.waveform) made.push({ kind: "waveform", name: "audio", height: 38, draw: waveform });
     if (data.truth) {
       const items = data.truth.map(([start, end, label], place) => ({ start, end, label, place }));
       made.push(segmentRow("truth", "ground truth", items));
     }
     if (state.editing) made.push(segmentRow("edit", "corrections", avlocPage.edit.segments()));
+    const theirs = state.editing && avlocPage.saving.theirs();
+    if (theirs) made.push(segmentRow("theirs", "theirs", theirs.present.map(([start, end, label]) => ({ start, end, label }))));
     data.runs.forEach((run, place) => {
       if (place === 0 || state.compare) made.push(...runRows(run, place));
     });
@@ -108,6 +112,14 @@ avlocPage.draw = (() => {
       context.lineTo(here, 22);
       context.stroke();
       if (here < width - 30) context.fillText(clock(t, step < 1 ? 1 : 0), here + 3, 10);
+    }
+  }
+
+  function lookAt({ context, theme, width, gutter, x }, row) {
+    context.fillStyle = theme.accent;
+    for (const [start, end] of state.data.look_at) {
+      const left = Math.max(gutter, x(start));
+      context.fillRect(left, row.top + 5, Math.max(2, Math.min(width, x(end)) - left), 6);
     }
   }
 
@@ -215,6 +227,7 @@ avlocPage.draw = (() => {
 
   function caption(row, one) {
     const mark = one.hit === undefined ? "" : one.hit ? "✓ " : "✗ ";
+    if (row.kind === "edit") return `${one.touched ? "✎ " : ""}${one.label}`;
     return row.kind === "found" ? `${mark}${one.score.toFixed(2)}  ${one.label}` : one.label;
   }
 

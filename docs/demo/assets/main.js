@@ -1,29 +1,8 @@
 "use strict";
-// Connects the parts: loads the list, opens videos, applies the thresholds, handles the keyboard.
+// Connects the parts: loads the list, opens videos, applies the thresholds.
 
 (() => {
-  const { $, element, plural, state, on, emit, script, load, predictions, list, timeline, player, edit, download } = avlocPage;
-
-  const KEYS = [
-    ["Space", "play or pause", () => player.toggle()],
-    ["ArrowLeft", "1 second back (Shift: 0.1)", (event) => player.seek(player.time() - (event.shiftKey ? 0.1 : 1))],
-    ["ArrowRight", "1 second forward (Shift: 0.1)", (event) => player.seek(player.time() + (event.shiftKey ? 0.1 : 1))],
-    ["n", "next detection", () => player.jump(1)],
-    ["p", "previous detection", () => player.jump(-1)],
-    ["Enter", "play the selection", () => player.playSelected()],
-    ["j", "next video", () => list.neighbour(1)],
-    ["k", "previous video", () => list.neighbour(-1)],
-    ["+", "zoom in", () => timeline.zoom(0.6)],
-    ["-", "zoom out", () => timeline.zoom(1 / 0.6)],
-    ["0", "show the whole video", () => timeline.show(0, state.data.duration_s)],
-    ["/", "search videos", () => $("search").focus()],
-    ["e", "correct the detections", () => edit.toggle()],
-    ["a", "add at the cursor", () => state.editing && edit.add()],
-    ["[", "start at the cursor", () => state.editing && edit.toCursor("start")],
-    ["]", "end at the cursor", () => state.editing && edit.toCursor("end")],
-    ["Delete", "delete the selected correction", () => state.editing && edit.remove()],
-    ["?", "show this help", () => $("help").showModal()],
-  ];
+  const { $, element, plural, state, on, emit, script, load, predictions, list, timeline, player, edit, saving, teach, keys, download } = avlocPage;
 
   async function start() {
     state.index = await load("index");
@@ -34,10 +13,11 @@
     $("compare-box").hidden = state.index.runs.length < 2;
     state.lowest = state.index.likely_from;
     if (state.index.options.some(thresholded)) await script("assets/decode.js");
-    for (const part of [list, timeline, player, edit]) part.setUp();
+    for (const part of [list, timeline, player, edit, keys]) part.setUp();
     controls();
-    keyboard();
     on("choose", open);
+    await saving.setUp();
+    teach.setUp();
     const wanted = decodeURIComponent(location.hash.slice(1));
     const named = state.index.videos.find((video) => video.video_id === wanted);
     const first = named ? named.file : list.first();
@@ -55,13 +35,14 @@
   }
 
   async function open(file) {
+    emit("leave");
     state.file = file;
     $("empty").hidden = false;
     $("empty").textContent = "Loading…";
     const data = await load(file);
     if (state.file !== file) return; // another video was opened meanwhile
     if (!data.unpacked) predictions.unpack(data);
-    data.unpacked = true;
+    Object.assign(data, { unpacked: true, file });
     state.data = data;
     state.view = [0, data.duration_s];
     state.selected = null;
@@ -162,7 +143,6 @@
     $("next-video").addEventListener("click", () => list.neighbour(1));
     $("save-found").addEventListener("click", saveFound);
     $("help-open").addEventListener("click", () => $("help").showModal());
-    $("keys").append(...KEYS.flatMap(([key, words]) => [element("dt", {}, element("kbd", { textContent: key })), element("dd", { textContent: words })]));
     $("drawer").addEventListener("click", () => {
       const open = document.body.classList.toggle("drawn");
       $("drawer").setAttribute("aria-expanded", String(open));
@@ -191,26 +171,6 @@
       apply();
     });
     apply();
-  }
-
-  function keyboard() {
-    const actions = new Map(KEYS.map(([key, , action]) => [key === "Space" ? " " : key, action]));
-    document.addEventListener("keydown", (event) => {
-      const typing = event.target.closest("input:not([type=range]):not([type=checkbox]), select, textarea, dialog");
-      // in the lists Enter selects and Space plays; elsewhere both press the focused button
-      const inList = event.target.closest("#videos, #found-list");
-      const onButton = event.target.closest("button, a, video") && (event.key === "Enter" || (event.key === " " && !inList));
-      const onSlider = event.target.closest("input[type=range]") && event.key.startsWith("Arrow");
-      if (typing || onButton || onSlider || !state.data || event.metaKey || event.altKey) return;
-      if (event.ctrlKey) {
-        if (event.key === "z" && state.editing) edit.undo();
-        return;
-      }
-      const action = actions.get(event.key) || (event.key === "=" ? actions.get("+") : null);
-      if (!action) return;
-      event.preventDefault();
-      action(event);
-    });
   }
 
   start().catch((error) => {
