@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 AUDIT := .venv-audit
 
 # Tests of what the libraries underneath do, in a few minutes; and what they need beside avloc's own requirements.
-LIBRARY_TESTS := $(addprefix tests/test_,dependencies.py config.py encode.py media.py media_clock.py streams.py formats.py \
+LIBRARY_TESTS := $(addprefix tests/test_,dependencies.py arguments.py config.py encode.py media.py media_clock.py streams.py formats.py \
     guard.py train_steps.py exports.py cli.py look.py)
 EXTRAS := media,pretrained,report,tb,frames,export
 TEST_TOOLS := pytest hypothesis beartype scipy pympi-ling webvtt-py pysubs2 OpenTimelineIO
@@ -31,11 +31,10 @@ test: install
 test-all: install
 	$(BIN)/python -m pytest -n 2 -m ''
 
-check: install
+check: install  # mypy keeps one core busy for minutes where it has no cache; the tests, which wait at times, run beside it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 2; tests=$$?; wait $$types && exit $$tests
 
 # The lowest permitted releases of all libraries, and the newest; `make check-newest PYTHON=python3.13`.
 check-floors:

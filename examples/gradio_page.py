@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import avloc
 from avloc.errors import AvlocError
@@ -26,11 +27,11 @@ def answer(localizer: avloc.Localizer) -> Callable[[str | None, float], tuple[ob
             raise gradio.Error("Choose a video first.")
         try:
             result = localizer.localize(video)
-        except AvlocError as error:  # one line that says what to do
-            raise gradio.Error(str(error)) from error
-        found = [d for d in result.detections if d.score >= lowest]
+        except AvlocError as error:  # one line that says what to do; gradio's copy of the file has a long path
+            raise gradio.Error(str(error).replace(video, Path(video).name)) from error
+        found = result.select(lowest)
         rows = [[d.label, round(d.start_s, 2), round(d.end_s, 2), round(d.score, 3)] for d in found]
-        return result.plot(), rows
+        return result.plot(min_score=lowest), rows
 
     return localize
 
@@ -40,12 +41,15 @@ def main(run: str) -> None:
     import gradio
 
     localizer = avloc.load(run)
-    inputs = [gradio.Video(label="video"), gradio.Slider(0, 1, 0.3, label="lowest score")]
-    outputs = [gradio.Plot(label="timeline"), gradio.Dataframe(headers=COLUMNS, label="detections")]
+    inputs = [gradio.Video(label="video", sources=["upload"]), gradio.Slider(0, 1, 0.3, label="lowest score")]
+    outputs = [gradio.Plot(show_label=False), gradio.Dataframe(headers=COLUMNS, label="detections")]
     classes = ", ".join(localizer.card.classes)
-    page = gradio.Interface(answer(localizer), inputs, outputs, title="avloc", description=f"Finds: {classes}")
+    text = {"title": "avloc", "description": f"Finds: {classes}"}
+    page = gradio.Interface(answer(localizer), inputs, outputs, flagging_mode="never", **text)
     page.launch()
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("expected a run folder: python examples/gradio_page.py RUN")
     main(sys.argv[1])

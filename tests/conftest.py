@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 install_import_hook("avloc", "typecheck.numeric_tower")
 
@@ -19,6 +19,14 @@ os.environ["AVLOC_CACHE"] = os.path.join(tempfile.gettempdir(), "avloc-tests-hav
 # small networks gain nothing from threads, and on a busy machine threads that wait for each other took 20 times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the shape checks, as for users: the checks would answer a wrong argument before avloc does."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,14 @@ For test_bombs.py and `python -m benchmarks.reliability hostile-files`. Each is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +65,11 @@ def zeros_npz(path: Path, entries: int, rows: int, method: int = zipfile.ZIP_DEF
                 np.lib.format.write_array_header_1_0(file, header)
                 for _ in range(rows // 1024):
                     file.write(bytes(MIB))
+
+
+def lzma_npz(path: Path) -> None:
+    """30 kB that Python's zipfile expands to 200 MB, however little is read of it."""
+    zeros_npz(path, 1, 200 * 1024, zipfile.ZIP_LZMA)
 
 
 def lying_npz(path: Path) -> None:
@@ -157,6 +164,40 @@ def chunk_h5(file: Any) -> None:
     file.create_dataset("feats", (4, 4), np.float32, **options)[:] = 0
 
 
+def deflated_chunk(path: Path, filters: int = 1) -> None:
+    """A chunk of 16 kB whose content, deflated as often as there are filters, is 600 MB of zeros."""
+    content = zlib.compress(bytes(600 * MIB))
+    for _ in range(filters - 1):
+        content = zlib.compress(content)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((64, 64))
+    for _ in range(filters):
+        properties.set_deflate(9)
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((64, 64))
+        h5py.h5d.create(file.id, b"feats", h5py.h5t.NATIVE_FLOAT, space, properties).write_direct_chunk((0, 0), content)
+
+
+def same_hashes(count: int = 40_000) -> bytes:
+    """A pickled dict whose keys all have the hash 0: Python's hash of k (2^61 - 1)."""
+    keys = (k * (2**61 - 1) for k in range(1, count))
+    return b"\x80\x02}(" + b"".join(b"\x8a\x0b" + key.to_bytes(11, "little") + b"N" for key in keys) + b"u."
+
+
+def wide_table(path: Path) -> None:
+    """50,000 columns and 20,000 rows of one cell: 10^9 entries, if every row is filled up."""
+    columns = ",".join(f"c{k}" for k in range(50_000))
+    path.write_text(f"video,path,status,reason,note,{columns}\n" + "v\n" * 20_000)
+    (path.parent / "segments.csv").write_text("video,start_s,end_s,label,score\nv,0,1,a,0.5\n")
+
+
+def claiming_state(path: Path) -> None:
+    """A state whose checksum is right, and which asks for 1 GiB."""
+    torch_pickle(path, b"\x80\x02cbuiltins\nbytearray\nJ\0\0\0\x40\x85R.")
+    content = path.read_bytes()
+    path.write_bytes(b"avloc training state, sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
 def yaml_merge(path: Path) -> None:
     lines = ["a0: &a0 {k: 1, l: 2}"]
     lines += [f"a{k}: &a{k} {{<<: [{','.join([f'*a{k - 1}'] * 10)}]}}" for k in range(1, 9)]
@@ -176,6 +217,16 @@ def parquet(path: Path) -> None:
     columns = {name: pyarrow.array(one).dictionary_encode() if name == "note" else ["v"] * 3000 for name in fields}
     numbers = {name: [0] * 3000 for name in ("seconds", "duration_s", "snippets", "visual_size", "audio_size", "bytes")}
     writer.write_table(pyarrow.table({**columns, **numbers}), path)
+
+
+def packed_parquet(path: Path) -> None:
+    """One text of 400 MiB in 30 kB."""
+    import pyarrow
+    from pyarrow import parquet as writer
+
+    fields = ("video", "path", "status", "reason", "note")
+    table = pyarrow.table({name: ["a" * (400 * MIB if name == "note" else 1)] for name in fields})
+    writer.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
 
 
 def pickled(value: Any, protocol: int = 4) -> Callable[[Path], object]:
@@ -226,16 +277,20 @@ SAMPLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "ragged.pkl": (pickled([[1.0, 2.0], [3.0]]), ARRAY),
     "empty_lists.pkl": (raw(b"\x80\x02](" + b"]" * (3 * MIB) + b"e."), ARRAY),
     "long_integer.pkl": (raw(b"\x80\x02\x8b" + struct.pack("<I", 8 * MIB) + b"\x7f" * (8 * MIB) + b"."), ARRAY),
+    "hashes.pkl": (raw(same_hashes()), ARRAY),
     "objects.npy": (npy_objects, ARRAY),
     "no_columns.npy": (npy((10**12, 0)), "from avloc.formats.untrusted.arrays import load_array as read"),
     "no_columns_index.npy": (npy((10**9, 0)), INDEX),
     "entries.npz": (lambda path: zeros_npz(path, 300, 1024), ARRAY),
     "lying.npz": (lying_npz, ARRAY),
+    "lzma.npz": (lzma_npz, ARRAY),
     "overlapping.npz": (overlapping_npz, ARRAY),
     "directory.npz": (huge_directory, ARRAY),
     "bytearray.pt": (lambda p: torch_pickle(p, b"\x80\x02cbuiltins\nbytearray\n\x8a\x06\0\0\0\0\x01\0\x85R."), ARRAY),
     "lists.pt": (lambda p: torch_pickle(p, laugh(b"]")), ARRAY),
     "itself.pt": (lambda p: torch_pickle(p, b"\x80\x02]q\x00h\x00a."), ARRAY),
+    "hashes.pt": (lambda path: torch_pickle(path, same_hashes()), ARRAY),
+    "state.pt": (claiming_state, "from avloc.train.state import load_state as read"),
     "deflated.pt": (deflated_pt, ARRAY),
     "bfloat16.pt": (bf16_pt, ARRAY),
     "bytearray.pth": (
@@ -246,6 +301,9 @@ SAMPLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "references.h5": (with_h5(lambda file: file.create_dataset("feats", (9, 9), h5py.ref_dtype)), ARRAY),
     "loops.h5": (with_h5(loops_h5), ARRAY),
     "chunk.h5": (with_h5(chunk_h5), ARRAY),
+    "deflated.h5": (deflated_chunk, ARRAY),
+    "deflated_twice.h5": (lambda path: deflated_chunk(path, 2), ARRAY),
+    "scaled.h5": (with_h5(lambda file: file.create_dataset("feats", (9, 9), np.float32, scaleoffset=2)), ARRAY),
     "soft.h5": (with_h5(lambda file: file.__setitem__("feats", h5py.SoftLink("/feats"))), ARRAY),
     "external.h5": (with_h5(lambda file: file.__setitem__("feats", h5py.ExternalLink("/etc/passwd", "/x"))), ARRAY),
     "tensors.safetensors": (million_tensors, FEATURES),
@@ -269,9 +327,35 @@ SAMPLES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: p.write_text("<a>" + "<a/>" * (4 * MIB) + "</a>"),
         "from avloc.interchange.convert import read_segments as read",
     ),
+    "videos.csv": (wide_table, CARD),
+    "manifest.csv": (
+        wide_table,
+        "from avloc.features.manifest import read_manifest; read = lambda p: read_manifest(p.parent)",
+    ),
+    "tags.csv": (wide_table, "from avloc.formats.tags import read_tags as read"),
+    "record.json": (
+        lambda p: p.write_text("[" * 10**5),
+        "from avloc.train.record import read_record; read = lambda p: read_record(p.parent)",
+    ),
+    "blocked.json": (
+        lambda p: p.write_text("[" + "[]," * (6 * MIB) + "[]]"),
+        "from avloc.evaluate.reference import read_blocked as read",
+    ),
+    "config.json": (
+        lambda p: p.write_text("[" * 10**5),
+        "from avloc.features.backbones.hub_files import read_json; read = lambda p: read_json(p, 'a configuration')",
+    ),
     "field.csv": (
         lambda p: p.write_text('video,labels\n"' + "a" * (16 * MIB)),
         "from avloc.formats.labels import read_labels as read",
+    ),
+    "brackets.yaml": (
+        lambda p: p.write_text("[" * 50_000),
+        "from avloc.config import read_config as read",
+    ),
+    "manifest_packed.parquet": (
+        packed_parquet,
+        "from avloc.features.manifest import read_manifest; read = lambda p: read_manifest(p.parent)",
     ),
     "manifest.parquet": (
         parquet,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +23,7 @@ from avloc.errors import AvlocError, ConfigError, FormatError, InputError
 from avloc.features import layout as layouts
 from avloc.formats.features import FeatureStore
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
+from console import avloc
 
 TWENTY_SECONDS = Rows(20, 20, sure=False)
 
@@ -141,17 +140,7 @@ def test_given_axes() -> None:
 
 
 def converted(folder: Path, *options: object) -> tuple[int, str, str]:
-    command = [
-        sys.executable,
-        "-m",
-        "avloc",
-        "convert",
-        folder / "ann.json",
-        folder / "out",
-        "--features",
-        folder / "f",
-    ]
-    done = subprocess.run([*map(str, command), *map(str, options)], capture_output=True, text=True)
+    done = avloc("convert", folder / "ann.json", folder / "out", "--features", folder / "f", *options)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,11 +20,8 @@ from avloc.formats.features import FeatureStore
 from avloc.formats.labels import LabelTable, read_labels
 from avloc.media.encode import write_video
 from avloc.types import FeatureSequence
+from console import avloc as run
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "avloc", *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_ave_becomes_a_store(tmp_path: Path) -> None:
@@ -145,6 +140,7 @@ def test_names_of_videos_never_leave_the_folder(tmp_path: Path, name: str) -> No
     }
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_features_alone_and_what_fits_nothing(tmp_path: Path) -> None:
     np.save(tmp_path / "a_rgb.npy", np.eye(4))
     done = run("convert", tmp_path, tmp_path / "out", "--stride-s", "0.5")

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from avloc.errors import AvlocError, FormatError, InputError
+from avloc.evaluate.detection import evaluate_files
 from avloc.formats.annotations import read_annotations, write_annotations
 from avloc.formats.corrections import VERSION, Point, VideoCorrections, read_corrections, write_corrections
+from avloc.formats.detections import write_segments_json
 from avloc.interchange.corrections import read_correction_files
 from avloc.interchange.registry import write_as
 from avloc.interchange.segments import VideoSegments
@@ -162,3 +164,21 @@ def test_issues_are_noted_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(text, encoding="utf-8")
     (note,) = read_correction_files([tmp_path / "t.json"]).notes
     assert "t.json: 1 instance zero-length, dropped" in note
+
+
+def test_a_folder_is_no_file_of_corrections(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a file of corrections, got a folder"):
+        read_correction_files([tmp_path])
+
+
+def test_a_score_against_corrections_is_called_that(tmp_path: Path) -> None:
+    truth, found = tmp_path / "corrections.json", {"a": (Detection(1, 9, "x", 0.9),)}
+    corrected = [VideoCorrections(name, 20.0, (Instance(1, 9, "x"),), checked=True) for name in ("a", "b")]
+    write_corrections(truth, corrected)
+    write_segments_json(tmp_path / "found.json", found)
+    notes = evaluate_files(tmp_path / "found.json", truth).notes
+    assert any("corrections.json holds corrections of 2 videos: scored on these alone" in note for note in notes)
+    write_annotations(truth, [VideoAnnotation("a", 20.0, "", (Instance(1, 9, "x"),))])
+    assert (
+        "the ground truth names no subsets: all 1 video scored" in evaluate_files(tmp_path / "found.json", truth).notes
+    )

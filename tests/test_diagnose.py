@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from avloc.formats.annotations import write_annotations
 from avloc.formats.detections import write_segments_json
 from avloc.metrics import BINS, ERRORS, SegmentTable, detection_scores, diagnose
 from avloc.types import Detection, Instance, VideoAnnotation
+from console import avloc
 
 TRUTH = [
     VideoAnnotation("a", 100.0, "validation", (Instance(0, 10, "x"), Instance(20, 40, "x"), Instance(50, 90, "y"))),
@@ -200,9 +199,9 @@ def iou(a: Detection, b: Instance) -> float:
 def test_files_the_command_and_the_picture(tmp_path: Path) -> None:
     write_annotations(tmp_path / "truth.json", TRUTH)
     write_segments_json(tmp_path / "found.json", one(Detection(0, 10, "x", 0.9), Detection(60, 70, "x", 0.8)))
-    command = [sys.executable, "-m", "avloc", "diagnose", tmp_path / "found.json", tmp_path / "truth.json"]
+    command = ["diagnose", tmp_path / "found.json", tmp_path / "truth.json"]
     extra = ["--subset", "validation", "--plot", tmp_path / "d.svg", "-o", tmp_path / "d.json"]
-    done = subprocess.run([*command, *extra], capture_output=True, text=True)
+    done = avloc(*command, *extra)
     assert done.returncode == 0, done.stderr
     assert "missed instances" in done.stdout
     row = next(line for line in done.stdout.splitlines() if "true positive" in line)
@@ -216,7 +215,7 @@ def test_files_the_command_and_the_picture(tmp_path: Path) -> None:
         (["--t-iou", "0"], "t-IoU thresholds must lie in"),
         (["--plot", "x.doc"], "cannot be written as '.doc'"),
     ):
-        bad = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        bad = avloc(*command, *arguments)
         assert bad.returncode == 2
         assert message in bad.stderr
         assert "Traceback" not in bad.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from avloc.datasets.doctor import DataReport, examine
 from avloc.datasets.open import open_collection
 from avloc.datasets.tracks import Clock
 from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
+from console import avloc
 from field_sets import make_ave, make_llp, make_unav, make_wtalc, save_objects
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -133,17 +132,16 @@ def test_quick_looks_at_some(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     make_ave(tmp_path / "ave")
-    command = [sys.executable, "-m", "avloc", "doctor"]
-    done = subprocess.run([*command, tmp_path / "ave", "--json"], capture_output=True, text=True)
+    done = avloc("doctor", tmp_path / "ave", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["features"]["audio"]["videos"] == 7
     (tmp_path / "ave/visual_feature.h5").unlink()
     (tmp_path / "ave/audio_feature.h5").unlink()
-    done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
+    done = avloc("doctor", tmp_path / "ave")
     assert done.returncode == 3
     assert "error: 5 labelled videos without features" in done.stdout
     (tmp_path / "ave/train_order.h5").write_text("no")
-    done = subprocess.run([*command, tmp_path / "ave"], capture_output=True, text=True)
+    done = avloc("doctor", tmp_path / "ave")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "train_order.h5: expected an HDF5 file" in done.stderr
 
@@ -153,11 +151,10 @@ def test_annotations_alone_are_called_no_more_than_that(tmp_path: Path) -> None:
     inner.mkdir()
     video = {"subset": "training", "duration": 9.0, "annotations": [{"label": "dog", "segment": [1, 2]}]}
     (inner / "truth.json").write_text(json.dumps({"database": {"a": video}}))
-    command = [sys.executable, "-m", "avloc", "doctor"]
-    done = subprocess.run([*command, inner / "truth.json"], capture_output=True, text=True)
+    done = avloc("doctor", inner / "truth.json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "no errors in the annotations; no features were found"
-    done = subprocess.run([*command, inner], capture_output=True, text=True)
+    done = avloc("doctor", inner)
     assert done.returncode == 2
     assert f"give the .json file: {inner / 'truth.json'}" in done.stderr
 

@@ -24,6 +24,7 @@ from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
 from avloc.formats.features import load_features, save_features
 from avloc.formats.results import find_results
+from avloc.formats.retraining import CANCEL_FILE, cancel_asked, clear_cancel
 from avloc.interchange.convert import convert as convert_segments
 from avloc.interchange.sed_scores import write_sed_scores
 from avloc.paper.show import write_tables
@@ -361,3 +362,49 @@ def test_a_refused_command_is_refused_again(home: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="avloc did not write"):
             localize(home, tmp_path)
     assert (tmp_path / "segments.csv").read_text() == (tmp_path / "run.yaml").read_text() == "mine"
+
+
+def test_a_lock_alone_makes_no_file_avlocs(home: Path, tmp_path: Path) -> None:
+    """An earlier version that refused to work in a folder of others left its lock there."""
+    (tmp_path / ".avloc.lock").touch()
+    for name in ("segments.csv", "notes.txt"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=r"segments\.csv: there is a file that avloc did not write"):
+        localize(home, tmp_path)
+    assert (tmp_path / "segments.csv").read_text() == "mine"
+
+
+def test_folders_of_folders_of_earlier_versions_are_used_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text('{"avloc": "0.1.0"}')
+    (tmp_path / "page.html").write_text("of avloc")
+    with pytest.raises(InputError), output_folder(tmp_path):
+        claim(tmp_path / "page.html")
+    (tmp_path / MANIFEST).unlink(missing_ok=True)
+    (tmp_path / ".avloc.lock").touch()
+    with output_folder(tmp_path):
+        claim(tmp_path / "page.html")
+
+
+def test_a_file_of_others_named_cancel_cancels_nothing_and_stays(tmp_path: Path) -> None:
+    (tmp_path / CANCEL_FILE).write_text("mine")
+    assert not cancel_asked(tmp_path)
+    clear_cancel(tmp_path)
+    assert (tmp_path / CANCEL_FILE).read_text() == "mine"
+    (tmp_path / CANCEL_FILE).write_text("")
+    assert cancel_asked(tmp_path)
+    clear_cancel(tmp_path)
+    assert not (tmp_path / CANCEL_FILE).exists()
+
+
+def test_the_list_of_files_is_sorted_though_a_killed_process_left_it_as_written(tmp_path: Path) -> None:
+    with folder_lock(tmp_path):
+        for name in ("b.txt", "a.txt"):
+            atomic_write(tmp_path / name, "x")
+    whole = (tmp_path / MANIFEST).read_bytes()
+    (tmp_path / MANIFEST).write_bytes(b'"b.txt"\n"a.txt"\n')
+    with folder_lock(tmp_path):
+        written_files(tmp_path)
+        for name in ("b.txt", "a.txt"):
+            atomic_write(tmp_path / name, "x")
+    assert (tmp_path / MANIFEST).read_bytes() == whole

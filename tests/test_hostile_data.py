@@ -44,6 +44,7 @@ from avloc.interchange.registry import write_formats
 from avloc.interchange.segments import VideoSegments
 from avloc.model.checkpoint import ModelCard, load_model, save_model
 from avloc.train.record import read_record
+from avloc.train.state import load_state
 from avloc.types import ActivationSequence, Detection, FeatureSequence, Provenance, SnippetGrid
 
 EXAMPLES = int(os.environ.get("AVLOC_FUZZ", "12"))
@@ -380,3 +381,20 @@ KEYS = [f"{section}.{key}" for section, part in preset().model_dump().items() fo
 )
 def test_overrides(key: str, value: str) -> None:
     survives(lambda _: preset("default", parse_overrides([f"{key}={value}"])), Path())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("name", ["config.yaml", "record.json", "state.pt", "manifest.csv", "labels.csv", "truth.json"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    readers: dict[str, Callable[[Path], object]] = {
+        "config.yaml": read_config,
+        "record.json": lambda p: read_record(p.parent),
+        "state.pt": load_state,
+        "manifest.csv": lambda p: read_manifest(p.parent),
+        "labels.csv": read_labels,
+        "truth.json": read_annotations,
+    }
+    with pytest.raises(AvlocError):
+        readers[name](path)

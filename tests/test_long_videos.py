@@ -15,7 +15,8 @@ from avloc.model.batch import windows
 from avloc.model.checkpoint import ModelCard
 from avloc.model.losses import topk_mean
 from avloc.pipeline.attention import correlations
-from avloc.pipeline.localizer import Localizer, with_options
+from avloc.pipeline.localizer import Localizer
+from avloc.pipeline.settings import with_options
 from avloc.types import FeatureSequence, SnippetGrid
 from feature_sets import make_videos
 

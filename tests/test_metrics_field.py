@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from avloc.metrics import (
     wtalc_detection_map,
 )
 from avloc.types import Detection, Instance, VideoAnnotation
+from console import avloc
 from field_sets import make_ave, make_llp, make_wtalc
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -297,10 +296,6 @@ def test_llp_from_files(tmp_path: Path) -> None:
 
 
 # --- the command on files of all kinds --------------------------------------------------------------------------------
-
-
-def avloc(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "avloc", *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_ground_truth_may_be_a_data_set(tmp_path: Path) -> None:

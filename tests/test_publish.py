@@ -338,3 +338,12 @@ def test_a_model_of_others_is_not_replaced(run: Path, tmp_path: Path, name: str)
         with pytest.raises(InputError, match=f"{name} that avloc did not write"):
             avloc.load(run).save_pretrained(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_configuration_of_others_beside_our_model_is_not_replaced(run: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        avloc.load(run).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match=r"config\.json that avloc did not write"):
+        avloc.load(run).save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").read_text() == '{"mine": 1}'

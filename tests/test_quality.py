@@ -232,7 +232,7 @@ def test_the_curve_trains_on_a_part_and_measures_on_the_whole_test(
     assert len({row.video_id for row in read_labels(data.labels).rows}) == 6 + 8
     config = curve.config_on("auto", data, {}, 3)
     assert (config.model.embed_dim, config.train.steps, config.train.seed) == (256, 400, 3)
-    chosen = {"loss.prior_weight": 1.0}  # the candidate that was chosen, and the prior
+    chosen = {"loss.prior_weight": 1.0}  # the candidate that was chosen, and the prior; no words in such features
     assert config == curve.config_on("256, decay", data, chosen, 3)
     assert curve.config_on("default", data, {}, 0) == preset("default")
     naive = curve.config_on(curve.NAIVE, data, {}, 0)
@@ -240,6 +240,23 @@ def test_the_curve_trains_on_a_part_and_measures_on_the_whole_test(
     with pytest.raises(SystemExit, match="0"):
         run([*command, "--report-only"])
     assert "models to train" not in capsys.readouterr().out
+
+
+def test_alike_folds_measure_every_training_video_once_and_no_test_video(folder: Path, tmp_path: Path) -> None:
+    given = ["--sets", str(folder), "-o", str(tmp_path), "--only", "auto", "--alike"]
+    parser = argparse.ArgumentParser()
+    curve.add_commands(parser.add_subparsers())
+    args = parser.parse_args(["learning-curve", *given, "--counts", "all", "2", "--seeds", "5", "--draws", "1"])
+    points = curve.curves_of(args, str(folder))["auto"]
+    data = open_set(folder, tmp_path)
+    train = {row.video_id for row in read_labels(data.labels).subset("train")}
+    measured = [truth.video_id for answer in points[curve.ALL] for truth in answer.data.tests()]
+    assert sorted(measured) == sorted(train)
+    for answer in (*points[curve.ALL], *points["2"]):
+        assert answer.model is not None
+        own = {row.video_id for row in read_labels(answer.model.data.labels).subset("train")}
+        assert own <= train - {truth.video_id for truth in answer.data.tests()}
+    assert {answer.data.fingerprint for answer in points["2"]} == {points[curve.ALL][0].data.fingerprint}
 
 
 def test_sets_of_one_name_do_not_share_what_is_made_of_them(folder: Path, tmp_path: Path) -> None:

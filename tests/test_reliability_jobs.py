@@ -191,7 +191,7 @@ def test_killed_at_every_single_write(
     tmp_path: Path, home: Path, undisturbed: Callable[[str], Path], name: str
 ) -> None:
     count = writes_of(JOBS[name], home, tmp_path / "probe" / "out")
-    assert count > 12
+    assert count >= 12
     for point in range(1, count + 1):
         out = tmp_path / str(point) / "out"
         assert killing.run(JOBS[name], home, out, kill_at=point) == KILLED

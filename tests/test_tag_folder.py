@@ -202,6 +202,18 @@ def test_a_bad_table_names_its_line(tmp_path: Path, content: str, message: str) 
         read_tags(path)
 
 
+def test_a_label_kept_in_one_row_and_struck_out_in_another_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "tags.csv"
+    path.write_text("video,label,keep\na,dog,yes\na,rain,no\na,dog,no\na,rain,yes\na,dog,no\nb,dog,no\nb,dog,no\n")
+    table = read_labels(path)
+    assert {row.video_id: row.labels for row in table.rows} == {"a": ("dog", "rain"), "b": ()}
+    assert table.notes == (
+        "'a': 'dog' is kept and struck out, lines 2 and 4: kept",
+        "'a': 'rain' is kept and struck out, lines 3 and 5: kept",
+        "'a': 'dog' is kept and struck out, lines 2 and 6: kept",
+    )
+
+
 def test_labels_that_could_not_be_read_back_are_refused(tmp_path: Path) -> None:
     for label in ("a;b", "Background"):
         with pytest.raises(InputError, match="use another word"):

@@ -122,6 +122,23 @@ def test_tick_strike_out_add_and_save_by_keyboard(site: PageServer, table: Path,
     ]
 
 
+def test_what_is_wrong_with_a_label_is_said_until_something_else_is_typed(table: Path, page: Any) -> None:
+    build_tags_page(table, table.parent / "page")
+    page.goto((table.parent / "page" / "index.html").as_uri())
+    page.wait_for_selector(".draft")
+    page.fill("#label", "a;b")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#status") == "A label holds no ; and is not background."
+    page.fill("#label", "ab")
+    assert page.inner_text("#status") == ""
+    page.keyboard.press("Enter")
+    assert page.inner_text("#status") == "not saved yet"
+    page.fill("#label", "background")
+    page.keyboard.press("Enter")
+    page.locator("#list h3").last.click()
+    assert page.inner_text("#status") == "not saved yet"
+
+
 def test_a_reloaded_page_shows_the_table_and_sends_only_changes(site: PageServer, table: Path, page: Any) -> None:
     page.goto(site.url)
     page.wait_for_selector(".draft")

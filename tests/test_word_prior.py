@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,16 @@ import pytest
 import torch
 
 from avloc.config import LossConfig, preset
-from avloc.errors import InputError
+from avloc.errors import ConfigError, InputError
 from avloc.formats.features import save_features
 from avloc.localize.prompts import label_prior
 from avloc.model import losses
 from avloc.model.batch import SnippetOutput
-from avloc.tagging.vocabulary import map_words
+from avloc.tagging.words import WordScores
 from avloc.train.dataset import WeakDataset
 from avloc.train.loop import fit
 from avloc.train.plan import introduction, plan
-from avloc.train.prior import WordPrior, word_prior
+from avloc.train.prior import WordPrior, word_scores
 from avloc.train.step import prior_weight
 from avloc.types import FeatureSequence, Provenance
 from test_zero_shot import MADE, Stand, video
@@ -29,13 +30,15 @@ TINY = {"train.steps": 4, "train.eval_every": 2, "model.embed_dim": 8, "train.ba
 
 @pytest.fixture(autouse=True)
 def taggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "avloc.train.prior.load_taggers", lambda features: {modality: Stand() for modality in features.modalities}
-    )
+    monkeypatch.setattr("avloc.tagging.words.load_taggers", here)
 
 
-def prior() -> WordPrior:
-    return WordPrior(CLASSES, {concept.word: concept for concept in map_words(CLASSES).concepts})
+def here(features: FeatureSequence, weights: object, reasons: object) -> dict[str, Stand]:
+    return {modality: Stand() for modality in features.modalities}
+
+
+def prior(classes: Sequence[str] = CLASSES) -> WordPrior:
+    return WordPrior(WordScores(classes, MADE))
 
 
 def test_pseudo_labels_are_mixed_with_the_prior_of_the_videos_that_have_one() -> None:
@@ -85,7 +88,7 @@ def test_a_video_has_a_prior_of_its_own_labels_if_all_of_them_map() -> None:
     assert (r[:, [1, 3]] == 0).all()
     assert (prior()(features, np.array([0.0, 1, 1])) == 0).all()
     assert (prior()(features, np.zeros(3))[:, 0] == 1).all()
-    monkey = WordPrior(("monkey",), {"monkey": map_words(["monkey"]).concepts[0]})  # no sound of AudioSet's
+    monkey = prior(["monkey"])  # no sound of AudioSet's
     heard = FeatureSequence("v", 20.0, features.grid, None, features.audio, features.source)
     assert (monkey(heard, np.ones(1)) == 0).all()
     assert monkey(features, np.ones(1)).any()
@@ -94,19 +97,20 @@ def test_a_video_has_a_prior_of_its_own_labels_if_all_of_them_map() -> None:
 def test_features_without_a_tagger_have_none_and_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     features = video("v")
     train = WeakDataset(["v"], np.array([[0.0, 1, 0]]), CLASSES, lambda name: features, 527, 1000)
-    assert word_prior(train, {"audio": "vggish", "visual": "i3d-rgb"}) == (None, "")
-    found, note = word_prior(train, MADE)
-    assert found is not None
-    assert note == ""
-    assert found.describe() == "taggers score the words of 2 of 3 classes, as a prior"
+    with pytest.raises(InputError, match="features of vggish and i3d-rgb have no classes that words map to"):
+        word_scores(train, {"audio": "vggish", "visual": "i3d-rgb"})
+    assert word_scores(train, MADE).describe() == "taggers score the words of 2 of 3 classes"
     other = WeakDataset(["v"], np.array([[1.0]]), ["qqzz"], lambda name: features, 527, 1000)
-    assert word_prior(other, MADE)[1].startswith("no prior from words (loss.prior_weight): no word maps to a class")
+    with pytest.raises(InputError, match="no word maps to a class"):
+        word_scores(other, MADE)
 
-    def missing(features: FeatureSequence) -> None:
-        raise InputError("weights missing")
+    def one_missing(features: FeatureSequence, weights: object, reasons: dict[str, str]) -> dict[str, Stand]:
+        reasons["audio"] = "weights missing"
+        return {"visual": Stand()}
 
-    monkeypatch.setattr("avloc.train.prior.load_taggers", missing)
-    assert word_prior(train, MADE) == (None, "no prior from words (loss.prior_weight): weights missing")
+    monkeypatch.setattr("avloc.tagging.words.load_taggers", one_missing)
+    with pytest.raises(InputError, match=r"^audio: weights missing$"):
+        word_scores(train, MADE)
 
 
 def test_a_run_learns_from_the_prior(tmp_path: Path) -> None:
@@ -119,7 +123,10 @@ def test_a_run_learns_from_the_prior(tmp_path: Path) -> None:
     labels.write_text("\n".join(lines) + "\n")
     config, data = plan(tmp_path / "features", labels, preset("auto", TINY))
     assert config.loss.prior_weight == 1
-    assert introduction(config, data).endswith("; taggers score the words of 2 classes, as a prior")
+    assert config.localize.words_weight == 0.25
+    assert introduction(config, data).endswith(
+        "; taggers score the words of 2 classes, as a prior and in the detections"
+    )
     batch = data.train.batch(np.arange(6), 7)
     assert batch.prior is not None
     assert batch.prior.shape == (6, 7, 3)
@@ -137,4 +144,8 @@ def test_a_run_learns_from_the_prior(tmp_path: Path) -> None:
         tmp_path / "plain" / "v0.safetensors",
         FeatureSequence("v0", one.duration_s, one.grid, one.visual, one.audio, plain),
     )
-    assert plan(tmp_path / "plain", labels, preset("auto", TINY))[1].train.prior is None
+    config, data = plan(tmp_path / "plain", labels, preset("auto", TINY))
+    assert (config.localize.words_weight, data.train.prior, data.words) == (0, None, None)
+    assert not any("words" in note for note in data.notes)
+    with pytest.raises(ConfigError, match=r"localize\.words_weight=0\.5: features of made and made have no classes"):
+        plan(tmp_path / "plain", labels, preset("auto", {**TINY, "localize.words_weight": 0.5}))

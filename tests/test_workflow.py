@@ -111,3 +111,13 @@ def test_tables_are_planned_then_made(tmp_path: Path) -> None:
     assert (made.failed, one.missing) == ({}, 0)
     assert [path.name for path in made.files] == ["tables.csv", "tables.md"]
     assert {row for row, _ in made.filled[0].ours} == {"Tian et al. (2018)", "Proposed"}
+
+
+def test_a_missing_library_of_the_page_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    film(tmp_path / "clip.mp4")
+    (tmp_path / "labels.csv").write_text("video,labels\nclip,jump\n")
+    job = Workflow([str(tmp_path)], tmp_path / "labels.csv", tmp_path / "out", preset("default", SMALL))
+    monkeypatch.setattr("avloc.media.previews.find_spec", lambda name: None if name == "PIL" else name)
+    with pytest.raises(InputError, match=r"need pillow: pip install 'avloc\[report\]'"):
+        job.run()
+    assert not (tmp_path / "out").exists()

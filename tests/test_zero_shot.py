@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,23 @@ def test_prompts_are_parsed(tmp_path: Path) -> None:
         ("dog; Dog", "the word 'Dog' is given twice"),
         ("nowhere.txt", "nowhere.txt: no such file; give prompts joined by ;"),
         (";".join(map(str, range(501))), "expected at most 500 words, got 501"),
+        ("/", "--prompts /: expected prompts joined by ; or a file with one a line, got a folder"),
     ],
 )
 def test_bad_prompts_are_said(given: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_prompts(given)
+
+
+def test_too_many_words_are_refused_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for module in ("avloc.pipeline.folder", "avloc.tagging.folder"):
+        monkeypatch.setitem(sys.modules, module, None)  # its import fails
+    many = ";".join(f"word {k}" for k in range(501))
+    for command in (("localize", "--prompts", many), ("tag", "--words", many)):
+        code, _, err = run(capsys, *command, tmp_path, "-o", tmp_path / "out.csv")
+        assert (code, "expected at most 500 words, got 501" in one_line(err)) == (2, True)
 
 
 def test_odds_against_backgrounds_are_those_of_a_soft_max_and_ignore_other_prompts() -> None:

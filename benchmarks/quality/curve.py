@@ -14,10 +14,12 @@ import numpy as np
 
 from avloc.cli.console import Talk
 from avloc.config import RunConfig, parse_overrides, settings_for
+from avloc.formats.features import FeatureStore
 from avloc.formats.labels import LabelRow, LabelTable, read_labels, write_labels
 from avloc.paper.cells import DataSet
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, fingerprint
+from avloc.tagging.heads import tagged_senses
 from benchmarks.console import add_command, markdown_table, mean_sd
 from benchmarks.quality.models import METHODS, Answer, Model, config_of, decoder
 from benchmarks.quality.run import compute_missing
@@ -43,6 +45,7 @@ NAIVE = "naive fusion + CL"
 WHOLE = "whole video, predicted classes"
 CURVES = (AUTO, "default", *CANDIDATES, NAIVE, WHOLE)
 ALL = "all"
+FOLDS = 5
 METRICS = ("average mAP", "average mAP 0.1:0.7", "mAP@0.5", "accuracy", "background recall")
 
 
@@ -53,6 +56,9 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--counts", nargs="+", type=_count, default=[1, 2, 4, 8, 16, None], metavar="N")
     parser.add_argument("--only", nargs="+", choices=CURVES, default=list(CURVES), metavar="NAME")
     parser.add_argument("--held-out", action="store_true", help="draw and measure within the training videos")
+    parser.add_argument(
+        "--alike", action="store_true", help="draw k on fold k of 5 folds of videos that resemble each other"
+    )
     parser.add_argument("--set", dest="more", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
 
 
@@ -69,7 +75,8 @@ def learning_curve(args: argparse.Namespace) -> None:
         naive fusion + CL                as in `table`, with the settings of `auto`
         whole video, predicted classes   every class from start to end, scored by the model of `auto`
 
-    --held-out measures on every fifth training video, draws from the others, and never reads the test subset.
+    --held-out measures on every fifth training video, draws from the others, and never reads the test subset. So does
+    --alike, on folds that hold videos unlike those trained on: draw k, or seed k of all videos, on fold k of 5.
 
     Writes curve.md and curve.csv (a line per run) to the output folder.
     """
@@ -99,17 +106,19 @@ def curves_of(args: argparse.Namespace, folder: str) -> dict[str, Points]:
     """{method: {number of videos per class: answers, one per draw and seed}} of one set."""
     data = open_set(Path(folder), args.out)
     data = held_out(data, args.out) if args.held_out else data
+    folds = [held_out(data, args.out, FOLDS, fold, alike=True) for fold in range(FOLDS)] if args.alike else [data]
     more = parse_overrides(args.more)
     curves: dict[str, Points] = {name: {} for name in args.only}
     for count in args.counts:
         draws = range(1 if count is None else args.draws)
-        sets = [drawn(data, args.out, count, draw) for draw in draws]
+        runs = [(draw, seed) for draw in draws for seed in range(args.seeds)]
+        where = [folds[(seed if count is None else draw) % len(folds)] for draw, seed in runs]
+        parts = [drawn(fold, args.out, count, draw) for fold, (draw, _) in zip(where, runs, strict=True)]
         for name, points in curves.items():
             options = None if name == WHOLE else decoder("ours")
             points[ALL if count is None else str(count)] = [
-                Answer(data, Model(part, config_on(name, part, more, seed), args.out), options, args.out)
-                for part in sets
-                for seed in range(args.seeds)
+                Answer(fold, Model(part, config_on(name, part, more, seed), args.out), options, args.out)
+                for fold, part, (_, seed) in zip(where, parts, runs, strict=True)
             ]
     return curves
 
@@ -119,7 +128,15 @@ def config_on(method: str, data: DataSet, more: Mapping[str, Any], seed: int) ->
     start, changes = METHODS[NAIVE if method == NAIVE else "default"]
     if method in (AUTO, NAIVE, WHOLE):
         changes = {**changes, **settings_for(len(read_labels(data.labels).subset("train")))}
+        if not tagged_senses(_backbones(data)):
+            changes["localize.words_weight"] = 0.0  # as the preset has it on such features
     return config_of(start, {**changes, **CANDIDATES.get(method, {})}, more, seed)
+
+
+def _backbones(data: DataSet) -> dict[str, str]:
+    """{"audio": name, "visual": name} of the features; "" where files differ."""
+    made = FeatureStore(data.features).describe()
+    return {"audio": made.audio_source, "visual": made.visual_source}
 
 
 def drawn(data: DataSet, out: Path, count: int | None, draw: int) -> DataSet:

@@ -132,7 +132,8 @@ class Model:
     @property
     def key(self) -> str:
         elsewhere = {"extract": True, "localize": True, "train": set(MACHINE)}
-        return fingerprint([self.config.model_dump(exclude=elsewhere), self.data.fingerprint])
+        words = [weight] if (weight := self.config.localize.words_weight) else []  # acts on activations
+        return fingerprint([self.config.model_dump(exclude=elsewhere), self.data.fingerprint, *words])
 
     @property
     def run(self) -> Path:

@@ -63,6 +63,7 @@ AUTOMATIC = (
     "train.weight_decay",
     "train.eval_every",
     "loss.prior_weight",
+    "localize.words_weight",
 )
 """Settings that the preset `auto` derives from the training set: `avloc.config.automatic`."""
 

@@ -20,6 +20,7 @@ from avloc.figures.style import require_matplotlib
 from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
 from avloc.formats.results import Localized, ResultsFolder
+from avloc.media.previews import require_pillow
 from avloc.system.atomic import atomic_write
 from avloc.system.locks import folder_lock
 from avloc.system.text import json_text, pluralize
@@ -43,6 +44,7 @@ def walk(folder: Path, seed: int, workers: int, talk: Talk) -> None:
         AvlocError: as the steps do. InputError: another process works in the folder, or matplotlib is missing.
     """
     require_matplotlib()
+    require_pillow()
     with folder_lock(folder, "the demo"):
         _walk(folder, seed, workers, talk)
 

@@ -96,6 +96,10 @@ def localize(
     avloc localize jane/birds videos/ -o detections
     avloc localize --prompts "dog barking; glass breaking" videos/ -o detections
     """
+    if prompts is not None:  # before torch is loaded
+        from avloc.tagging.vocabulary import parse_prompts
+
+        parse_prompts(prompts)
     from avloc.formats.results import ResultsFolder
     from avloc.pipeline.folder import localize_folder, plan_folder
 
@@ -103,10 +107,6 @@ def localize(
     only = {"vocabulary": vocabulary, "visual": visual, "audio": audio, "weights": weights or None}
     run, files = _run_and_files(inputs, prompts, only)
     source = f"the prompts {prompts}" if run is None else str(run)
-    if prompts is not None:
-        from avloc.pipeline.prompts import localize_by_prompts, parse_prompts
-
-        parse_prompts(prompts)
     if dry_run:
         plan = plan_folder(files, formats, videos, subset, labels)
         count = len(plan.paths)
@@ -128,6 +128,8 @@ def localize(
                 networks = {"visual": visual, "audio": audio}
                 chosen: dict[str, Any] = {"extract.weights": parse_weights(weights)}
                 chosen |= {f"extract.{k}": None if v == "none" else v for k, v in networks.items() if v is not None}
+                from avloc.pipeline.prompts import localize_by_prompts
+
                 result = localize_by_prompts(
                     *(prompts or "", files, out, formats, {**chosen, **overrides}, vocabulary),
                     *(videos, progress, device, subset, labels, streams),

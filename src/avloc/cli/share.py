@@ -41,8 +41,9 @@ def publish(
     """
     from avloc.config import parse_overrides
     from avloc.pipeline.hub import hub_name
-    from avloc.pipeline.localizer import load, with_options
+    from avloc.pipeline.localizer import load
     from avloc.pipeline.published import About
+    from avloc.pipeline.settings import with_options
 
     talk = make_talk(as_json)
     about = About.read(title, licence, scores, notes)

@@ -50,6 +50,9 @@ def tag(
     avloc tag out/features -o background.csv --outside out/detections
     """
     from avloc.formats.tags import write_tags
+    from avloc.tagging.vocabulary import check_words
+
+    given = None if words is None else check_words(words.rstrip("; ").split(";"))  # before torch is loaded
     from avloc.tagging.folder import tag as tag_videos
 
     talk = make_talk(as_json)
@@ -60,7 +63,7 @@ def tag(
     with talk.progress("tag") as progress:
         tagged = tag_videos(
             videos,
-            None if words is None else [word.strip() for word in words.rstrip("; ").split(";")],
+            given,
             vocabulary,
             features=features or out.parent / "features",
             outside=outside,

@@ -28,7 +28,9 @@ def suggest(
 ) -> None:
     """Suggest videos to correct next, and where to look.
 
-    Videos checked in --corrections are left out. docs/teach.md has the whole way, from corrections to a better model.
+    The score is the distance of a video's mean class probabilities from those of the nearest video above it or checked:
+    the larger, the less alike. Videos checked in --corrections are left out. docs/teach.md has the whole way, from
+    corrections to a better model.
 
     avloc suggest run features/ -n 10
     avloc suggest run videos/ --corrections corrections.json -o suggest.csv
@@ -48,7 +50,8 @@ def suggest(
         ]
         for place, video in enumerate(found.videos, start=1)
     ]
-    talk.table(f"{pluralize(len(rows), 'video')} to correct next", ["", "video", "score", "look at"], rows)
+    title = f"{pluralize(len(rows), 'video')} to correct next (score: distance to the nearest one above or checked)"
+    talk.table(title, ["", "video", "score", "look at"], rows)
     if out is not None:
         found.save(out)
         talk.say(f"written to {out}")

@@ -3,6 +3,7 @@
 options  the settings of every step; the only place of defaults
 zero_shot settings of localization by prompts
 automatic settings derived from the size of the training set
+arguments of public functions, checked at the call
 build    a configuration from a preset, a YAML file and single settings
 renamed  names of settings in earlier versions
 
@@ -13,7 +14,15 @@ An unknown key is an error that names similar keys. `--set model.num_stages=3` o
 from __future__ import annotations
 
 from avloc.config.automatic import FEW, LARGE, resolve, settings_for
-from avloc.config.build import differences, parse_overrides, parse_yaml, preset, read_config, with_overrides
+from avloc.config.build import (
+    differences,
+    parse_overrides,
+    parse_yaml,
+    preset,
+    read_config,
+    setting_names,
+    with_overrides,
+)
 from avloc.config.options import (
     AUTO,
     LIKELY,
@@ -57,6 +66,7 @@ __all__ = [
     "preset",
     "read_config",
     "resolve",
+    "setting_names",
     "settings_for",
     "with_overrides",
 ]

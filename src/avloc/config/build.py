@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
+from avloc.config.arguments import expected
 from avloc.config.options import MACHINE, Options, RunConfig
 from avloc.config.renamed import RENAMED, present_names
 from avloc.config.zero_shot import PromptConfig
 from avloc.errors import ConfigError, did_you_mean
 from avloc.presets import PRESETS
 
+_MOST_DEPTH = 100
 _MOST_YAML, _MOST_PLAIN = 4 << 20, 4096
 """Characters of a document, and of a value that YAML may read as a number: its sexagesimal ones take quadratic time."""
 
@@ -45,6 +49,8 @@ def with_overrides(config: Configuration, overrides: Mapping[str, Any]) -> Confi
 
 def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A configuration from a YAML file as `to_yaml` writes it; missing fields take their defaults."""
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: expected a YAML configuration; it is not a file")
     try:
         tree = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -91,7 +97,12 @@ def parse_yaml(text: str) -> Any:
     """
     if len(text) > _MOST_YAML:
         raise yaml.YAMLError(f"expected at most {_MOST_YAML} characters, got {len(text)}")
+    depth = 0
     for token in yaml.scan(text, yaml.SafeLoader):
+        depth += isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken)
+        depth -= isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken)
+        if depth > _MOST_DEPTH:  # the scanner's time is quadratic in it
+            raise yaml.YAMLError(f"brackets nested deeper than {_MOST_DEPTH}")
         if isinstance(token, yaml.AliasToken):
             raise yaml.YAMLError("aliases (*name) are not read")
         if isinstance(token, yaml.ScalarToken) and token.plain and len(token.value) > _MOST_PLAIN:
@@ -121,6 +132,11 @@ def _flat(tree: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:
     return flat
 
 
+def setting_names(section: str) -> list[str]:
+    """Names of the settings of one section of a run: ["decode", "min_snippets", ..., "actions.class_gate", ...]."""
+    return [key.removeprefix(f"{section}.") for key in _fields(RunConfig) if key.startswith(f"{section}.")]
+
+
 @cache
 def _fields(model: type[Options], prefix: str = "") -> dict[str, bool]:
     """{"section.key": whether it is a group of settings} of all settings and groups."""
@@ -145,7 +161,7 @@ def _build(
     settings = {**present_names(_flat(base, groups)), **given}
     open_keys = settings.get("train.auto")
     if isinstance(open_keys, list | tuple):  # a setting that is given is not derived from the data
-        settings["train.auto"] = [key for key in open_keys if key not in given]
+        settings["train.auto"] = [key for key in open_keys if not isinstance(key, str) or key not in given]
     for key, value in settings.items():
         if key not in keys:
             raise ConfigError(f"there is no setting {key!r}.{_hint(key, keys)}")
@@ -157,7 +173,7 @@ def _build(
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("; ".join(_complaint(e) for e in error.errors())) from error
+        raise ConfigError("; ".join(dict.fromkeys(_complaint(model, e) for e in error.errors()))) from error
 
 
 def _hint(key: str, keys: Sequence[str]) -> str:
@@ -168,8 +184,30 @@ def _hint(key: str, keys: Sequence[str]) -> str:
     return f" Did you mean {same[0]!r}?" if same else did_you_mean(str(key), keys)
 
 
-def _complaint(error: Any) -> str:
-    ours = error.get("ctx", {}).get("error")
-    if ours is not None and isinstance(error["input"], Mapping):  # contradictory settings
+def _complaint(model: type[Options], error: Any) -> str:
+    """One line on a value: what its field takes, where pydantic's words are only about types and bounds."""
+    ours, value = error.get("ctx", {}).get("error"), error["input"]
+    if ours is not None and isinstance(value, Mapping):  # contradictory settings
         return str(ours)
-    return f"{'.'.join(map(str, error['loc']))}: {ours or error['msg']}, got {error['input']!r}"
+    field, key = _field(model, error["loc"])
+    takes = "expected " + expected(field.annotation, field.metadata).replace("None", "null") if field else ""
+    said = ours or (takes if error["msg"].startswith("Input should be") else error["msg"])
+    words = error.get("ctx", {}).get("expected", "") if error["type"] == "literal_error" else ""
+    near = did_you_mean(value, re.findall("'([^']+)'", words)) if isinstance(value, str) and words else ""
+    return f"{key}: {said}, got {_brief(value)}{'.' + near if 'Did you' in near else ''}"
+
+
+def _field(model: type[Options], where: Sequence[int | str]) -> tuple[FieldInfo | None, str]:
+    """The field of an error, and its name; what follows in pydantic's place are branches of its type."""
+    names, field = [], None
+    for name in where:
+        known = getattr(field.annotation if field else model, "model_fields", {})
+        if name not in known:
+            break
+        names.append(str(name))
+        field = known[name]
+    return field, ".".join(names)
+
+
+def _brief(value: object) -> str:
+    return text if len(text := repr(value)) <= 80 else f"{text[:80]}..."

@@ -269,6 +269,9 @@ class LocalizeConfig(Options):
     min_score: float = Field(0.0, ge=-1e9, le=1e9)  # ours: nothing is dropped by default
     min_duration_s: float = Field(0.0, ge=0, le=1e9)  # ours
     merge_gap_s: float = Field(0.0, ge=0, le=1e9)  # ours: same-class segments closer than this become one
+    words_weight: float = Field(
+        0.0, ge=0, le=1
+    )  # ours: weight of the taggers' scores of the class names beside the network's, where the features are theirs
     window_snippets: int | None = Field(
         1024, ge=8, le=MOST
     )  # ours: longer videos go in overlapping windows; None never cuts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 from avloc.datasets.collection import Interval
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.annotations import AnnotationReport, read_annotation_columns, read_annotations, subset_name
+from avloc.formats.corrections import is_corrections
+from avloc.formats.json_file import parse_json
 from avloc.formats.labels import read_text
 from avloc.interchange.convert import read_truth
 from avloc.metrics import SegmentTable, without_videos
@@ -97,7 +98,13 @@ def scored_part(everything: Reference, path: Path, subset: str | None, named: Se
     if subset is not None:
         return everything.in_subsets(_known_subsets(everything, path, subset)), ""
     if everything.subsets == ("",):
-        return everything, f"the ground truth names no subsets: all {pluralize(len(everything.ids), 'video')} scored"
+        videos = pluralize(len(everything.ids), "video")
+        if is_corrections(path):
+            return everything, (
+                f"{path} holds corrections of {videos}: scored on these alone, and what is stated there counts as all; "
+                "for the quality of a model, give ground truth of test videos"
+            )
+        return everything, f"the ground truth names no subsets: all {videos} scored"
     wanted = set(named)
     own = tuple(dict.fromkeys(a.subset for a in everything.annotations if a.video_id in wanted)) or everything.subsets
     annotated = {a.subset for a in everything.annotations if a.instances}
@@ -199,8 +206,8 @@ def read_blocked(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = parse_json(path, text.encode())
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON: {error}") from error
     names = [nfc(name) for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
     if not isinstance(value, list | dict) or len(names) < len(value):

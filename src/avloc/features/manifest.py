@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError
+from avloc.formats.records import read_records
+from avloc.formats.untrusted.bombs import check_growth
 from avloc.formats.untrusted.budget import Budget
 from avloc.system.atomic import atomic_path, atomic_write
 from avloc.system.text import csv_text, nfc
@@ -87,7 +89,8 @@ def read_manifest(out: Path) -> dict[str, Row]:
             rows |= {nfc(row.video): replace(row, video=nfc(row.video)) for row in map(_row, _records(path))}
         except _DAMAGED as error:
             raise FormatError(
-                f"{path}: expected a manifest of avloc extract, but it is unreadable ({error}); delete it"
+                f"{path}: expected a manifest of avloc extract, but it is unreadable ({error}); move it away, or "
+                "choose another folder"
             ) from error
     return rows
 
@@ -111,13 +114,19 @@ def _records(path: Path) -> Iterable[dict[str, Any]]:
         budget = Budget(path, path.stat().st_size)
         records: list[dict[str, Any]] = []
         with parquet.ParquetFile(path) as file:
+            check_growth(path, _expanded(file.metadata), path.stat().st_size, "its content")
             for batch in file.iter_batches(batch_size=_BATCH):  # a text that repeats takes hardly any space in the file
                 columns = [column.dictionary_decode() if _is_coded(column) else column for column in batch.columns]
                 budget.charge(sum(column.nbytes for column in columns) + _BATCH * batch.num_columns)
                 records += batch.to_pylist()
         return records
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_records(path)
+
+
+def _expanded(metadata: Any) -> int:
+    """Bytes of all columns without compression, as the file's end states them."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return sum(group.column(k).total_uncompressed_size for group in groups for k in range(group.num_columns))
 
 
 def _is_coded(column: Any) -> bool:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from avloc.config import preset
-from avloc.errors import ConfigError
-from avloc.features.folder import Summary, extract_all
+from avloc.config import preset, setting_names
+from avloc.config.arguments import Count, checked
+from avloc.features.folder import Summary, extract_all, parse_shard
 from avloc.media.find import as_path, find_media
 from avloc.system.isolate import Limits
 from avloc.types import Progress
 
 
+@checked(lambda: setting_names("extract"))
 def extract(
     videos: Iterable[str | Path] | str | Path,
     out: str | Path,
-    workers: int = 1,
+    workers: Count = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
     *,
-    layout: str = "safetensors",
+    layout: Literal["safetensors", "npy"] = "safetensors",
     shard: tuple[int, int] | None = None,
     ray: str | None = None,
     limits: Limits | None = None,
@@ -44,11 +45,11 @@ def extract(
 
     Raises:
         InputError: a path does not exist, there is no video, weights are missing, or `out` holds features made with
-        other options. ConfigError: an unknown option (similar ones are named), or a value out of range. StorageError:
-        the disk is full or unavailable.
+        other options. ConfigError: an unknown argument or option (similar ones are named), or a value out of range.
+        StorageError: the disk is full or unavailable.
     """
-    if not isinstance(workers, int) or workers < 1:
-        raise ConfigError(f"workers: expected a number from 1, got {workers!r}")
+    if shard is not None:
+        parse_shard("{}/{}".format(*shard))
     settings = preset("default", {f"extract.{name}": value for name, value in options.items()}).extract
     return extract_all(
         find_media(videos),

@@ -17,6 +17,7 @@ from typing import Any
 
 from avloc.errors import FormatError
 from avloc.formats.labels import read_text
+from avloc.formats.records import parse_records
 
 SUBSETS_FILE = "video_info_new.csv"
 
@@ -48,7 +49,7 @@ def _subsets(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        rows = csv.DictReader(io.StringIO(read_text(path)), strict=True)
-        return {row["video"]: row["subset"] or "" for row in rows}
-    except (csv.Error, KeyError) as error:
+        rows = parse_records(io.StringIO(read_text(path)), strict=True)
+        return {row["video"]: row["subset"] for row in rows}
+    except (csv.Error, KeyError, ValueError) as error:
         raise FormatError(f"{path}: expected BSN's table with the columns video and subset ({error!r})") from error

@@ -96,6 +96,12 @@ class VideoCorrections:
         return ""
 
 
+def is_corrections(path: Path) -> bool:
+    """Whether a JSON file begins as `write_corrections` begins it."""
+    with path.open("rb") as file:
+        return f'"version": "{_FIRST}'.encode() in file.read(100)
+
+
 def read_corrections(path: Path) -> tuple[tuple[VideoCorrections, ...], tuple[str, ...]]:
     """Corrections or ground truth in JSON, or points in CSV; and a note about each kind of invalid instance.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avloc.errors import FormatError
+from avloc.formats.records import read_records
 from avloc.system.atomic import atomic_write
 from avloc.system.outputs import discard
 from avloc.system.text import csv_text
@@ -33,10 +34,11 @@ def read_failures(path: Path) -> list[Failure]:
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [Failure(row["video"], row["path"], row["reason"]) for row in csv.DictReader(file)]
+        return [Failure(row["video"], row["path"], row["reason"]) for row in read_records(path)]
     except (csv.Error, ValueError, KeyError) as error:
-        raise FormatError(f"{path}: expected a table video,path,reason of failures ({error}); delete it") from error
+        raise FormatError(
+            f"{path}: expected a table video,path,reason of failures ({error}); choose another folder"
+        ) from error
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> None:

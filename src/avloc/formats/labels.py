@@ -105,8 +105,7 @@ def read_labels(path: Path | str) -> LabelTable:
     notes = [*lines.notes, *(note for video in videos.values() for note in video.notes)]
     unsaid = [video.video_id for video in videos.values() if not video.subset]
     if "subset" in lines.names and unsaid:
-        words = pluralize(len(unsaid), "video")
-        notes.append(f"{words} with an empty subset used for training, first {unsaid[0]!r}")
+        notes.append(f"{pluralize(len(unsaid), 'video')} with an empty subset used for training, first {unsaid[0]!r}")
     table = LabelTable(tuple(video.row() for video in videos.values()))
     return replace(table, notes=(*notes, *_doubtful(table.classes)))
 
@@ -156,7 +155,9 @@ def read_text(path: Path | str) -> str:
     """Read UTF-8 text, in Unicode's form NFC. Other encodings are an error: a wrong guess silently corrupts names."""
     source = Path(path)
     if not source.is_file():
-        raise InputError(f"{source}: expected a table (CSV); it does not exist")
+        raise InputError(
+            f"{source}: expected a table (CSV); it {'is a folder' if source.is_dir() else 'does not exist'}"
+        )
     raw = source.read_bytes()
     advice = "save it as 'CSV UTF-8 (comma delimited)'"
     if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -255,6 +256,7 @@ class _Video:
     subset: str = ""
     subset_line: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    struck: dict[str, int] = field(default_factory=dict)
     empty_line: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -266,7 +268,11 @@ class _Video:
             )
         if subset and not self.subset:
             self.subset, self.subset_line = subset, line
+        other = self.struck if kept else self.labels
+        told = "{!r}: {!r} is kept and struck out, lines {} and {}: kept".format
+        self.notes += [told(self.video_id, label, other[label], line) for label in labels if label in other]
         if not kept:
+            self.struck.update(dict.fromkeys(labels, line))
             return
         earlier = list(self.labels.values()) or [self.empty_line]
         if (not labels and self.labels) or (labels and self.empty_line):

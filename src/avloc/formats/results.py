@@ -29,6 +29,7 @@ from avloc.formats.activations import load_activations, save_activations
 from avloc.formats.annotations import SegmentColumns
 from avloc.formats.detections import read_detections, read_submission, rename_videos
 from avloc.formats.failures import FAILURES, Failure, write_failures
+from avloc.formats.records import read_records
 from avloc.formats.streams import parse_streams
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.system.atomic import atomic_write, claim, inside
@@ -268,8 +269,7 @@ def _noted_files(folder: Path) -> tuple[dict[str, Path], dict[str, StreamChoice]
     if not table.is_file():
         return {}, {}
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = {nfc(row.get("video") or ""): row for row in csv.DictReader(file)}
+        rows = {nfc(row.get("video") or ""): row for row in read_records(table)}
         paths = {video: Path(path) for video, row in rows.items() if (path := row.get("path"))}
         streams = {
             video: parse_streams(row.get("video_stream"), row.get("audio_stream")) for video, row in rows.items()
@@ -298,8 +298,7 @@ def _options(folder: Path) -> dict[str, object]:
 
 def _video_column(table: Path) -> list[str]:
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            return [nfc(row["video"]) for row in csv.DictReader(file)]
+        return [nfc(row["video"]) for row in read_records(table)]
     except (csv.Error, ValueError, KeyError, OSError) as error:
         raise FormatError(f"{table}: expected the table that `avloc localize` writes ({error})") from error
 

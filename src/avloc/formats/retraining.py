@@ -3,7 +3,7 @@
 RETRAINED/run/          the new run
 RETRAINED/detections/   its detections
 RETRAINED/learned.json  the corrections that it was trained on
-RETRAINED/cancel        asks the process that retrains to stop
+RETRAINED/cancel        an empty file that asks the process that retrains to stop
 """
 
 from __future__ import annotations
@@ -48,6 +48,18 @@ class RetrainState:
 
 def write_state(folder: Path, state: RetrainState) -> None:
     atomic_write(folder / STATE_FILE, json_text(asdict(state), ensure_ascii=False, indent=1) + "\n")
+
+
+def cancel_asked(folder: Path) -> bool:
+    """Whether there is a request to stop: an empty file, so that a file of others is none."""
+    path = folder / CANCEL_FILE
+    return path.is_file() and not path.is_symlink() and not path.stat().st_size
+
+
+def clear_cancel(folder: Path) -> None:
+    """Remove the request to stop."""
+    if cancel_asked(folder):
+        (folder / CANCEL_FILE).unlink(missing_ok=True)
 
 
 def read_state(folder: Path) -> RetrainState | None:

@@ -10,14 +10,13 @@ start_s and end_s are the stretch in which the tag is most likely. Rows added by
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.labels import TableReader, is_kept, read_text
-from avloc.system.atomic import atomic_write
+from avloc.system.atomic import atomic_write, sweep_beside
 from avloc.system.text import csv_text
 
 COLUMNS = ("video", "label", "keep", "score", "start_s", "end_s", "sense", "path")
@@ -60,6 +59,7 @@ def write_tags(path: Path | str, rows: Iterable[TagRow]) -> None:
         times = ("" if t is None else f"{t:.2f}" for t in (row.start_s, row.end_s))
         score = "" if row.score is None else f"{row.score:.3f}"
         table.append((row.video, row.label, keep, score, *times, row.sense, row.path))
+    sweep_beside(Path(path))
     atomic_write(path, csv_text(table))
 
 
@@ -69,7 +69,7 @@ def is_tags(path: Path | str) -> bool:
     if source.suffix.lower() != ".csv" or not source.is_file():
         return False
     with source.open(encoding="utf-8-sig", errors="replace") as file:
-        return {"video", "label", "keep", "score"} <= set(_header(file.readline(4096))[1])
+        return {"video", "label", "keep", "score"} <= set(_header(source, file.readline(4096))[1])
 
 
 def read_tags(path: Path | str) -> tuple[TagRow, ...]:
@@ -79,7 +79,7 @@ def read_tags(path: Path | str) -> tuple[TagRow, ...]:
         InputError: no such file. FormatError: a missing column, or a cell that cannot be read; with line numbers.
     """
     text = read_text(path)
-    delimiter, header = _header(text.partition("\n")[0])
+    delimiter, header = _header(path, text.partition("\n")[0])
     lacking = [name for name in ("video", "label", "keep") if name not in header]
     if lacking:
         raise FormatError(f"{path}: expected the table of `avloc tag`, the column {lacking[0]!r} is missing")
@@ -89,9 +89,10 @@ def read_tags(path: Path | str) -> tuple[TagRow, ...]:
     return tuple(_row(path, line, cells) for line, cells in rows)
 
 
-def _header(line: str) -> tuple[str, list[str]]:
+def _header(path: Path | str, line: str) -> tuple[str, list[str]]:
     """(separator, columns) of the first line."""
-    found = [(sign, [cell.strip().lower() for cell in next(csv.reader([line], delimiter=sign), [])]) for sign in ",;\t"]
+    rows = {sign: next(TableReader(path, line, sign), []) for sign in ",;\t"}
+    found = [(sign, [cell.strip().lower() for cell in row]) for sign, row in rows.items()]
     return max(found, key=lambda item: len(item[1]))
 
 

@@ -35,13 +35,16 @@ def read_correction_files(files: Sequence[Path]) -> CorrectionFiles:
     What several files state about a video is joined; a checked video must be the same in all that have it as checked.
 
     Raises:
-        InputError: no corrections in a file, detections instead of corrections, or files that contradict each other.
+        InputError: a folder, no corrections in a file, detections instead of corrections, or files that contradict each
+            other.
         FormatError: a file is damaged or contradicts itself.
     """
     videos: dict[str, VideoCorrections] = {}
     sources: dict[str, str] = {}
     notes: list[str] = []
     for path in dict.fromkeys(files):
+        if path.is_dir():
+            raise InputError(f"{path}: expected a file of corrections, got a folder; name the file in it")
         found, said = _read(path)
         notes += [f"{path}: {note}" for note in said]
         if not found:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from avloc.errors import FormatError
+from avloc.formats.json_file import parse_json
 from avloc.formats.labels import TableReader
 from avloc.interchange.segments import Labelled, VideoSegments, milliseconds, name_files, read_lines, segment
 from avloc.system.atomic import atomic_write
@@ -208,7 +209,7 @@ def _header(path: Path | str) -> tuple[list[str], Mapping[str, Any], list[str]]:
             header = [cell.strip() for cell in line.partition("=")[2].strip().strip(",").split(",")]
         elif line.startswith(("# ATTRIBUTE =", "# ATTRIBUTES =")):
             try:
-                attributes = json.loads(line.partition("=")[2])
+                attributes = parse_json(path, line.partition("=")[2].encode())
             except (ValueError, RecursionError) as error:
                 raise FormatError(f"{path}: its attributes are not JSON ({error})") from error
         elif not line.startswith("#") and line.strip():

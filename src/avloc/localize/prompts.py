@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from avloc.config import ZeroShotConfig
 from avloc.localize.contrast import logistic, smoothed
+
+_TINY = 1e-12
 
 
 def background_odds(
@@ -67,6 +69,27 @@ def with_background(scores: Float[np.ndarray, "l c"]) -> Float[np.ndarray, "l c1
     """p = [1 - Σ s ; s], with s divided by its sum where that is more than 1, so that rows sum to 1 (as in Eq. 5)."""
     own = scores / np.maximum(scores.sum(axis=1, keepdims=True), 1.0)
     return np.concatenate([1 - own.sum(axis=1, keepdims=True), own], axis=1)
+
+
+def mix_words(
+    probs: Float[np.ndarray, "l c1"], words: Float[np.ndarray, "l c"], known: Bool[np.ndarray, " c"], weight: float
+) -> Float[np.ndarray, "l c1"]:
+    """A network's p mixed with the scores of words: (1 - w) p + w p_w.
+
+    p_w is `with_background` of the known words. Its background is divided among background and the classes without
+    words as p divides them, so words say nothing of the latter.
+
+    Args:
+        words: s(l, c). known: the classes that they score. weight: w in [0, 1].
+    """
+    rest = np.concatenate([[True], ~known])
+    said = with_background(words[:, known])
+    others = probs[:, rest]
+    others = others / np.maximum(others.sum(axis=1, keepdims=True), _TINY)
+    others[:, 0] += 1 - others.sum(axis=1)  # where p leaves nothing to divide
+    mixed = np.empty_like(probs)
+    mixed[:, rest], mixed[:, ~rest] = said[:, :1] * others, said[:, 1:]
+    return (1 - weight) * probs + weight * mixed
 
 
 def prompt_scores(

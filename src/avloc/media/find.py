@@ -52,8 +52,8 @@ def find_media(paths: Iterable[str | Path] | str | Path) -> list[Path]:
 
 
 def as_path(value: str | Path) -> Path:
-    """A path. Raises InputError for anything else, such as None or a list."""
-    if not isinstance(value, str | Path):
+    """A path. Raises InputError for anything else, such as None, a list or an empty text."""
+    if not isinstance(value, str | Path) or value == "" or "\0" in str(value):
         raise InputError(f"expected a path, got {type(value).__name__} {str(value)[:80]!r}")
     return Path(value)
 
@@ -62,7 +62,7 @@ def path_list(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     """The paths as a list; one path is a list of one. Raises InputError for anything else."""
     if not isinstance(paths, Iterable | Path):
         raise InputError(f"expected a list of paths, got {type(paths).__name__} {str(paths)[:80]!r}")
-    return [Path(paths)] if isinstance(paths, str | Path) else list(map(as_path, paths))
+    return list(map(as_path, [paths] if isinstance(paths, str | Path) else paths))
 
 
 @dataclass(frozen=True)

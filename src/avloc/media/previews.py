@@ -10,6 +10,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -136,11 +137,16 @@ def _key_frames(media: Media, count: int, size: tuple[int, int]) -> list[np.ndar
     return images
 
 
+def require_pillow() -> None:
+    """Call before long work that ends with a page. Raises InputError if pillow is not installed."""
+    if find_spec("PIL") is None:
+        raise InputError("thumbnails need pillow: pip install 'avloc[report]'")
+
+
 def _sheet(images: list[np.ndarray]) -> bytes:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise InputError("thumbnails need pillow: pip install 'avloc[report]'") from error
+    require_pillow()
+    from PIL import Image
+
     height, width = images[0].shape[:2]
     rows = -(-len(images) // COLUMNS)
     sheet = np.zeros((rows * height, COLUMNS * width, 3), np.uint8)

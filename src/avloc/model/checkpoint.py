@@ -25,7 +25,7 @@ from avloc.version import __version__
 
 _SCHEMA = "1"
 _MOST_CLASSES = 100_000
-_MOST_HEADER = 16 << 20
+_MOST_HEADER, _MOST_FACT = 16 << 20, 4 << 20
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,6 +165,8 @@ def _check_sum(
 
 
 def _card(metadata: Mapping[str, str]) -> ModelCard:
+    if long := [name for name, fact in metadata.items() if len(fact) > _MOST_FACT]:
+        raise ValueError(f"{first_few(long, 3)} has more than {_MOST_FACT} characters")
     backbones = json.loads(metadata["backbones"])
     # files of earlier versions lack this key: `appearance` was the one backbone scaled otherwise than by l2
     normalize = metadata.get("backbone_normalize", "scale" if backbones.get("visual") == "appearance" else "l2")

@@ -7,7 +7,6 @@ OUT/runs/<key>/run     the run folder: model (needed for figures and frozen stag
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.evaluate.snippets import evaluate_snippets, snippet_grids
 from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore
+from avloc.formats.json_file import parse_json
 from avloc.formats.labels import read_labels
 from avloc.localize import localize
 from avloc.metrics import detection_scores, rasterise, whole_video_detections
@@ -268,7 +268,7 @@ def read_cell(path: Path) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = parse_json(path, path.read_bytes())
         return {**facts, "scores": {str(k): float(v) for k, v in facts["scores"].items()}}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise FormatError(f"{path}: expected a finished cell; delete the file to compute it again: {error}") from error

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avloc.config import ExtractConfig, LocalizeConfig, likely_from
+from avloc.config.arguments import checked
 from avloc.errors import InputError
 from avloc.features.task import extract_one
 from avloc.formats.features import load_features
@@ -23,10 +26,11 @@ class Activator(ABC):
     """Turns features into activations: a trained run (`localizer.Localizer`), or prompts (`prompts.ZeroShot`).
 
     Attributes:
-        options: how activations become detections.
+        options: how activations become detections. classes: C names, in column order.
     """
 
     options: LocalizeConfig
+    classes: tuple[str, ...]
 
     @property
     @abstractmethod
@@ -41,6 +45,16 @@ class Activator(ABC):
     def run_card(self) -> dict[str, object]:
         """Content of run.yaml beside the detections."""
 
+    def nothing(self, features: FeatureSequence) -> ActivationSequence:
+        """Activations of a video that the model cannot use: background from start to end."""
+        probs = np.zeros((features.grid.count, 1 + len(self.classes)))
+        probs[:, 0] = 1.0
+        absent = np.zeros(len(self.classes))
+        return ActivationSequence(
+            features.video_id, features.duration_s, features.grid, self.classes, probs, absent, ()
+        )
+
+    @checked()
     def localize(self, video: str | Path | FeatureSequence) -> Localization:
         """Find the classes in a video file, feature file or FeatureSequence.
 

@@ -67,11 +67,14 @@ def _training(card: ModelCard, facts: Mapping[str, int]) -> list[str]:
     known = "train_videos" in facts
     videos = pluralize(facts["train_videos"], "video") if known else "number not recorded"
     held = f", and {facts.get('validation_videos', 0)} for model selection" if known else ""
+    weight = card.config.localize.words_weight
+    words = [f"answer: what these backbones' classifiers say of the class names counts {weight:g}"] if weight else []
     method = {"avloc": "cross-attentional audio-visual fusion (Lee et al., ICLR 2021)"}.get(model.method, model.method)
     return [
         f"videos: {videos}{held}; supervision: which classes each video has, no times",
         f"method: {method}, modality {model.modality}, {model.num_stages} stages, d\\_x {model.embed_dim}",
         f"{card.step} of {train.steps} steps, seed {train.seed}; all settings are in config.json",
+        *words,
     ]
 
 

@@ -1,11 +1,14 @@
-"""Whether features suit a trained run."""
+"""Whether features suit a trained run, and streams a file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Container
+from typing import Literal
 
+from avloc.config.arguments import Count, check
 from avloc.errors import InputError
+from avloc.mediafile import StreamChoice
 from avloc.model.checkpoint import ModelCard
 from avloc.types import FIRST_VERSION, FeatureSequence
 
@@ -46,3 +49,9 @@ def check_features(features: FeatureSequence, card: ModelCard, used: Container[s
             f"{features.video_id}: features of {step:g} s per snippet, the run was trained on {trained:g} s; "
             f"extract them with --step-s {trained:g}"
         )
+
+
+def check_streams(streams: StreamChoice) -> None:
+    """InputError for streams that are neither None, nor a number from 1, nor, of audio, "mix"."""
+    check("streams.video", streams.video, Count | None)
+    check("streams.audio", streams.audio, Count | Literal["mix"] | None)

@@ -17,8 +17,9 @@ from avloc.media.find import named_media
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.pipeline.activator import Activator
 from avloc.pipeline.localization import Localization
-from avloc.pipeline.localizer import load, with_options
+from avloc.pipeline.localizer import load
 from avloc.pipeline.many import find_inputs, localize_each
+from avloc.pipeline.settings import with_options
 from avloc.pipeline.subset import find_labels, possible_ids, select_subset
 from avloc.system.locks import folder_lock
 from avloc.system.text import pluralize, readable

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field
+
+from avloc.config.arguments import checked
 from avloc.errors import InputError, did_you_mean, first_few
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.types import ActivationSequence, Detection
@@ -52,14 +55,13 @@ class Localization:
         """The modalities that the model used: "audio", "visual" or both."""
         return self.activations.modalities
 
+    @checked()
     def select(self, min_score: float | None = None, classes: Iterable[str] | None = None) -> tuple[Detection, ...]:
         """The detections of these classes with at least this score, highest score first; None selects all.
 
         Raises:
             InputError: the model has no such class, or `classes` is a single text.
         """
-        if not isinstance(min_score, int | float | None):
-            raise InputError(f"min_score: expected a number or None, got {min_score!r}")
         wanted = self._known(classes)
         found = [d for d in self.detections if (min_score is None or d.score >= min_score) and d.label in wanted]
         return tuple(sorted(found, key=lambda d: -d.score))
@@ -67,14 +69,13 @@ class Localization:
     def _known(self, classes: Iterable[str] | None) -> set[str]:
         if classes is None:
             return {*self.classes, *(d.label for d in self.detections)}
-        if isinstance(classes, str):
-            raise InputError(f"classes: expected a list of names, got the text {classes!r}; write [{classes!r}]")
         wanted = list(classes)
         unknown = [name for name in wanted if name not in self.classes]
         if unknown:
             raise InputError(f"the model has no class {unknown[0]!r}.{did_you_mean(str(unknown[0]), self.classes)}")
         return set(wanted)
 
+    @checked()
     def to_dataframe(self, min_score: float | None = None, classes: Iterable[str] | None = None) -> DataFrame:
         """Detections as a pandas table, in order of time.
 
@@ -101,6 +102,7 @@ class Localization:
         }
         return pandas.DataFrame({name: pandas.Series(rows, dtype=kind) for name, (kind, rows) in columns.items()})
 
+    @checked()
     def save(self, path: str | Path, min_score: float | None = None) -> None:
         """Write the detections in the format of the suffix: .csv, .json (ActivityNet's submission), .vtt, .srt, .eaf,
         .boris, .otio, ... (`avloc.interchange.registry.FORMATS`). Formats that count frames need `path`.
@@ -117,12 +119,13 @@ class Localization:
         least = self.likely_from if min_score is None else min_score
         save_detections(as_path(path), self.video_id, self.detections, self.duration_s, self.path, self.streams, least)
 
+    @checked()
     def clip(
         self,
         folder: str | Path,
         min_score: float | None = None,
         classes: Iterable[str] | None = None,
-        margin_s: float = 0.5,
+        margin_s: Annotated[float, Field(ge=0)] = 0.5,
         cut: Literal["encode", "copy"] = "encode",
     ) -> list[Path]:
         """Cut a clip of each detection out of the video.
@@ -140,16 +143,12 @@ class Localization:
         Raises:
             InputError: the localization is not of a video file, or as `select`. MediaError: it cannot be cut.
         """
-        from avloc.media.clips import CUTS, clip_stem, cut_detection
+        from avloc.media.clips import clip_stem, cut_detection
         from avloc.media.probe import probe
         from avloc.system.locks import folder_lock
 
         if self.path is None:
             raise InputError(f"{self.video_id}: made from features, so there is no video to cut; localize the video")
-        if cut not in CUTS or not margin_s >= 0:
-            raise InputError(
-                f"expected cut={' or '.join(map(repr, CUTS))} and margin_s >= 0, got {cut!r} and {margin_s}"
-            )
         chosen = self.select(self.likely_from if min_score is None else min_score, classes)
         media = probe(self.path, self.video_id, self.streams)
         stems = [clip_stem(k, self.video_id, d) for k, d in enumerate(chosen, start=1)]
@@ -160,6 +159,7 @@ class Localization:
             ]
         return [Path(folder) / name for name, _, _ in made]
 
+    @checked()
     def plot(self, path: str | Path | None = None, min_score: float | None = None) -> Figure:
         """A timeline of detections and activations, as a matplotlib figure; saved to `path` if given.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +13,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avloc.config import ExtractConfig, LocalizeConfig, with_overrides
-from avloc.errors import ConfigError, InputError, first_few
+from avloc.config import ExtractConfig, LocalizeConfig, setting_names
+from avloc.config.arguments import Count, checked
+from avloc.errors import InputError, first_few
 from avloc.features.backbones.network import find_device
 from avloc.features.choose import require_here
 from avloc.formats.failures import Failure
-from avloc.media.find import as_path
+from avloc.media.find import as_path, path_list
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.model.base import Model
 from avloc.model.batch import Batch, Window, collate, windows
 from avloc.model.checkpoint import ModelCard
 from avloc.model.losses import topk_mean
 from avloc.pipeline.activator import Activator, localize_video, run_card, video_features
-from avloc.pipeline.checks import check_features
+from avloc.pipeline.checks import check_features, check_streams
 from avloc.pipeline.hub import fetch_model, find_model, push, trusted_part
 from avloc.pipeline.localization import Localization
 from avloc.pipeline.published import About, load_published, save_published
+from avloc.pipeline.settings import for_call
+from avloc.pipeline.settings import with_options as with_options
+from avloc.pipeline.words import WordMix, word_mix
 from avloc.system.text import pluralize
 from avloc.types import ActivationSequence, FeatureSequence, Progress
 
@@ -48,6 +52,7 @@ class Localizer(Activator):
         allow_download: fetch the weights of the model's backbones if they are not on this machine.
     """
 
+    @checked()
     def __init__(
         self,
         model: Model,
@@ -58,10 +63,11 @@ class Localizer(Activator):
         home: Path | None = None,
         allow_download: bool = False,
     ) -> None:
+        check_streams(streams)
         self.allow_download = allow_download
         self.device = str(find_device(device))
         self.model, self.card, self.streams, self.home = model.to(self.device).eval(), card, streams, home
-        self.options = options or card.config.localize
+        self.options, self.classes = options or card.config.localize, card.classes
 
     def __repr__(self) -> str:
         made = ", ".join(f"{name} {self.card.backbones.get(name, 'features')}" for name in self.model.embeds)
@@ -71,10 +77,7 @@ class Localizer(Activator):
             f"{step:g} s per snippet, on {self.device}>"
         )
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.card.classes
-
+    @checked(partial(setting_names, "localize"))
     def localize(
         self, video: str | Path | FeatureSequence, min_score: float | None = None, **options: Any
     ) -> Localization:
@@ -89,18 +92,14 @@ class Localizer(Activator):
             MediaError, FormatError: it cannot be read. InputError: there is no such file, or it lacks the modalities or
             features of the model. ConfigError: an unknown option (similar ones are named), or a value out of range.
         """
-        return localize_video(self._for_call(min_score, options), video)
+        return localize_video(for_call(self, min_score, options), video)
 
-    def _for_call(self, min_score: float | None, options: Mapping[str, Any]) -> Localizer:
-        """With the settings of `localize.*` that one call names."""
-        given = {**options, **({} if min_score is None else {"min_score": min_score})}
-        return with_options(self, {f"localize.{name}": value for name, value in given.items()}) if given else self
-
+    @checked()
     def suggest(
         self,
-        inputs: Sequence[str | Path],
-        count: int = 10,
-        corrections: Sequence[str | Path] = (),
+        inputs: Sequence[str | Path] | str | Path,
+        count: Count = 10,
+        corrections: Sequence[str | Path] | str | Path = (),
         labels: str | Path | None = None,
     ) -> Suggestions:
         """The videos whose correction should teach this run most; arguments and errors as `pipeline.suggest.suggest`.
@@ -109,12 +108,14 @@ class Localizer(Activator):
         """
         from avloc.pipeline.suggest import suggest
 
-        return suggest(self, inputs, count, list(map(Path, corrections)), None if labels is None else Path(labels))
+        table = None if labels is None else as_path(labels)
+        return suggest(self, path_list(inputs), count, path_list(corrections), table)
 
+    @checked(partial(setting_names, "localize"))
     def localize_many(
         self,
         videos: Iterable[str | Path] | str | Path,
-        workers: int = 1,
+        workers: Count = 1,
         min_score: float | None = None,
         progress: Progress | None = None,
         in_order: bool = False,
@@ -146,8 +147,9 @@ class Localizer(Activator):
         """
         from avloc.pipeline.many import localize_files
 
-        return localize_files(self._for_call(min_score, options), videos, workers, progress, in_order)
+        return localize_files(for_call(self, min_score, options), videos, workers, progress, in_order)
 
+    @checked()
     def export(self, path: str | Path, to: str | None = None) -> float:
         """Write the network as a graph for other programs: .pt2 (torch.export) or .onnx. `model.export` says what goes
         in and comes out.
@@ -166,6 +168,7 @@ class Localizer(Activator):
         card = replace(self.card, config=self.card.config.model_copy(update={"localize": self.options}))
         return export_model(self.model, card, as_path(path), to)
 
+    @checked()
     def save_pretrained(self, folder: str | Path, about: About = About(), overwrite: bool = False) -> list[str]:  # noqa: B008
         """Write model.safetensors, config.json and a model card; `load` and `from_pretrained` read them back.
 
@@ -177,33 +180,47 @@ class Localizer(Activator):
         """
         return save_published(self, as_path(folder), about, overwrite)
 
-    def push_to_hub(self, repo_id: str, about: About = About(), **options: Any) -> str:  # noqa: B008
+    @checked()
+    def push_to_hub(
+        self,
+        repo_id: str,
+        about: About = About(),  # noqa: B008
+        *,
+        commit_message: str = "Publish with avloc",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+    ) -> str:
         """Publish to the Hugging Face hub as "owner/name". Returns the URL of the commit.
 
         Args:
             about: as in `save_pretrained`.
-            options: private, token, commit_message, branch, create_pr, as of huggingface_hub's
-                ModelHubMixin.push_to_hub.
+            commit_message, private, token, branch, create_pr: as of huggingface_hub's ModelHubMixin.push_to_hub.
 
         Raises:
             InputError: huggingface_hub is not installed, or the hub refuses.
         """
-        return push(self, repo_id, about, **options)
+        options = {"private": private, "token": token, "branch": branch, "create_pr": create_pr}
+        return push(self, repo_id, about, commit_message=commit_message, **options)
 
     @classmethod
+    @checked()
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
         device: str = "auto",
         revision: str | None = None,
-        **options: Any,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
     ) -> Localizer:
         """`load`, in the hub's convention.
 
         Args:
-            options: token, cache_dir, force_download, local_files_only, as of huggingface_hub's
-                ModelHubMixin.from_pretrained.
+            token, cache_dir, force_download, local_files_only: as of huggingface_hub's ModelHubMixin.from_pretrained.
 
         Raises:
             As `load`.
@@ -212,12 +229,15 @@ class Localizer(Activator):
         chosen = str(find_device(device))
         if path.exists():
             return _loaded(path, False, chosen)
-        return _loaded(fetch_model(path.as_posix(), revision, **options), True, chosen)
+        options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        return _loaded(fetch_model(path.as_posix(), revision, force_download=force_download, **options), True, chosen)
 
+    @checked()
     def can_use(self, features: FeatureSequence) -> bool:
         """Whether a video has a modality that the model uses."""
         return self.card.config.model.modality in ("audio-visual", *features.modalities)
 
+    @checked()
     def features(self, path: str | Path) -> FeatureSequence:
         """Features of a .safetensors file, or of a video, extracted as in training."""
         return video_features(self, path)
@@ -241,20 +261,21 @@ class Localizer(Activator):
         config = {**self.card.config.model_dump(), "localize": self.options.model_dump()}
         return run_card(self.classes, self.card.backbones, config, step=self.card.step)
 
-    def nothing(self, features: FeatureSequence) -> ActivationSequence:
-        """Activations of a video that the model cannot use: background from start to end."""
-        probs = np.zeros((features.grid.count, 1 + len(self.classes)))
-        probs[:, 0] = 1.0
-        absent = np.zeros(len(self.classes))
-        return ActivationSequence(
-            features.video_id, features.duration_s, features.grid, self.classes, probs, absent, ()
-        )
+    @cached_property
+    def words(self) -> WordMix | None:
+        """Class names as prompts, `localize.words_weight`; errors as `pipeline.words.word_mix`."""
+        return word_mix(self.card, self.options.words_weight, set(self.model.embeds), self.allow_download)
 
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
-        """Class activations of a video (Eq. 5), in windows if it is long (`localize.window_snippets`)."""
+        """Class activations of a video (Eq. 5), in windows if it is long (`localize.window_snippets`).
+
+        Mixed with the taggers' scores of the class names if `localize.words_weight` is not 0.
+        """
         cuts = windows(features.grid.count, self.options.window_snippets)
         probs = torch.cat([self._probs(features, cut) for cut in cuts])
+        if self.words is not None:
+            probs = torch.from_numpy(self.words(probs.double().cpu().numpy(), features))
         everywhere = torch.ones(1, len(probs), dtype=torch.bool, device=probs.device)
         scores = topk_mean(probs[None], everywhere, self.card.config.loss.topk_divisor)[0, 1:]
         return ActivationSequence(
@@ -289,6 +310,7 @@ class Localizer(Activator):
         return batch
 
 
+@checked()
 def load(
     run: str | Path,
     device: str = "auto",
@@ -322,26 +344,3 @@ def _loaded(
     model, card = load_published(path, checksum)
     home = path.parent if path.suffix == ".safetensors" else path
     return Localizer(model, trusted_part(card) if foreign else card, None, device, streams, home, fetch)
-
-
-_OF_THE_MACHINE = ("extract.precision", "extract.compile", "extract.weights")
-"""Settings of the extraction that may change after training: they name hardware and places, not other features."""
-
-
-def with_options(localizer: Localizer, overrides: Mapping[str, Any]) -> Localizer:
-    """The same model with some settings changed: `localize.*`, `extract.precision`, `.compile` and `.weights`.
-
-    Raises:
-        ConfigError: a key is unknown or was fixed in training, or a value is out of range.
-    """
-    config = localizer.card.config.model_copy(update={"localize": localizer.options})
-    changed = with_overrides(config, overrides)
-    for key in overrides:
-        if not key.startswith("localize.") and key not in _OF_THE_MACHINE:
-            raise ConfigError(
-                f"{key} was fixed when the run was trained; only localize.* and {', '.join(_OF_THE_MACHINE)} can be "
-                "set here"
-            )
-    card = replace(localizer.card, config=localizer.card.config.model_copy(update={"extract": changed.extract}))
-    kept = localizer.device, localizer.streams, localizer.home, localizer.allow_download
-    return Localizer(localizer.model, card, changed.localize, *kept)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from avloc.errors import AvlocError, ConfigError, InputError, StorageError
+from avloc.errors import AvlocError, InputError, StorageError
 from avloc.features.layout import split_features
 from avloc.features.task import check_options, extract_one
 from avloc.formats.failures import Failure
@@ -24,7 +24,7 @@ from avloc.types import FeatureSequence, Progress
 def find_inputs(paths: Sequence[str | Path]) -> list[Path]:
     """Videos and feature files in files, folders and globs. In a folder with feature files, only those."""
     features, rest = split_features(map(Path, paths))
-    return features + (find_media(rest) if rest else [])
+    return features + (find_media(rest) if rest or not features else [])
 
 
 def localize_each(
@@ -74,10 +74,8 @@ def localize_files(
     """`Localizer.localize_many`, which has the arguments and errors. They are checked at once, not at the first result.
 
     Raises:
-        InputError: as there. ConfigError: `workers` is not a positive number.
+        InputError: as there.
     """
-    if not isinstance(workers, int) or workers < 1:
-        raise ConfigError(f"workers: expected a number from 1, got {workers!r}")
     inputs = find_inputs(path_list(videos))
     return _with_progress(localize_each(localizer, inputs, workers, in_order, progress), len(inputs), progress)
 

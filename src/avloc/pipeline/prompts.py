@@ -17,40 +17,27 @@ import numpy as np
 from jaxtyping import Float
 
 from avloc.config import ExtractConfig, PromptConfig, ZeroShotConfig, with_overrides
+from avloc.config.arguments import checked
 from avloc.errors import FormatError, InputError
 from avloc.features.backbones import Setup
 from avloc.features.backbones.hub_text import TextTower, has_text
 from avloc.formats.features import load_features
-from avloc.formats.labels import read_text
 from avloc.localize.prompts import prompt_probs
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.pipeline.activator import Activator, run_card
 from avloc.pipeline.folder import LocalizedFolder, localize_planned, plan_folder
 from avloc.pipeline.scorers import Scorer, TaggerScores, TextScores, choose_networks, has_scores, taggers_of
 from avloc.tagging.classes import SHOWN
-from avloc.tagging.vocabulary import Concept, Vocabulary, check_words, map_words, read_vocabulary, unmapped_notes
+from avloc.tagging.vocabulary import (
+    Concept,
+    Vocabulary,
+    check_words,
+    map_words,
+    parse_prompts,
+    read_vocabulary,
+    unmapped_notes,
+)
 from avloc.types import ActivationSequence, FeatureSequence, Progress
-
-
-def parse_prompts(given: str) -> tuple[str, ...]:
-    """Prompts from "dog barking; glass breaking", or from a text file with one a line; blank lines are skipped.
-
-    Raises:
-        InputError: no prompt, an empty one, one twice, more than 500, or no such file.
-    """
-    path = Path(given)
-    if given.endswith(".txt") or (";" not in given and _is_file(path)):
-        if not _is_file(path):
-            raise InputError(f"--prompts {given}: no such file; give prompts joined by ; or a file with one a line")
-        return check_words(line for line in read_text(path).splitlines() if line.strip())
-    return check_words(given.strip().removesuffix(";").split(";"))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long for a path
-        return False
 
 
 class ZeroShot(Activator):
@@ -148,6 +135,7 @@ def _concepts(
     return {concept.word: concept for concept in mapped.concepts}, dict(mapped.unmapped)
 
 
+@checked()
 def zero_shot(
     prompts: str | Iterable[str],
     overrides: Mapping[str, Any] | None = None,

@@ -9,6 +9,7 @@ Nothing in such a folder is executed or unpickled.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from avloc.config import RunConfig
+from avloc.config.arguments import checked
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats.json_file import read_json
 from avloc.model.base import Model
@@ -56,12 +58,6 @@ class About(Short):
     notes: str = ""
     name: str = "OWNER/NAME"
 
-    def __post_init__(self) -> None:
-        for field_name in ("title", "licence", "notes", "name"):
-            value = getattr(self, field_name)
-            if not isinstance(value, str) and not (value is None and field_name == "title"):
-                raise InputError(f"About.{field_name}: expected a text, got {value!r}")
-
     @classmethod
     def read(cls, title: str | None, licence: str | None, scores: Path | None, notes: str = "") -> About:
         """With the scores of a file. Raises FormatError if it is not one of `avloc evaluate -o`."""
@@ -69,6 +65,9 @@ class About(Short):
         if scores is not None and not isinstance(found.get("average_map"), int | float):
             raise FormatError(f"{scores}: expected the numbers that `avloc evaluate -o` writes (average_map, ...)")
         return cls(title, licence or cls.licence, found, notes)
+
+
+About.__init__ = checked()(About.__init__)  # type: ignore[method-assign]
 
 
 def save_published(localizer: Localizer, folder: Path, about: About, overwrite: bool = False) -> list[str]:
@@ -83,12 +82,11 @@ def save_published(localizer: Localizer, folder: Path, about: About, overwrite: 
     Raises:
         InputError: the folder is not writable, is the run itself, or holds a model that is not avloc's.
     """
-    if not isinstance(about, About):
-        raise InputError(f"about: expected avloc.About(...), got {about!r}")
     if (folder / RECORD_FILE).exists():
         raise InputError(f"{folder}: is a run folder, not a place to publish to; choose another folder")
-    foreign = [name for name in (MODEL_FILE, CONFIG) if (folder / name).exists()]
-    if foreign and not has_header(folder / MODEL_FILE):
+    ours = {MODEL_FILE: has_header(folder / MODEL_FILE), CONFIG: _is_published(folder / CONFIG)}
+    foreign = [name for name, own in ours.items() if not own and os.path.lexists(folder / name)]
+    if foreign:
         raise InputError(
             f"{folder}: there is a {foreign[0]} that avloc did not write, and it is not replaced; move it away, or "
             "choose another folder"
@@ -105,6 +103,14 @@ def save_published(localizer: Localizer, folder: Path, about: About, overwrite: 
     else:
         atomic_write(readme, text)
     return notes
+
+
+def _is_published(config: Path) -> bool:
+    """Whether a config.json is one that `save_published` wrote."""
+    try:
+        return read_json(config).get("library_name") == "avloc"
+    except AvlocError:
+        return False
 
 
 def load_published(path: Path, checksum: bool = True) -> tuple[Model, ModelCard]:

@@ -17,7 +17,7 @@ from avloc.metrics.snippets import runs
 from avloc.pipeline.localizer import Localizer, load
 from avloc.pipeline.many import find_inputs, localize_each
 from avloc.pipeline.subset import find_labels, select_subset
-from avloc.system.atomic import atomic_write
+from avloc.system.atomic import atomic_write, sweep_beside
 from avloc.system.text import csv_text, pluralize, readable
 from avloc.types import ActivationSequence, Progress, Segment
 
@@ -60,6 +60,7 @@ class Suggestions:
             for span in video.spans:
                 times = f"{span.start_s:.3f}", f"{span.end_s:.3f}"
                 rows.append((rank, video.video_id, f"{video.score:.4f}", *times, where))
+        sweep_beside(path)
         atomic_write(path, csv_text(rows))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from avloc.errors import AvlocError, InputError
+from avloc.formats.records import read_records
 from avloc.formats.results import RunSource
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.system.atomic import atomic_write, claim
@@ -85,8 +86,7 @@ def _keep_answers(table: Path) -> None:
     if not table.is_file():
         return
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            answered = any((row.get(_ANSWER) or "").strip() for row in csv.DictReader(file))
+        answered = any(row.get(_ANSWER, "").strip() for row in read_records(table))
     except (csv.Error, ValueError):
         answered = True
     if answered:

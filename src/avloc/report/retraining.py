@@ -77,7 +77,7 @@ def retrained_folders(home: Path) -> list[Path]:
 def next_folder(home: Path) -> Path:
     """Where the next retrained result goes: the last folder if it holds no finished one, else a new one."""
     folders = retrained_folders(home)
-    if folders and _unfinished(folders[-1]):
+    if folders and _unfinished(folders[-1]) and not folders[-1].is_symlink():
         return folders[-1]
     number = int(folders[-1].name.rpartition("-")[2]) + 1 if folders else 1
     while os.path.lexists(home / f"retrained-{number}"):

@@ -156,10 +156,20 @@ def claim(paths: Iterable[Path]) -> None:
             outputs.claim(*files)
 
 
+def sweep_beside(path: Path) -> int:
+    """Remove temporary files of dead processes for one file, which was named by itself; returns their number."""
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    return _sweep(part for part in beside if part.name.startswith(f".{path.name}."))
+
+
 def sweep(folder: Path) -> int:
     """Remove temporary files of dead processes of this machine in a folder and below; returns their number."""
+    return _sweep(folder.rglob(".*.part"))
+
+
+def _sweep(parts: Iterable[Path]) -> int:
     removed = 0
-    for part in folder.rglob(".*.part"):
+    for part in parts:
         match = _PART.fullmatch(part.name)
         if match and match[1] == _machine() and not _alive(int(match[2])):
             part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
     with ExitStack() as within:
         with storing(folder):
             within.enter_context(output_folder(folder, own=True, shared=bool(part)))
-        lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", owner)
+        lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", lambda: _busy(folder, owner))
         try:
             sweep(folder)
             atomic_write(owner, _process_info())
@@ -66,19 +66,9 @@ def file_lock(path: Path, timeout_s: float = 20.0) -> Iterator[None]:
     Raises:
         InputError: another process has held the lock for `timeout_s`, or the folder is not writable.
     """
-    from filelock import FileLock, Timeout
-
     make_folder(path.parent)
-    name = path.with_name(f".{path.name}.lock")
-    if name.is_symlink():  # opening it would empty the file that it leads to
-        raise InputError(f"{name}: expected a lock file, got a link; remove it")
-    lock = FileLock(name, timeout=timeout_s)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"{path}: in use by another avloc for {timeout_s:g} s; stop it, and try again") from error
-    except (OSError, NotImplementedError) as error:
-        _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process writes it", path, error)
+    busy = f"{path}: in use by another avloc for {timeout_s:g} s; stop it, and try again"
+    lock = _acquire(path, path.with_name(f".{path.name}.lock"), lambda: busy, timeout_s)
     try:
         yield
     finally:
@@ -100,21 +90,24 @@ def is_locked(folder: Path) -> bool:
         return False
 
 
-def _acquire(folder: Path, path: Path, owner: Path) -> BaseFileLock:
+def _acquire(what: Path, path: Path, busy: Callable[[], str], timeout_s: float = 0) -> BaseFileLock:
+    """The lock file at `path`, of the folder or file `what`; InputError with `busy` if another process holds it."""
     from filelock import FileLock, Timeout
 
     if path.is_symlink():  # opening it would empty the file that it leads to
-        raise InputError(f"{path}: expected a lock file, got a link; remove it, or choose another -o")
-    lock = FileLock(path, blocking=False)
+        raise InputError(f"{path}: expected a lock file, got a link; remove it")
+    lock = FileLock(path, timeout=timeout_s)
     try:
         lock.acquire()
     except Timeout as error:
-        raise InputError(
-            f"{folder}: in use by another avloc{_owner_info(owner)}; wait for it, stop it, or choose another -o"
-        ) from error
+        raise InputError(busy()) from error
     except (OSError, NotImplementedError) as error:
-        _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process uses it", folder, error)
+        _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process uses it", what, error)
     return lock
+
+
+def _busy(folder: Path, owner: Path) -> str:
+    return f"{folder}: in use by another avloc{_owner_info(owner)}; wait for it, stop it, or choose another -o"
 
 
 def _process_info() -> str:

@@ -38,6 +38,9 @@ _EARLIER_PROOFS = {
     "state.pt": b"avloc training state",
     "record.json": b'"avloc"',
     "index.html": b"<title>avloc</title>",
+    "manifest.csv": b"video,path,status,reason,note",
+    "clips.csv": b"clip,video,start_s,end_s,label",
+    "tables.csv": b"table,page,row,column",
 }
 
 
@@ -48,8 +51,6 @@ class _Output:
     folder: Path
     real: Path
     added: set[str] = field(default_factory=set)
-    discarded: bool = False
-    started: bool = False
 
     @property
     def manifest(self) -> Path:
@@ -96,16 +97,17 @@ class _Output:
         The same files give the same manifest, whatever was interrupted.
         """
         new = self.manifest.with_name(f"{MANIFEST}.new")
-        if not (self.added or self.discarded or new.exists() or self.started):
-            return
         names = sorted(self.name(path) for path in self.files() if os.path.lexists(path))
         earlier = [_EARLIER] if _EARLIER in self.listed else []
         if not names and not earlier and not self._has_marks():
             self.manifest.unlink(missing_ok=True)
             return
+        lines = "".join(json_text(name) + "\n" for name in earlier + names).encode()
         new.unlink(missing_ok=True)  # it may be a link
-        with new.open("x", encoding="utf-8") as file:
-            file.write("".join(json_text(name) + "\n" for name in earlier + names))
+        if self.manifest.is_file() and self.manifest.read_bytes() == lines:
+            return
+        with new.open("xb") as file:
+            file.write(lines)
         os.replace(new, self.manifest)
 
     def _has_marks(self) -> bool:
@@ -142,7 +144,6 @@ def output_folder(folder: Path, own: bool = False, shared: bool = False) -> Iter
     output = _Output(absolute, _resolved(folder))
     if not os.path.lexists(output.manifest) and folder.is_dir():
         output.append([_EARLIER] if _of_earlier_version(folder) else [])
-        output.started = True
     token = _OUTPUTS.set((*_OUTPUTS.get(), output))
     try:
         yield
@@ -164,8 +165,8 @@ def check_inside(path: Path) -> None:
         below = absolute != output.folder and absolute.is_relative_to(output.folder)
         if below and not _resolved(absolute.parent).is_relative_to(output.real):
             raise InputError(
-                f"{path}: a link leads out of {output.folder}, and nothing is written or deleted there; remove the "
-                "link, or choose another -o"
+                f"{path.parent}: a link leads out of {output.folder}, and nothing is written or deleted there; remove "
+                "the link, or choose another -o"
             )
 
 
@@ -203,10 +204,9 @@ def discard(path: Path) -> bool:
     check_inside(path)
     absolute = Path(os.path.abspath(path))
     output = _innermost(absolute)
-    if output is not None and os.path.lexists(absolute):
-        if not output.owns(absolute) and _EARLIER not in output.listed:
-            return False
-        output.discarded = True
+    foreign = output is not None and not output.owns(absolute) and _EARLIER not in output.listed
+    if foreign and os.path.lexists(absolute):
+        return False
     path.unlink(missing_ok=True)
     return True
 
@@ -270,10 +270,15 @@ def _resolved(path: Path) -> Path:
 
 
 def _of_earlier_version(folder: Path) -> bool:
-    """Whether a folder without manifest was made by avloc: it has a lock file, or a file that says so."""
-    others = (path.name for path in folder.iterdir() if not path.name.startswith(_OWN_PREFIX))
-    if any(folder.glob(f"{LOCK_FILE}*")) and any(name != FAILURES for name in others):
-        return True
+    """Whether a folder without manifest was made by avloc: a file in it says so, or with a lock one in its folders.
+
+    A lock alone says nothing about the files: an earlier version that refused to work in a folder leaves one.
+    """
+    locked = any(folder.glob(f"{LOCK_FILE}*"))
+    return _has_proof(folder) or (locked and any(map(_has_proof, filter(Path.is_dir, folder.iterdir()))))
+
+
+def _has_proof(folder: Path) -> bool:
     for name, proof in _EARLIER_PROOFS.items():
         try:
             with (folder / name).open("rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from avloc.config import preset
+from avloc.config.arguments import Count, checked
 from avloc.errors import AvlocError, InputError, first_few
 from avloc.features.choose import without_auto
 from avloc.features.folder import extract_all
@@ -21,7 +22,7 @@ from avloc.formats.failures import Failure
 from avloc.formats.features import load_features
 from avloc.formats.results import find_results
 from avloc.formats.tags import TagRow
-from avloc.media.find import find_media, known_suffix, name_videos
+from avloc.media.find import as_path, find_media, known_suffix, name_videos, path_list
 from avloc.system.text import nfc, pluralize, readable
 from avloc.tagging.classes import SENSES
 from avloc.tagging.evidence import AUDIO_S, LIKELY, Evidence, find_evidence
@@ -86,17 +87,18 @@ class TaggedVideos:
         return rows
 
 
+@checked()
 def tag(
-    videos: Sequence[str | Path] | str | Path,
-    words: Sequence[str] | None = None,
+    videos: Iterable[str | Path] | str | Path,
+    words: Iterable[str] | None = None,
     vocabulary: Path | str | None = None,
     *,
-    features: Path | None = None,
-    outside: Path | None = None,
+    features: str | Path | None = None,
+    outside: str | Path | None = None,
     min_score: float = LIKELY,
-    most: int = MOST,
+    most: Count = MOST,
     weights: Mapping[str, str] | None = None,
-    workers: int = 1,
+    workers: Count = 1,
     progress: Progress | None = None,
 ) -> TaggedVideos:
     """Draft labels of videos, from pretrained taggers. A video that fails is recorded, the rest continues.
@@ -116,14 +118,18 @@ def tag(
         FormatError: `vocabulary` is malformed.
     """
     if not 0 < min_score <= 1:
-        raise InputError(f"the lowest score of a draft is a probability above 0 and at most 1, got {min_score:g}")
+        raise InputError(
+            f"min_score: the lowest score of a draft is a probability above 0 and at most 1, got {min_score:g}"
+        )
     known = read_vocabulary(vocabulary) if vocabulary is not None else None
     asked, least = words is not None or known is not None, min(MAYBE, min_score)
     concepts, notes = _concepts(words, known)
-    found = _detections(outside)
+    found = None if outside is None else _detections(as_path(outside))
     tagged: list[VideoTags] = []
     seen: set[str] = set()
-    with feature_files(videos, features, weights, workers, progress) as files:
+    with feature_files(
+        path_list(videos), None if features is None else as_path(features), weights, workers, progress
+    ) as files:
         failures = list(files.failures)
         for k, (path, source) in enumerate(files.paths.items()):
             try:
@@ -196,7 +202,7 @@ def _video_of(file: Path, made: Mapping[str, Path]) -> Path | None:
 
 
 def _concepts(
-    words: Sequence[str] | None, known: Vocabulary | None
+    words: Iterable[str] | None, known: Vocabulary | None
 ) -> tuple[tuple[Concept, ...], dict[str, list[str]]]:
     """Concepts to look for, and the notes so far: {note: videos it is about}."""
     if words is None and known is None:
@@ -206,10 +212,8 @@ def _concepts(
     return mapped.concepts, {note: [] for note in notes}
 
 
-def _detections(outside: Path | None) -> Mapping[str, Sequence[Detection]] | None:
+def _detections(outside: Path) -> Mapping[str, Sequence[Detection]]:
     """{video: detections that count as found}, of every video in a result."""
-    if outside is None:
-        return None
     run = find_results(outside).read().likely()
     return {video: run.detections.get(video, ()) for video in run.videos()}
 

@@ -30,6 +30,11 @@ class Tagger(Protocol):
         ...
 
 
+def tagged_senses(backbones: Mapping[str, str]) -> tuple[Sense, ...]:
+    """The senses whose backbone has a classifier, of {"audio": name, "visual": name}."""
+    return tuple(sense for sense in SENSES if backbones.get(sense) in TAGGERS[sense])
+
+
 def load_taggers(
     features: FeatureSequence, weights: Mapping[str, str] | None = None, notes: dict[str, str] | None = None
 ) -> dict[Sense, Tagger]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from avloc.config.arguments import check
 from avloc.errors import FormatError, InputError, did_you_mean, first_few
 from avloc.formats.labels import TableReader, read_text
 from avloc.system.text import nfc
@@ -174,7 +175,9 @@ def map_words(words: Iterable[str], vocabulary: Vocabulary | None = None) -> Map
 
 def check_words(words: Iterable[str]) -> tuple[str, ...]:
     """The words without surrounding space, in Unicode's form NFC. Raises InputError; see `map_words`."""
-    given = [nfc(" ".join(word.split())) for word in words]
+    listed = list(words)
+    check("words", listed, list[str])
+    given = [nfc(" ".join(word.split())) for word in listed]
     if not any(given):
         raise InputError("expected words, got none; write for example: dog barking; glass breaking")
     if not all(given):
@@ -189,6 +192,29 @@ def check_words(words: Iterable[str]) -> tuple[str, ...]:
             raise InputError(f"the word {word!r} is given twice (also as {seen[folded(word)]!r}); keep one")
         seen[folded(word)] = word
     return tuple(given)
+
+
+def parse_prompts(given: str) -> tuple[str, ...]:
+    """Prompts from "dog barking; glass breaking", or from a text file with one a line; blank lines are skipped.
+
+    Raises:
+        InputError: no prompt, an empty one, one twice, more than 500, no such file, or a folder.
+    """
+    path = Path(given)
+    if given.endswith((".txt", "/")) and path.is_dir():
+        raise InputError(f"--prompts {given}: expected prompts joined by ; or a file with one a line, got a folder")
+    if given.endswith(".txt") or (";" not in given and _is_file(path)):
+        if not _is_file(path):
+            raise InputError(f"--prompts {given}: no such file; give prompts joined by ; or a file with one a line")
+        return check_words(line for line in read_text(path).splitlines() if line.strip())
+    return check_words(given.strip().removesuffix(";").split(";"))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a path
+        return False
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -14,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from avloc.formats.json_file import parse_json
 from avloc.model.files import METRICS_FILE, TENSORBOARD_FOLDER
 from avloc.system.atomic import atomic_write, storing
 from avloc.system.outputs import check_inside
@@ -73,10 +73,10 @@ class MetricsLog:
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a metrics.jsonl; a last line cut off by a crash is skipped."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
-            rows.append(finite_or_nan(json.loads(line)))
-        except json.JSONDecodeError:
+            rows.append(finite_or_nan(parse_json(path, line)))
+        except (ValueError, AttributeError, RecursionError):
             _log.warning("%s: skipped an incomplete line", path)
     return rows
 

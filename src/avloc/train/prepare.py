@@ -20,6 +20,7 @@ from avloc.formats.features import FeatureStore
 from avloc.formats.labels import match_videos, read_labels
 from avloc.interchange.corrections import read_correction_files
 from avloc.system.text import fingerprint, pluralize
+from avloc.tagging.words import WordScores
 from avloc.train.corrections import assign, beyond_end
 from avloc.train.dataset import WeakDataset
 from avloc.types import FIRST_VERSION, exact
@@ -38,6 +39,7 @@ class TrainingData:
         corrections: digest of the corrections; "" without.
         start: digest of the weights that training starts from; "" if they are drawn at random.
         notes: warnings about videos and labels that were left out, merged or held out.
+        words: scores of the class names by the taggers whose features these are; None without.
     """
 
     train: WeakDataset
@@ -49,6 +51,7 @@ class TrainingData:
     notes: tuple[str, ...]
     corrections: str = ""
     start: str = ""
+    words: WordScores | None = None
 
     @property
     def normalize(self) -> Normalization:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 import platform
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.json_file import parse_json
 from avloc.model.checkpoint import ModelCard
 from avloc.model.files import RECORD_FILE
 from avloc.system.atomic import atomic_write
@@ -102,12 +102,12 @@ def read_record(run: Path) -> RunRecord:
         InputError: the run is missing or unfinished. FormatError: the file is damaged.
     """
     path = run / RECORD_FILE
-    if not path.exists():
+    if not path.is_file():
         raise InputError(
             f"{run}: expected a finished run with {RECORD_FILE}; continue it with `avloc train ... --resume`"
         )
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(path, path.read_bytes())
         scores = fields.pop("scores")
         counts = {name: int(scores.pop(name)) for name in _SCORES if name != "selection_score"}  # floats in old records
         if scores["selection_score"] is None:  # JSON has no infinity

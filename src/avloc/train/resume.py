@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from avloc.config import RunConfig, differences
+from avloc.config.arguments import checked
 from avloc.errors import InputError
 from avloc.model.checkpoint import is_whole
 from avloc.model.files import RECORD_FILE
@@ -33,6 +34,7 @@ class TrainedRun(Short):
     trained: bool
 
 
+@checked()
 def train(
     features: Path,
     labels: Path,
@@ -42,7 +44,7 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
-    corrections: Sequence[str | Path] = (),
+    corrections: Sequence[str | Path] | str | Path = (),
     on_metrics: OnMetrics | None = None,
 ) -> TrainedRun:
     """Train unless `out` is finished already. Arguments and errors as in `decide` and `train.loop.fit`."""

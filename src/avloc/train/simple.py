@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from avloc.config import RunConfig, preset, read_config, with_overrides
+from avloc.config.arguments import checked
 from avloc.errors import ConfigError, did_you_mean
 from avloc.media.find import as_path
 from avloc.train.resume import TrainedRun
 from avloc.train.resume import train as train_run
 
 
+@checked()
 def train(
     features: str | Path,
     labels: str | Path,
@@ -41,11 +43,16 @@ def train(
         ConfigError: an unknown preset, setting or option; similar names are given. InputError, FormatError: features,
         labels or run folder are invalid. TrainingError: a loss is not finite. StorageError: the disk is full.
     """
-    known = [name for name in signature(train_run).parameters if name not in ("features", "labels", "out", "config")]
+    known = train_options()
     for name in options:
         if name not in known:
             raise ConfigError(f"avloc.train has no option {name!r}.{_hint(name, known)}")
     return train_run(as_path(features), as_path(labels), as_path(out), _config(config, settings or {}), **options)
+
+
+def train_options() -> list[str]:
+    """Names of the arguments of `train_run` that are not given otherwise."""
+    return [name for name in signature(train_run).parameters if name not in ("features", "labels", "out", "config")]
 
 
 def _hint(name: str, known: list[str]) -> str:

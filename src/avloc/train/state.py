@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.untrusted.torch_files import check_torch
 from avloc.model.files import PREVIOUS_FILE, STATE_FILE
 from avloc.system.atomic import atomic_path
 from avloc.system.outputs import discard
@@ -37,12 +38,15 @@ def load_state(path: Path) -> dict[str, Any]:
         FormatError: it is damaged or not a training state.
     """
     try:
+        if not path.is_file():
+            raise OSError(None, "it is not a file")
         line, _, content = path.read_bytes().partition(b"\n")
     except OSError as error:
         raise FormatError(f"{path}: expected the training state of a run, cannot read it: {error.strerror}") from error
     if line != _STATE_LINE + hashlib.sha256(content).hexdigest().encode():
         raise FormatError(f"{path}: expected the training state of a run, its checksum does not match its content")
     try:
+        check_torch(path, content)
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle.UnpicklingError for anything that is not plain data
         raise FormatError(f"{path}: refused, it contains more than a training state: {error}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, first_few
+from avloc.formats.json_file import parse_json
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text, pluralize
 
@@ -46,13 +46,15 @@ def read_memory(path: Path) -> Memory:
     if not path.is_file():
         return Memory()
     try:
-        found = Memory(**json.loads(path.read_text(encoding="utf-8")))
+        found = Memory(**parse_json(path, path.read_bytes()))
         tables = (found.sizes, found.trained, found.labels, found.settings)
         if not all(isinstance(table, dict) for table in tables) or not isinstance(found.videos, list):
             raise ValueError("wrong types")
         return found
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise FormatError(f"{path}: expected what `avloc run` wrote ({error}); delete it") from error
+        raise FormatError(
+            f"{path}: expected what `avloc run` wrote ({error}); move it away, or choose another folder"
+        ) from error
 
 
 def write_memory(path: Path, memory: Memory) -> None:

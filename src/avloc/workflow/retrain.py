@@ -17,13 +17,14 @@ from avloc.formats.corrections import VideoCorrections, read_corrections, write_
 from avloc.formats.labels import LabelRow, LabelTable, match_videos, read_labels
 from avloc.formats.results import ResultsFolder, find_results
 from avloc.formats.retraining import (
-    CANCEL_FILE,
     CANCELLED,
     FAILED,
     FINISHED,
     LEARNED_FILE,
     RUNNING,
     RetrainState,
+    cancel_asked,
+    clear_cancel,
     relative,
     write_state,
 )
@@ -172,7 +173,7 @@ class _Report:
         write_state(self.out, self.state)
 
         def report(done: int, total: int, text: str) -> None:
-            if (self.out / CANCEL_FILE).exists():
+            if cancel_asked(self.out):
                 raise Cancelled
             self.state = replace(self.state, done=done, total=total)
             if time.monotonic() - self.last >= _EVERY_S:
@@ -184,5 +185,5 @@ class _Report:
         return report
 
     def end(self, status: str, message: str = "") -> None:
-        (self.out / CANCEL_FILE).unlink(missing_ok=True)
+        clear_cancel(self.out)
         write_state(self.out, replace(self.state, status=status, message=message))

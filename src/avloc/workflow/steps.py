@@ -94,13 +94,15 @@ class Workflow:
             return WorkflowResult(features, run, detections, page)
 
     def check(self) -> tuple[LabelTable, VideoMatch]:
-        """Check the formats, and match labels with videos, before the long work starts.
+        """Check the formats and what the page needs, and match labels with videos, before the long work starts.
 
         Raises:
-            As `match_labels`. ConfigError: an unknown format.
+            As `match_labels`. ConfigError: an unknown format. InputError: pillow is missing.
         """
         from avloc.interchange.registry import parse_formats
+        from avloc.media.previews import require_pillow
 
+        require_pillow()
         parse_formats(self.formats)
         return match_labels(self.labels, self.videos)
 

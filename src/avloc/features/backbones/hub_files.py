@@ -7,7 +7,6 @@ configuration and one set of weights are downloaded: safetensors if the reposito
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from avloc.errors import InputError
 from avloc.features.backbones.families import FAMILIES
 from avloc.features.weights import digest
+from avloc.formats.json_file import parse_json
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -125,8 +125,8 @@ def _shards(index: Path) -> list[str]:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises InputError if the file holds anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        content = parse_json(path, path.read_bytes() if path.is_file() else b"")
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: expected {what}, but it is unreadable ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected {what}, got a {type(content).__name__}")

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.untrusted.bombs import check_growth, check_zip
+from avloc.formats.untrusted.bombs import check_growth, check_member, check_zip
 from avloc.formats.untrusted.budget import Budget
 from avloc.formats.untrusted.pickles import DAMAGED, read_pickle
 from avloc.formats.untrusted.rebuild import MOST_EMPTY, ArrayPlace
@@ -69,12 +69,14 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
         InputError: no such file. FormatError: not .npz, or damaged.
     """
     source = _existing(path, "arrays (.npz)")
-    check_zip(source)
+    with source.open("rb") as whole:
+        check_zip(source, whole)
     found = {}
     total, there = 0, source.stat().st_size  # the directory may lie about the sizes of its entries
     try:
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
+                check_member(source, info)
                 with archive.open(info) as file:
                     shape, fortran, dtype = _npy_header(source, file)
                     if dtype.hasobject:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 from avloc.errors import FormatError
 
@@ -33,18 +36,20 @@ def check_growth(path: Path | str, size: int, there: int, what: str) -> None:
         )
 
 
-def check_zip(path: Path) -> None:
+def check_zip(path: Path, file: IO[bytes] | io.BytesIO) -> None:
     """Refuse a zip file with a huge directory, which Python's zipfile would read whole.
 
     Source: PKWARE, APPNOTE.TXT, sections 4.3.14 and 4.3.16.
 
+    Args:
+        path: of the file, for messages. file: its content.
+
     Raises:
         FormatError: more than 100,000 entries, or a directory too large for them.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - _TAIL))
-        tail = file.read(_TAIL)
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read(_TAIL)
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < _ZIP_END.size:
         return  # not a zip file; its reader says so
@@ -56,6 +61,18 @@ def check_zip(path: Path) -> None:
     if entries > _MOST_ENTRIES or min(directory, size) > 100 * _MOST_ENTRIES:
         raise FormatError(
             f"{path}: expected up to {_MOST_ENTRIES} arrays, got {entries} in {directory} bytes of directory"
+        )
+
+
+def check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    """Refuse a method of compression that Python's zipfile expands whole, however little is read.
+
+    Raises:
+        FormatError: neither stored nor deflated.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FormatError(
+            f"{path}: expected {member.filename} stored or deflated, as numpy writes it, got another compression"
         )
 
 

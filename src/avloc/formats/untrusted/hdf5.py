@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -10,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.untrusted.bombs import check_growth
+from avloc.formats.untrusted.bombs import FREE_BYTES, MOST_GROWTH, check_growth
 
 MOST_NAMES = 100_000
+
+_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF = 1, 2, 3, 32_000
+"""Numbers of the filters that are read. Others (szip, nbit, scale-offset, plugins) allocate what a file claims."""
+
+_MOST_DEFLATED = 1032
+"""Most that deflate shrinks data by."""
+
+_BLOCK = 1 << 20
 
 
 @contextmanager
@@ -30,7 +39,7 @@ def open_hdf5(path: Path | str) -> Iterator[Any]:
     try:
         with h5py.File(source, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError, zlib.error) as error:
         raise FormatError(f"{source}: expected an HDF5 file; it cannot be read ({error})") from error
 
 
@@ -69,9 +78,45 @@ def plain_dataset(path: Path | str, file: Any, key: str) -> Any:
     check_growth(path, group.size * each, there, f"{key!r}")
     if group.chunks is not None:  # a chunk is read whole, and may be larger than the array
         check_growth(path, prod(group.chunks) * each, there, f"a chunk of {key!r}")
+        _check_filters(path, group, key, prod(group.chunks) * each, there)
     if not group.size and prod(filter(None, group.shape)) > MOST_NAMES:
         raise FormatError(f"{path}: expected {key!r} to have content, got the shape {group.shape}")
     return group
+
+
+def _check_filters(path: Path | str, dataset: Any, key: str, expected: int, there: int) -> None:
+    """Refuse chunks that expand to more than a chunk: HDF5's deflate filter allocates whatever comes out.
+
+    Source: HDF5 File Format Specification 3.0, section IV.A.2.l; H5Zdeflate.c.
+    """
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(k)[0] for k in range(properties.get_nfilters())]
+    packers = [number for number in filters if number in (_DEFLATE, _LZF)]
+    after = filters[filters.index(packers[0]) + 1 :] if packers else []
+    if not {*filters} <= {_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF} or len(packers) > 1 or not {*after} <= {_CHECKSUM}:
+        raise FormatError(
+            f"{path}: {key!r} is stored with the filters {filters}; expected gzip or lzf, with shuffle before it and a "
+            "checksum after it; save it so, or without compression"
+        )
+    if _DEFLATE not in filters:
+        return
+    stored: list[Any] = []
+    dataset.id.chunk_iter(stored.append)
+    most = FREE_BYTES + MOST_GROWTH * there
+    for chunk in stored:
+        skipped = chunk.filter_mask >> filters.index(_DEFLATE) & 1
+        if not skipped and chunk.size * _MOST_DEFLATED > most and _expands(dataset, chunk.chunk_offset, expected):
+            raise FormatError(f"{path}: a chunk of {key!r} expands to more than the {expected} bytes of a chunk")
+
+
+def _expands(dataset: Any, offset: tuple[int, ...], most: int) -> bool:
+    """Whether a deflated chunk expands to more than `most` bytes, found without keeping them."""
+    inflate, data = zlib.decompressobj(), dataset.id.read_direct_chunk(offset)[1]
+    size = 0
+    while data and not inflate.eof and size <= most:
+        size += len(inflate.decompress(data, _BLOCK))
+        data = inflate.unconsumed_tail
+    return size > most
 
 
 def dataset_names(file: Any, depth: int = 4) -> Iterator[str]:

@@ -163,14 +163,15 @@ class _Machine:
 
 COSTS = {
     **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "LIST", "DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), CONTAINER),
-    **dict.fromkeys(("INT", "BININT", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"), NUMBER),
+    **dict.fromkeys(("INT", "BININT", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "MARK"), NUMBER),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), NUMBER + 2 * POINTER),
     **dict.fromkeys(("GLOBAL", "STACK_GLOBAL", "REDUCE"), 2 * CONTAINER),
     **dict.fromkeys(("STRING", "UNICODE"), TEXT),
 }
 """Bytes that an instruction takes; others take a pointer, and those of `_COUNTED` what they hold as well."""
 
-_MOST_BITS = 128
+MOST_BITS = 64
+"""Of an integer. Longer ones may all have one hash, and as keys take time that is quadratic in their number."""
 
 _CHARGED_AT_ONCE = 1 << 20
 _INSTRUCTIONS = {op.code.encode("latin-1"): (op, COSTS.get(op.name, POINTER)) for op in pickletools.opcodes}
@@ -193,7 +194,7 @@ def _push(machine: _Machine, value: Any) -> None:
 
 
 def _push_long(machine: _Machine, value: int) -> None:
-    if value.bit_length() > _MOST_BITS:
+    if value.bit_length() > MOST_BITS:
         raise ValueError(f"a number of {value.bit_length()} bits")
     machine.stack.append(value)
 

@@ -20,7 +20,16 @@ from avloc.errors import AvlocError, InputError
 from avloc.evaluate.changes import VideoChanges, result_changes
 from avloc.formats.json_file import parse_json
 from avloc.formats.results import find_results
-from avloc.formats.retraining import CANCEL_FILE, CANCELLED, FINISHED, LOG_FILE, RUNNING, RetrainState, read_state
+from avloc.formats.retraining import (
+    CANCEL_FILE,
+    CANCELLED,
+    FINISHED,
+    LOG_FILE,
+    RUNNING,
+    RetrainState,
+    clear_cancel,
+    read_state,
+)
 from avloc.report.page.build import build_page
 from avloc.report.retraining import RetrainInputs, find_inputs, next_folder, retrained_folders, retrained_home
 from avloc.report.serve.answers import Answer
@@ -111,7 +120,7 @@ class Retrainer:
         folder = next_folder(self.home)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / CANCEL_FILE).unlink(missing_ok=True)
+            clear_cancel(folder)
             (folder / LOG_FILE).unlink(missing_ok=True)  # it may be a link
             with (folder / LOG_FILE).open("xb") as log:
                 self._child = subprocess.Popen(

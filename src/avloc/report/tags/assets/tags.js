@@ -40,6 +40,7 @@
     $("save").addEventListener("click", save);
     $("download").addEventListener("click", downloadTable);
     $("add").addEventListener("click", add);
+    $("label").addEventListener("input", () => complain(""));
     $("label").addEventListener("keydown", (event) => event.key === "Enter" && add());
     $("play").addEventListener("click", playMoment);
     $("help-open").addEventListener("click", () => $("help").showModal());
@@ -202,6 +203,7 @@
   function openVideo(video) {
     if (opened === video) return;
     opened = video;
+    complain("");
     $("name").textContent = video.video;
     $("moment").textContent = "";
     $("video").hidden = !video.media;
@@ -233,11 +235,19 @@
     $("video").play();
   }
 
+  // What is wrong with a new label, until something else is typed or opened.
+  let complained = false;
+  function complain(text) {
+    if (text || complained) $("status").textContent = text || (dirty ? "not saved yet" : "");
+    complained = Boolean(text);
+  }
+
   function add() {
     const label = $("label").value.trim();
     const wrong = !opened ? "Choose a video first." : !label ? "Enter a label first." : "";
     const unusable = /;/.test(label) || label.toLowerCase() === "background";
-    if (wrong || unusable) return ($("status").textContent = wrong || "A label holds no ; and is not background.");
+    if (wrong || unusable) return complain(wrong || "A label holds no ; and is not background.");
+    complain("");
     const known = opened.tags.find((tag) => tag.label === label);
     if (known) change(known.keep ? [] : [[known, true]]);
     else {
