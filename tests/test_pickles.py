@@ -25,6 +25,7 @@ from hypothesis.extra import numpy as hnp
 from avloc.errors import AvlocError, FormatError, InputError
 from avloc.formats.untrusted.arrays import index_arrays, load_array, load_arrays, load_pickle, load_tensors
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
+from avloc.formats.untrusted.pickles import MOST_BITS
 from avloc.formats.untrusted.rebuild import ArrayPlace
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -67,13 +68,22 @@ def test_real_annotation_files_read_as_numpy_reads_them(path: Path) -> None:
     assert same(load_array(path), np.load(path, allow_pickle=True, encoding="latin1"))
 
 
-numbers = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.binary(max_size=9))
+integers = st.integers(1 - 2**MOST_BITS, 2**MOST_BITS - 1)
+numbers = st.one_of(st.none(), st.booleans(), integers, st.floats(), st.text(max_size=9), st.binary(max_size=9))
 dtypes = st.sampled_from(["<f4", ">f8", "<i8", "u1", "?", "<c8", "S3", "<U4", ">U2", "f2"])
 arrays = dtypes.flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)))
 scalars = arrays.filter(lambda a: a.size > 0).map(lambda a: a.flat[0])
 data = st.recursive(
     st.one_of(numbers, arrays, scalars), lambda inner: st.one_of(st.lists(inner, max_size=4), st.tuples(inner, inner))
 )
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_integer_of_more_bits_than_numpy_has_is_refused(tmp_path: Path, protocol: int) -> None:
+    for value in (2**MOST_BITS, -(2**MOST_BITS)):
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps([value], protocol))
+        with pytest.raises(FormatError, match="asks for an integer of 65 bits, more than 64; only arrays"):
+            load_pickle(tmp_path / "x.pkl")
 
 
 @example(value=np.bytes_(b""), protocol=0)  # a number of zero bytes

@@ -131,7 +131,7 @@ def kill_at_random_moments(tmp_path: Path, data: Data, whole: Path, count: int, 
     died = 0
     for trial in range(count):
         out = tmp_path / str(trial)
-        died += killing.run(train, *data, out, kill_after_s=moments.uniform(0.1, 1) * seconds) == KILLED
+        died += killing.run(train, *data, out, kill_after_s=moments.uniform(0.1, 0.6) * seconds) == KILLED
         assert killing.run(train, *data, out) == 0
         assert_same_run(out, whole)
     assert died >= count // 2

@@ -12,6 +12,7 @@ from avloc.config import preset
 from avloc.errors import ConfigError, InputError
 from avloc.formats.features import save_features
 from avloc.localize.prompts import mix_words
+from avloc.pipeline.folder import localize_folder
 from avloc.pipeline.localizer import Localizer, with_options
 from avloc.pipeline.prompts import zero_shot
 from avloc.train.loop import fit
@@ -87,11 +88,15 @@ def test_a_missing_tagger_is_said_with_the_way_out(run: Path, monkeypatch: pytes
         raise InputError("the model names the backbone x, whose weights are not on this machine")
 
     monkeypatch.setattr("avloc.pipeline.words.require_here", missing)
-    with pytest.raises(
-        InputError, match=r"not on this machine; or leave out the words: --set localize\.words_weight=0"
-    ):
+    way_out = r"not on this machine; or leave out the words: --set localize\.words_weight=0"
+    with pytest.raises(InputError, match=way_out):
         loaded(run, 0.25).activations(video("v"))
     loaded(run, 0).activations(video("v"))
+    with pytest.raises(InputError, match=way_out):  # once, not for every video
+        list(loaded(run, 0.25).localize_many(run.parent / "features"))
+    with pytest.raises(InputError, match=way_out):
+        localize_folder(run, [run.parent / "features"], run / "out", overrides={"localize.words_weight": 0.25})
+    assert not (run / "out").exists()
 
 
 def test_a_video_without_a_tagger_for_its_features_is_refused_with_the_way_out(

@@ -45,6 +45,10 @@ class Activator(ABC):
     def run_card(self) -> dict[str, object]:
         """Content of run.yaml beside the detections."""
 
+    @abstractmethod
+    def check(self) -> None:
+        """Raise InputError or ConfigError, before many videos, if something is missing that each of them needs."""
+
     def nothing(self, features: FeatureSequence) -> ActivationSequence:
         """Activations of a video that the model cannot use: background from start to end."""
         probs = np.zeros((features.grid.count, 1 + len(self.classes)))

@@ -225,6 +225,7 @@ def localize_planned(
     """
     if any(path.suffix != ".safetensors" for path in plan.paths):
         _ = localizer.extraction  # raises once, not for every video
+    localizer.check()
     asked = asked or localizer.options.min_score > 0
     least = localizer.options.min_score if asked else likely_from(localizer.options.decode)
     found, failures = localize_all(localizer, plan.paths, out, plan.formats, progress, plan.media, least)

@@ -266,6 +266,9 @@ class Localizer(Activator):
         """Class names as prompts, `localize.words_weight`; errors as `pipeline.words.word_mix`."""
         return word_mix(self.card, self.options.words_weight, set(self.model.embeds), self.allow_download)
 
+    def check(self) -> None:
+        _ = self.words
+
     @torch.no_grad()
     def activations(self, features: FeatureSequence) -> ActivationSequence:
         """Class activations of a video (Eq. 5), in windows if it is long (`localize.window_snippets`).

@@ -47,6 +47,7 @@ def localize_each(
     Raises:
         InputError, ConfigError: what every file needs is missing. StorageError: the disk is full or unavailable.
     """
+    localizer.check()
     videos = [path for path in inputs if path.suffix != SUFFIX]
     names = name_videos(videos)
     if videos:

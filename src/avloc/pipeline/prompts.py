@@ -103,6 +103,9 @@ class ZeroShot(Activator):
             features.video_id, features.duration_s, features.grid, self.classes, probs, video, tuple(scores)
         )
 
+    def check(self) -> None:
+        """Networks and prompts were checked at the start."""
+
     def run_card(self) -> dict[str, object]:
         """Content of run.yaml beside the detections."""
         return run_card(self.classes, self.backbones, self.config.model_dump(), prompts=list(self.classes))

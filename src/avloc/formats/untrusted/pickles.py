@@ -195,7 +195,7 @@ def _push(machine: _Machine, value: Any) -> None:
 
 def _push_long(machine: _Machine, value: int) -> None:
     if value.bit_length() > MOST_BITS:
-        raise ValueError(f"a number of {value.bit_length()} bits")
+        raise Refusal(f"an integer of {value.bit_length()} bits, more than {MOST_BITS}")
     machine.stack.append(value)
 
 
