@@ -173,8 +173,8 @@ def launch(data: tuple[Path, Path], out: Path, processes: int, *sets: str) -> No
 
 
 def test_two_processes_give_the_curve_of_one(tmp_path: Path, data: tuple[Path, Path]) -> None:
-    launch(data, tmp_path / "two", 2, "train.steps=20")
-    exact = config(model__dropout=0.0, model__modality_dropout=0.0, train__steps=20, train__precision="64-true")
+    launch(data, tmp_path / "two", 2, "train.steps=12")
+    exact = config(model__dropout=0.0, model__modality_dropout=0.0, train__steps=12, train__precision="64-true")
     fit(*data, tmp_path / "one", exact)
     one, two = (read_metrics(tmp_path / name / METRICS_FILE) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
