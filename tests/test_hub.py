@@ -17,7 +17,7 @@ from avloc.features.backbones import Setup, VisualBackbone, card, load_backbone,
 from avloc.features.backbones.families import FAMILIES
 from avloc.features.video import extract_features
 from avloc.media.probe import probe
-from odd_weights import tiny_frame_encoder, tiny_hub_folder, write_preprocessor
+from odd_weights import SMALL_TEXT, tiny_frame_encoder, tiny_hub_folder, write_preprocessor
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub at import
 pytest.importorskip("transformers")
@@ -126,21 +126,11 @@ def test_missing_weights_are_not_invented(folders: Any, tmp_path: Path) -> None:
 
 
 WHOLE = {  # as the hub holds them: with text towers or classifiers, and other prefixes
-    "clip": lambda hf, part: hf.CLIPModel(hf.CLIPConfig(vision_config=part, text_config=SMALL, projection_dim=12)),
-    "siglip": lambda hf, part: hf.SiglipModel(hf.SiglipConfig(vision_config=part, text_config=SMALL)),
+    "clip": lambda hf, part: hf.CLIPModel(hf.CLIPConfig(vision_config=part, text_config=SMALL_TEXT, projection_dim=12)),
+    "siglip": lambda hf, part: hf.SiglipModel(hf.SiglipConfig(vision_config=part, text_config=SMALL_TEXT)),
     "videomae": lambda hf, part: hf.VideoMAEForVideoClassification(hf.VideoMAEConfig(**part)),
     "ast": lambda hf, part: hf.ASTForAudioClassification(hf.ASTConfig(**part)),
-    "clap": lambda hf, part: hf.ClapModel(hf.ClapConfig(audio_config=part, text_config=SMALL, projection_dim=12)),
-}
-SMALL = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "vocab_size": 20,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
+    "clap": lambda hf, part: hf.ClapModel(hf.ClapConfig(audio_config=part, text_config=SMALL_TEXT, projection_dim=12)),
 }
 
 

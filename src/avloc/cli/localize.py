@@ -96,10 +96,11 @@ def localize(
     avloc localize jane/birds videos/ -o detections
     avloc localize --prompts "dog barking; glass breaking" videos/ -o detections
     """
+    asked: tuple[str, ...] = ()
     if prompts is not None:  # before torch is loaded
         from avloc.tagging.vocabulary import parse_prompts
 
-        parse_prompts(prompts)
+        asked = parse_prompts(prompts)
     from avloc.formats.results import ResultsFolder
     from avloc.pipeline.folder import localize_folder, plan_folder
 
@@ -131,7 +132,7 @@ def localize(
                 from avloc.pipeline.prompts import localize_by_prompts
 
                 result = localize_by_prompts(
-                    *(prompts or "", files, out, formats, {**chosen, **overrides}, vocabulary),
+                    *(asked, files, out, formats, {**chosen, **overrides}, vocabulary),
                     *(videos, progress, device, subset, labels, streams),
                 )
         say_localized(talk, result, out)

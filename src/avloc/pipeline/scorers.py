@@ -15,7 +15,7 @@ from avloc.features.backbones.hub_text import TOWERS, TextTower, has_text
 from avloc.features.weights import resolve
 from avloc.localize.prompts import background_odds
 from avloc.tagging.classes import SHOWN
-from avloc.tagging.evidence import find_evidence
+from avloc.tagging.evidence import snippet_odds
 from avloc.tagging.heads import TAGGERS, load_taggers
 from avloc.tagging.vocabulary import Concept
 from avloc.types import FeatureSequence
@@ -37,14 +37,10 @@ class TaggerScores:
         self._concepts, self._modality, self._weights = concepts, modality, weights
 
     def __call__(self, features: FeatureSequence) -> Float[np.ndarray, "l c"]:
-        other = "visual" if self._modality == "audio" else "audio"
-        taggers = {m: tagger for m, tagger in load_taggers(features, self._weights).items() if m != other}
-        known = [concept for concept in self._concepts if concept is not None]
-        # each snippet by itself: averaging over seconds, as for tags of a whole video, blurs the boundaries
-        found = getattr(find_evidence(features, known, taggers, {"audio": 0, "visual": 0}), self._modality)
-        scores = np.full((features.grid.count, len(self._concepts)), np.nan)
-        scores[:, [k for k, concept in enumerate(self._concepts) if concept is not None]] = found
-        return scores
+        taggers = load_taggers(features, self._weights)
+        own = {sense: tagger for sense, tagger in taggers.items() if sense == self._modality}
+        unknown = np.full((features.grid.count, len(self._concepts)), np.nan)
+        return snippet_odds(features, self._concepts, own).get(self._modality, unknown)
 
 
 class TextScores:

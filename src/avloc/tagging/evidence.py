@@ -116,6 +116,24 @@ def find_evidence(
     return Evidence(features.video_id, features.duration_s, features.grid, wanted, scores["audio"], scores["visual"])
 
 
+def snippet_odds(
+    features: FeatureSequence, concepts: Sequence[Concept | None], taggers: Mapping[Sense, Tagger]
+) -> dict[str, Float[np.ndarray, "l w"]]:
+    """Log odds of concepts by the tagger of each sense; NaN for None, and for a concept without classes of that sense.
+
+    Every snippet by itself: averaging over seconds, as for tags of a whole video, blurs the boundaries.
+    """
+    there = [concept is not None for concept in concepts]
+    named = [concept for concept in concepts if concept is not None]
+    found = find_evidence(features, named, taggers, dict.fromkeys(SENSES, 0.0))
+    odds: dict[str, Float[np.ndarray, "l w"]] = {
+        sense: np.full((features.grid.count, len(concepts)), np.nan) for sense in taggers
+    }
+    for sense, rows in odds.items():
+        rows[:, there] = getattr(found, sense)
+    return odds
+
+
 def class_probabilities(
     features: FeatureSequence, sense: Sense, tagger: Tagger, over_s: float | None = None
 ) -> Float[np.ndarray, "l classes"]:

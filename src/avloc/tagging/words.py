@@ -11,8 +11,8 @@ from avloc.config import ZeroShotConfig
 from avloc.errors import InputError
 from avloc.localize.prompts import prompt_scores, weigh_by_video
 from avloc.system.text import pluralize
-from avloc.tagging.classes import SENSES, SHOWN, Sense
-from avloc.tagging.evidence import find_evidence
+from avloc.tagging.classes import SHOWN, Sense
+from avloc.tagging.evidence import snippet_odds
 from avloc.tagging.heads import Tagger, load_taggers, tagged_senses
 from avloc.tagging.vocabulary import Concept, map_words
 from avloc.types import FeatureSequence
@@ -54,19 +54,11 @@ class WordScores:
             InputError: a tagger of these features is not on this machine, or they are of another backbone.
         """
         concepts = [self._concepts.get(self.classes[c]) for c in wanted]
-        able = not set(self.senses).isdisjoint(features.modalities)
-        mapped = np.array([able and concept is not None for concept in concepts], dtype=bool)
-        scores, known = np.zeros((features.grid.count, len(wanted))), mapped.copy()
-        if mapped.any():
-            taggers = self.taggers(features)
-            named = [concept for concept in concepts if concept is not None]
-            # each snippet by itself: averaging over seconds, as for tags of a whole video, blurs the boundaries
-            found = find_evidence(features, named, taggers, dict.fromkeys(SENSES, 0.0))
-            every: dict[str, Float[np.ndarray, "l k"] | None] = {sense: getattr(found, sense) for sense in SENSES}
-            rows = {sense: odds for sense, odds in every.items() if odds is not None}
-            known[mapped] = np.any([~np.isnan(odds).all(axis=0) for odds in rows.values()], axis=0)
-            scores[:, mapped] = prompt_scores(rows, self.options.tagger_middles, self.options)
-        return scores, known
+        if not any(concepts) or set(self.senses).isdisjoint(features.modalities):
+            return np.zeros((features.grid.count, len(wanted))), np.zeros(len(wanted), dtype=bool)
+        odds = snippet_odds(features, concepts, self.taggers(features))
+        known = np.any([~np.isnan(rows).all(axis=0) for rows in odds.values()], axis=0)
+        return prompt_scores(odds, self.options.tagger_middles, self.options), known
 
     def weighed(self, features: FeatureSequence) -> tuple[Float[np.ndarray, "l c"], Bool[np.ndarray, " c"]]:
         """As a call for all classes, with s(l, c) weighed by the video scores as without training.
