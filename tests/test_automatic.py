@@ -43,7 +43,7 @@ def test_small_sets_get_a_small_network_and_large_ones_the_default_preset() -> N
         "train.weight_decay": 0.01,
         "train.eval_every": 100,
         "loss.prior_weight": 1.0,
-        "localize.words_weight": 0.25,
+        "localize.words_weight": 0.4,
     }
     assert resolve(auto, 1) == small
     assert set(auto.train.auto) == set(settings_for(1)) == set(AUTOMATIC)

@@ -1,4 +1,4 @@
-"""`compare` names the speed ratios that fell."""
+"""`compare` names the speed ratios that fell; the benchmarks of `make bench` run."""
 
 from __future__ import annotations
 
@@ -37,3 +37,13 @@ def test_a_ratio_that_fell_is_named(tmp_path: Path, new: dict[str, float], flagg
     assert code == bool(flagged)
     assert output.splitlines()[:-1] == [f"step: {line}" for line in flagged]
     assert f"{len(flagged)} of 2 ratios" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train-step", "long-videos", "serve", "distributed"])
+def test_speed_is_measured(tmp_path: Path, command: str) -> None:
+    arguments = [sys.executable, "-m", "benchmarks.speed", command, "--quick", "--json", str(tmp_path / "found.json")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert all(value > 0 for part in found.values() for value in part["ratios"].values())

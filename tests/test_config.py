@@ -137,3 +137,8 @@ def test_reports_read_both_spellings(tmp_path: Path, old: bool) -> None:
     assert page.pop("decode") == settings["decode"]
     assert page == {name: OLD[name] for name in page}
     assert len(page) == 5
+
+
+@pytest.mark.parametrize("step_s", [1e-3, 3600])
+def test_the_bounds_of_a_step_are_included(step_s: float) -> None:
+    assert float(preset("demo", {"extract.step_s": step_s}).extract.step) == step_s

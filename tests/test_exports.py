@@ -168,8 +168,9 @@ def test_audacity(video, tmp_path):
     assert rounded(back.segments) == EXPECTED
     notes: list[str] = []
     path.write_text("1.0\t1.0\tpoint\n2\t3\n\\\t100\t200\n")
-    assert read_audacity(path, notes)[0].segments == (Instance(2.0, 3.0, ""),)
+    assert read_audacity(path, notes)[0].segments == ()
     assert "skipped 1 point label of" in notes[0]
+    assert "left out 1 segment without a label" in notes[1]
     path.write_text("one two\n")
     with pytest.raises(FormatError, match="line 1: expected start<TAB>end"):
         read_audacity(path)

@@ -23,7 +23,8 @@ from avloc.features.layout import load_npy
 from avloc.features.manifest import Row, manifest_path, read_manifest, write_manifest
 from avloc.features.task import check_options
 from avloc.features.weights import digest
-from avloc.formats.features import load_features, read_source
+from avloc.formats.features import load_features
+from avloc.formats.provenance import read_source
 from avloc.media.find import find_media
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from test_backbones_foreign import install, search_path

@@ -20,9 +20,10 @@ from avloc.datasets.open import open_collection
 from avloc.datasets.tracks import Clock
 from avloc.errors import AvlocError, InputError
 from avloc.features import layout
+from avloc.features.layout import split_features
 from avloc.formats.activations import load_activations
 from avloc.formats.annotations import read_annotations
-from avloc.formats.features import load_features, save_features
+from avloc.formats.features import FeatureStore, load_features, save_features
 from avloc.formats.results import find_results
 from avloc.formats.retraining import CANCEL_FILE, cancel_asked, clear_cancel
 from avloc.interchange.convert import convert as convert_segments
@@ -38,7 +39,7 @@ from avloc.system.locks import folder_lock
 from avloc.system.outputs import MANIFEST, claim, discard, output_folder, written_files
 from avloc.train.loop import fit
 from avloc.workflow.steps import set_aside
-from feature_sets import write_split_set
+from feature_sets import make_videos, write_split_set
 
 SMALL = {"model.embed_dim": 8, "train.steps": 2, "train.eval_every": 2, "train.batch_size": 4}
 
@@ -408,3 +409,26 @@ def test_the_list_of_files_is_sorted_though_a_killed_process_left_it_as_written(
         for name in ("b.txt", "a.txt"):
             atomic_write(tmp_path / name, "x")
     assert (tmp_path / MANIFEST).read_bytes() == whole
+
+
+def test_a_line_of_the_list_that_was_cut_off_costs_no_other_name(tmp_path: Path) -> None:
+    """A full disk leaves half a line, and the next process may be killed before it writes the list anew."""
+    (tmp_path / MANIFEST).write_bytes(b'"a.txt"\n"b.t')
+    with output_folder(tmp_path, shared=True):
+        claim(tmp_path / "c.txt", tmp_path / "d.txt")
+    assert (tmp_path / MANIFEST).read_bytes() == b'"a.txt"\n"b.t\n"c.txt"\n"d.txt"\n'
+    with output_folder(tmp_path):
+        (tmp_path / "c.txt").write_text("x")
+        claim(tmp_path / "c.txt")
+
+
+def test_scores_in_a_folder_of_features_are_no_features(tmp_path: Path) -> None:
+    """After `avloc localize RUN out -o out`."""
+    folder = tmp_path / "out"
+    (folder / "scores").mkdir(parents=True)
+    for path in (folder / "v.safetensors", folder / "scores" / "w.safetensors"):
+        save_features(path, make_videos(count=1)[0][0])
+    head = b'{"__metadata__":{"avloc_activations":"1"}}'.ljust(64)
+    (folder / "scores" / "v.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    assert FeatureStore(folder).ids == ("scores/w", "v")
+    assert split_features([folder]) == ([folder / "scores" / "w.safetensors", folder / "v.safetensors"], [])

@@ -20,8 +20,9 @@ from avloc.datasets.ave import read_ave
 from avloc.errors import FormatError, InputError
 from avloc.formats.annotations import read_annotation_columns, read_annotations, write_annotations
 from avloc.formats.detections import read_detection_columns, read_detections, write_segments_csv, write_segments_json
-from avloc.formats.features import FeatureStore, load_features, read_source, save_features, write_source
+from avloc.formats.features import FeatureStore, load_features, save_features
 from avloc.formats.labels import match_videos, read_labels
+from avloc.formats.provenance import read_source, write_source
 from avloc.formats.results import find_results
 from avloc.system.atomic import atomic_path, atomic_write
 from avloc.types import Detection, FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation

@@ -90,19 +90,6 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
-def writes_of_a_run(tmp_path: Path, data: Data) -> int:
-    """How often an undisturbed run flushes or renames a file: one less than the first kill point never reached."""
-    low, high = 1, 256
-    while low < high:
-        middle = (low + high) // 2
-        shutil.rmtree(tmp_path / "probe", ignore_errors=True)
-        if killing.run(train, *data, tmp_path / "probe", kill_at=middle) == KILLED:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
-
-
 def test_killed_again_and_again_at_writes_it_ends_the_same(tmp_path: Path, data: Data, whole: Path) -> None:
     died = 0
     for point in (5, 14, 7, 12, 8, 4, 9, 3):  # each run resumes the one before
@@ -114,7 +101,7 @@ def test_killed_again_and_again_at_writes_it_ends_the_same(tmp_path: Path, data:
 
 @pytest.mark.slow
 def test_killed_at_every_single_write_it_ends_the_same(tmp_path: Path, data: Data, whole: Path) -> None:
-    count = writes_of_a_run(tmp_path, data)
+    count = killing.writes_of(train, *data, tmp_path / "probe")
     assert count > 25
     for point in range(1, count + 1):
         out = tmp_path / str(point)

@@ -170,3 +170,36 @@ def test_misspelled_names_and_a_broken_file_give_the_same_exit_code(
     assert [f.video_id for f in read_failures(job.out / "failures.csv")] == ["clip_3"]
     code, out, _ = run(capsys, *call)  # nothing changed, and still not whole
     assert (code, "nothing has changed" in out) == (3, True)
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_a_video_that_was_not_localized_is_tried_again(job: Workflow, how: str) -> None:
+    """Its features were deleted or damaged between the steps."""
+    first = replace(job, formats="csv")
+    features = job.out / "features" / "clip_1.safetensors"
+    content = features.read_bytes()
+    features.write_bytes(content[:-9]) if how == "damaged" else features.unlink()
+    first.localize()
+    first.report()
+    assert [failure.video_id for failure in first.finish()] == ["clip_1"] * (how == "damaged")
+    features.write_bytes(content)
+    second = again(first)
+    assert not second.is_finished()
+    second.localize()
+    assert second.failures() == []
+    assert second.is_finished()
+
+
+def test_a_video_that_changed_during_the_run_is_done_again(job: Workflow) -> None:
+    video, features = job.out.parent / "videos" / "clip_1.mp4", job.out / "features" / "clip_1.safetensors"
+    content, before = video.read_bytes(), features.read_bytes()
+    first = replace(job, overwrite=True)
+    first.changes()  # the files are known from here
+    film(video, 1.0, seed=9)
+    first.run()
+    assert features.read_bytes() != before
+    video.write_bytes(content)
+    assert not again(job).is_finished()
+    again(job).run()
+    assert features.read_bytes() == before
+    assert again(job).is_finished()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from avloc.errors import FormatError, InputError
 from avloc.formats.corrections import Point, VideoCorrections, read_corrections, write_corrections
 from avloc.report.corrections import statements, version_of
 from avloc.report.serve import save_corrections
-from avloc.system.locks import file_lock
+from avloc.system.locks import file_lock, folder_lock, is_locked
+from avloc.system.outputs import LOCK_FILE
 from avloc.types import Instance
 
 DOG = VideoCorrections("dog", 9.0, (Instance(1.0, 2.5, "bark"),), (Instance(3.0, 4.0, "saw"),), (Point(1.5, "bark"),))
@@ -66,6 +70,7 @@ def test_a_damaged_file_of_corrections_is_not_replaced(tmp_path: Path) -> None:
 _SAVE = """
 import json, sys
 from pathlib import Path
+from typing import Any
 from avloc.report.serve.corrections import save_corrections
 for k in range(12):
     name = f"{sys.argv[2]} {k}"
@@ -100,3 +105,40 @@ def test_what_is_untouched_is_read_back_and_says_nothing(tmp_path: Path) -> None
     (tmp_path / "c.json").write_text(json.dumps(content))
     (checked,) = read_corrections(tmp_path / "c.json")[0]
     assert (len(checked.present), checked.untouched) == (2, ())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"annotations": [[1, 2.0004]], "points": [2.0003]},  # in milliseconds, the point is after the segment
+        {"deleted": [[2.0006, 3]], "points": [2.0005], "checked": False},  # ... in what is deleted
+        {"annotations": [[1, 2]], "deleted": [[1.0011, 2]], "checked": False},  # ... both are one
+        {"annotations": [[1.4994, 1.501]], "points": [1.5006]},
+    ],
+)
+def test_times_are_rounded_to_no_contradiction(tmp_path: Path, entry: dict[str, Any]) -> None:
+    """A file that contradicts itself could not be read, nor saved to, again."""
+    rows = {name: [{"label": "bark", "segment": s} for s in entry.get(name, [])] for name in ("annotations", "deleted")}
+    points = [{"label": "bark", "time": t} for t in entry.get("points", [])]
+    video = {"duration": 9.0, "checked": entry.get("checked", True), **rows, "points": points}
+    saved = save_corrections(json.dumps({"database": {"dog": video}, "based_on": {}}).encode(), tmp_path / "c.json")
+    (read,) = read_corrections(tmp_path / "c.json")[0]
+    assert saved.versions == {"dog": version_of(read)}
+    assert [p.time_s for p in read.points] == entry.get("points", [])
+
+
+def test_a_refused_save_names_no_file_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"^posted\.json: video 'x': expected a duration"):
+        save_corrections(b'{"database": {"x": {"duration": -1}}}', tmp_path / "c.json")
+
+
+def test_asking_whether_a_folder_is_locked_does_not_stop_who_locks_it(tmp_path: Path) -> None:
+    """The page asks all the time; the retraining that it has started is not refused because of that."""
+    with folder_lock(tmp_path):
+        assert is_locked(tmp_path)
+    probe = FileLock(tmp_path / LOCK_FILE, thread_local=False)
+    probe.acquire()
+    threading.Timer(0.1, probe.release).start()
+    with folder_lock(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)

@@ -253,6 +253,29 @@ def test_the_command_has_the_paths_that_the_server_knows(home: Path, tmp_path: P
     assert "shell" not in options
 
 
+def test_files_of_others_in_the_folder_of_a_job_stay(home: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: Mock(**{"poll.return_value": None}))
+    folder = home / "retrained-1"
+    folder.mkdir()
+    write_state(folder, RetrainState("cancelled", "../detections", "../detections/c.json"))
+    (folder / "retrain.log").write_text("mine")
+    jobs = Retrainer(PageSources(home / "detections"), home / "detections" / "corrections.json", tmp_path, {})
+    for _ in range(2):
+        status, answer = jobs.act(b'{"action": "start"}')
+        assert (status, "avloc did not write" in answer["message"]) == (400, True)
+    assert (folder / "retrain.log").read_text() == "mine"
+    (folder / "retrain.log").unlink()
+    assert jobs.act(b'{"action": "start"}')[0] == 200
+    assert jobs.act(b'{"action": "start"}')[0] == 409
+    (folder / CANCEL_FILE).symlink_to(home / "elsewhere")
+    with folder_lock(folder):
+        status, answer = jobs.act(b'{"action": "cancel"}')
+    assert (status, "move it away" in answer["message"]) == (400, True)
+    assert not (home / "elsewhere").exists()
+    jobs = Retrainer(PageSources(home / "detections"), home / "detections" / "corrections.json", tmp_path, {})
+    assert jobs.act(b'{"action": "start"}')[0] == 200  # the log of the last attempt is ours
+
+
 def test_a_state_without_a_process_is_told_as_stopped(home: Path, tmp_path: Path) -> None:
     folder = home / "retrained-1"
     with served(home / "detections", tmp_path / "page") as server:
@@ -300,3 +323,10 @@ def test_a_job_that_is_killed_is_told_as_stopped(home: Path, tmp_path: Path) -> 
         child.wait(30)
         assert wait(server, "stopped")["name"] == "retrained-1"
         assert threading.active_count() < 50
+
+
+def test_links_that_lead_in_a_circle_are_no_folders(tmp_path: Path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    assert retrained_home(circle) == tmp_path
+    assert PageSources(tmp_path).features_of(circle) is None

@@ -31,6 +31,7 @@ def site(tmp_path):
     (tmp_path / "secret.txt").write_text("secret")
     (page / "link.txt").symlink_to(tmp_path / "secret.txt")
     (page / "folder").symlink_to(tmp_path)
+    (page / "circle").symlink_to(page / "circle")
     (tmp_path / "film.mp4").write_bytes(bytes(range(256)) * 4)
     server = PageServer(page, {"media/v0001.mp4": tmp_path / "film.mp4"}, tmp_path / "corrections.json")
     thread = threading.Thread(target=server.run, daemon=True)
@@ -122,6 +123,8 @@ def test_ranges(site, header, status, span):
         "/media/v0001.mp4/../../secret.txt",
         "/" + "a" * 5000,
         "/folder/secret.txt",  # a symlinked folder
+        "/circle",  # symlinks that lead in a circle
+        "/circle/secret.txt",
     ],
 )
 def test_nothing_outside_the_page(site, path):
@@ -413,6 +416,7 @@ HIDDEN = b"GET /data/index.js HTTP/1.1\r\nHost: h\r\n\r\n"
         ["Sec-Fetch-Site: none", "Sec-Fetch-Site: cross-site"],
         ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Mode: cors"],
         ["X: a", " folded: b"],
+        ["X: a\r\n\nGET /data/index.js HTTP/1.1"],  # a line end alone is no end of the head
         ["no colon"],
         [": no name"],
         ["Ü: x"],
@@ -479,3 +483,41 @@ def test_a_save_that_fails_is_said_and_logged(site, monkeypatch, caplog, code, s
     assert not site.corrections.exists()
     monkeypatch.undo()
     assert ask(site, "POST", "/corrections", sent, json.dumps(TRUTH).encode())[0] == 200
+
+
+def test_a_head_that_breaks_off_is_no_request(site):
+    """What decides about it, such as Sec-Fetch-Site, may be missing."""
+    with socket.create_connection((HOST, site.port), timeout=5) as connection:
+        connection.sendall(request(site).removesuffix(b"\r\n"))
+        connection.shutdown(socket.SHUT_WR)
+        assert b" 400 " in connection.recv(1 << 16).splitlines()[0]
+
+
+def test_the_port_that_browsers_leave_out(site):
+    def status(host):
+        return raw(site, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()).split(b" ")[1]
+
+    assert [status(host) for host in (HOST, "localhost", f"{HOST}:80")] == [b"403"] * 3
+    true_port = site.port
+    names = (HOST, "localhost", f"{HOST}:80", f"{HOST}:{true_port}", f"{HOST}.", f"localhost.:{true_port}", "[::1]", "")
+    site.port, connect = 80, socket.create_connection
+    try:
+        socket.create_connection = lambda address, timeout: connect((HOST, true_port), timeout=timeout)
+        assert [status(host) for host in names] == [b"200"] * 3 + [b"403"] * 5
+    finally:
+        site.port, socket.create_connection = true_port, connect
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken disk"), ValueError("a bug")])
+def test_work_that_fails_is_answered(site, error, caplog):
+    """Without an answer, the page would take the server for gone."""
+
+    def fail(*_):
+        raise error
+
+    site.actions["/corrections"] = site.states["/saved"] = fail
+    sent = {"Origin": site.url.rstrip("/"), "Content-Type": "application/json"}
+    for method, path, body in (("GET", "/saved", None), ("POST", "/corrections", b"{}")):
+        status, _, content = ask(site, method, path, sent, body)
+        assert (status, str(error) in json.loads(content)["message"]) == (500, True)
+    assert len(caplog.records) == 2

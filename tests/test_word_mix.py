@@ -46,13 +46,14 @@ def loaded(run: Path, weight: float) -> Localizer:
     return with_options(avloc.load(run), {"localize.words_weight": weight})
 
 
-def test_the_mix_is_the_weighted_mean() -> None:
+def test_the_mix_is_the_power_mean_of_exponent_a_half() -> None:
     rng = np.random.default_rng(0)
     probs, words = rng.dirichlet(np.ones(3), 6), rng.uniform(0, 0.4, (6, 2))
     mixed = mix_words(probs, words, np.array([True, True]), 0.3)
     for l in range(6):
         said = np.array([1 - words[l].sum(), *words[l]])
-        np.testing.assert_allclose(mixed[l], 0.7 * probs[l] + 0.3 * said)
+        mean = [(0.7 * p**0.5 + 0.3 * q**0.5) ** 2 for p, q in zip(probs[l], said, strict=True)]
+        np.testing.assert_allclose(mixed[l], np.array(mean) / sum(mean))
 
 
 def test_words_say_nothing_of_a_class_without_one() -> None:
@@ -68,7 +69,8 @@ def test_words_say_nothing_of_a_class_without_one() -> None:
 def test_a_certain_network_leaves_the_rest_of_the_words_to_background() -> None:
     probs, words = np.array([[0.0, 1.0, 0.0]]), np.array([[0.6, 0.0]])
     mixed = mix_words(probs, words, np.array([True, False]), 0.5)
-    np.testing.assert_allclose(mixed, [[0.2, 0.8, 0.0]])
+    mean = np.array([[0.5 * 0.4**0.5, 0.5 + 0.5 * 0.6**0.5, 0.0]]) ** 2
+    np.testing.assert_allclose(mixed, mean / mean.sum())
 
 
 def test_a_run_answers_with_its_words(run: Path) -> None:
@@ -76,7 +78,8 @@ def test_a_run_answers_with_its_words(run: Path) -> None:
     alone, mixed = (loaded(run, weight).activations(features) for weight in (0.0, 0.25))
     words = zero_shot(alone.classes, NETWORKS).activations(features)
     assert alone.classes == words.classes == ("cat", "dog")
-    np.testing.assert_allclose(mixed.probs, 0.75 * alone.probs + 0.25 * words.probs, rtol=1e-6)
+    mean = (0.75 * np.sqrt(alone.probs) + 0.25 * np.sqrt(words.probs)) ** 2
+    np.testing.assert_allclose(mixed.probs, mean / mean.sum(axis=1, keepdims=True), rtol=1e-5)
     top = np.sort(mixed.probs[:, 1:], axis=0)[-3:].mean(axis=0)  # of 20 snippets
     np.testing.assert_allclose(mixed.video_scores, top)
     silent = FeatureSequence("v", 20.0, features.grid, features.visual, None, features.source)

@@ -123,7 +123,7 @@ def test_a_run_learns_from_the_prior(tmp_path: Path) -> None:
     labels.write_text("\n".join(lines) + "\n")
     config, data = plan(tmp_path / "features", labels, preset("auto", TINY))
     assert config.loss.prior_weight == 1
-    assert config.localize.words_weight == 0.25
+    assert config.localize.words_weight == 0.4
     assert introduction(config, data).endswith(
         "; taggers score the words of 2 classes, as a prior and in the detections"
     )

@@ -57,7 +57,13 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--only", nargs="+", choices=CURVES, default=list(CURVES), metavar="NAME")
     parser.add_argument("--held-out", action="store_true", help="draw and measure within the training videos")
     parser.add_argument(
-        "--alike", action="store_true", help="draw k on fold k of 5 folds of videos that resemble each other"
+        "--alike",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="K",
+        help="draw k on fold k of 5 folds of videos that resemble each other along the K-th principal component",
     )
     parser.add_argument("--set", dest="more", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
 
@@ -106,7 +112,9 @@ def curves_of(args: argparse.Namespace, folder: str) -> dict[str, Points]:
     """{method: {number of videos per class: answers, one per draw and seed}} of one set."""
     data = open_set(Path(folder), args.out)
     data = held_out(data, args.out) if args.held_out else data
-    folds = [held_out(data, args.out, FOLDS, fold, alike=True) for fold in range(FOLDS)] if args.alike else [data]
+    folds = [data]
+    if args.alike:
+        folds = [held_out(data, args.out, FOLDS, fold, True, args.alike) for fold in range(FOLDS)]
     more = parse_overrides(args.more)
     curves: dict[str, Points] = {name: {} for name in args.only}
     for count in args.counts:

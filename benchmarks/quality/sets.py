@@ -83,19 +83,23 @@ def with_gaps(data: DataSet, out: Path) -> DataSet:
     return replace(open_data(str(home)), name=data.name)
 
 
-def held_out(data: DataSet, out: Path, folds: int = 5, fold: int = 0, alike: bool = False) -> DataSet:
+def held_out(
+    data: DataSet, out: Path, folds: int = 5, fold: int = 0, alike: bool = False, component: int = 1
+) -> DataSet:
     """One fold of the training videos as the subset test, the others as train; the real test videos are left out.
 
     Args:
         folds, fold: every `folds`-th video, from `fold` on.
         alike: a fold holds videos that resemble each other, unlike the others (`_sorted_by_content`).
+        component: the principal component along which they do, from 1 on.
     """
-    suffix = f"-{fold}-of-{folds}{'-alike' if alike else ''}" if (folds, fold, alike) != (5, 0, False) else ""
+    kind = "" if not alike else "-alike" if component == 1 else f"-alike-{component}"
+    suffix = f"-{fold}-of-{folds}{kind}" if (folds, fold, alike) != (5, 0, False) else ""
     home = made(data, out, f"held-out{suffix}")
     if not (home / "ground_truth.json").exists():
         store = FeatureStore(data.features)
         train = [row for row in read_labels(data.labels).rows if row.subset == "train" and row.video_id in store]
-        train, count = (_sorted_by_content(train, store) if alike else train), len(train)
+        train, count = (_sorted_by_content(train, store, component) if alike else train), len(train)
         part = [k * folds // count if alike else k % folds for k in range(count)]
         rows = [replace(row, subset="test" if p == fold else "train") for row, p in zip(train, part, strict=True)]
         for row in rows:
@@ -105,8 +109,8 @@ def held_out(data: DataSet, out: Path, folds: int = 5, fold: int = 0, alike: boo
     return replace(open_data(str(home)), name=data.name)
 
 
-def _sorted_by_content(rows: Sequence[LabelRow], store: FeatureStore) -> list[LabelRow]:
-    """Videos by their rank, within the first class, along the first principal component of their mean features.
+def _sorted_by_content(rows: Sequence[LabelRow], store: FeatureStore, component: int) -> list[LabelRow]:
+    """Videos by their rank, within the first class, along a principal component of their mean features.
 
     Equal shares of every class, each of videos that resemble each other, come one after the other.
     """
@@ -118,7 +122,7 @@ def _sorted_by_content(rows: Sequence[LabelRow], store: FeatureStore) -> list[La
         tracks = [[getattr(f, name).mean(axis=0) for f in loaded] for name in shared]
         means = np.concatenate([np.array(track) / (np.std(track, axis=0).mean() + 1e-9) for track in tracks], axis=1)
         centred = means - means.mean(axis=0)
-        along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+        along = centred @ np.linalg.svd(centred, full_matrices=False)[2][component - 1]
         ranks = np.argsort(np.argsort(along, kind="stable"), kind="stable")
         where |= {video: (int(rank) + 0.5) / len(members) for video, rank in zip(members, ranks, strict=True)}
     return sorted(rows, key=lambda row: where[row.video_id])

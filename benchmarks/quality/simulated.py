@@ -130,12 +130,12 @@ class World:
             visual[rows] += self.looks[c, rng.integers(d.modes)] - self._last[rows]
             if tells:
                 audio[rows] += d.audio * self.sounds[c]
-        made = [
+        shown, heard = (
             (4 * rows + d.noise * _smooth_noise(rng, length, size)).astype(np.float32)
             for rows, size in ((visual, size_v), (audio, size_u))
-        ]
+        )
         source = Provenance(dict.fromkeys(("visual", "audio"), "simulated"))
-        return FeatureSequence(truth.video_id, truth.duration_s, grid, *made, source)
+        return FeatureSequence(truth.video_id, truth.duration_s, grid, shown, heard, source)
 
     def _background(self, name: str, unseen: int, length: int, rng: np.random.Generator) -> np.ndarray:
         """One or two visual backgrounds, one after the other; an action replaces them."""

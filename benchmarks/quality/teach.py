@@ -98,7 +98,7 @@ def pupils(
     shares: Sequence[float],
     more: Mapping[str, Any],
     warm: Mapping[str, Any],
-) -> dict[str, Curve]:
+) -> dict[str, dict[float, Pupil]]:
     """{curve: {share: model}} of one seed; the first model is trained if an order depends on it.
 
     Args:
@@ -111,7 +111,7 @@ def pupils(
         localizer, store = load(start.run, "cpu"), FeatureStore(data.features)
         videos_of = [store.load(video) for video in sorted(drawn(data, seed))]
         known |= {name: ORDERS[name](localizer, videos_of) for name in names if name in ORDERS}
-    curves: dict[str, Curve] = {}
+    curves: dict[str, dict[float, Pupil]] = {}
     for name in names:
         curves[name] = {}
         for share in shares:

@@ -10,14 +10,14 @@ import numpy as np
 from avloc.formats.features import save_features
 from avloc.types import FeatureSequence, Provenance, SnippetGrid
 
-SOURCE = {"visual": "simulated", "audio": "simulated"}
+SOURCE = Provenance({"visual": "simulated", "audio": "simulated"})
 
 
 def feature_sequence(name: str, rows: np.ndarray, step_s: float = 1, visual_size: int = 2048) -> FeatureSequence:
     """A video of (L, d_v + d_u) features."""
     duration_s = len(rows) * step_s
     grid = SnippetGrid.cover(duration_s, step_s)
-    return FeatureSequence(name, duration_s, grid, rows[:, :visual_size], rows[:, visual_size:], Provenance(SOURCE))
+    return FeatureSequence(name, duration_s, grid, rows[:, :visual_size], rows[:, visual_size:], SOURCE)
 
 
 def make_activitynet(folder: Path, videos: int, dtype: Any = "float32", classes: int = 100) -> None:

@@ -29,7 +29,7 @@ from avloc.model.checkpoint import ModelCard, save_model
 from avloc.model.fusion import attention, cross_attend
 from avloc.pipeline.folder import localize_all
 from avloc.pipeline.localizer import load, with_options
-from avloc.types import FeatureSequence, SnippetGrid
+from avloc.types import FeatureSequence, Provenance, SnippetGrid
 from benchmarks.console import add_command, markdown_table
 from benchmarks.speed.clock import Clock, common_options, in_process, memory_bytes, write
 from benchmarks.speed.data import SOURCE, feature_sequence
@@ -110,9 +110,11 @@ def _growth(longest: int, whole: int, threads: int) -> Growth:
     return found
 
 
-def _random_run(folder: Path, config: Any, classes: int, audio_size: int, visual_size: int, source: Any) -> None:
+def _random_run(folder: Path, config: Any, classes: int, audio_size: int, visual_size: int, source: Provenance) -> None:
     torch.manual_seed(0)
-    card = ModelCard(config, tuple(f"class {c}" for c in range(classes)), audio_size, visual_size, source)
+    names = tuple(f"class {c}" for c in range(classes))
+    versions = {modality: source.version(modality) for modality in source.backbones}
+    card = ModelCard(config, names, audio_size, visual_size, source.backbones, versions=versions)
     save_model(folder / "model.safetensors", card, card.build().state_dict())
 
 
@@ -122,8 +124,9 @@ def _localize_file(run: Path, features: Path, window: int | None, threads: int) 
 
 
 def _losses(length: int, threads: int) -> dict[str, float]:
-    """All losses of one video, forward and backward."""
+    """All losses of one video, forward and backward, of the preset `default`."""
     torch.manual_seed(0)
+    options = preset("default").loss
     raw, embedding = torch.randn(1, length, 101, requires_grad=True), torch.randn(1, length, 64)
     labels, mask = torch.zeros(1, 100), torch.ones(1, length, dtype=torch.bool)
     labels[0, :2] = 1
@@ -131,9 +134,9 @@ def _losses(length: int, threads: int) -> dict[str, float]:
     def work() -> None:
         probs = raw.softmax(dim=2)
         output = SnippetOutput(embedding, raw[:, :, 1:], 1 - probs[:, :, 0], probs)
-        terms, _ = losses.output_terms(output, labels, mask)
+        terms, _ = losses.output_terms(output, labels, mask, options)
         high, low, where = losses.coactivity_descriptors(embedding, output.action_logits, labels, mask)
-        (sum(terms.values()) + losses.coactivity_loss(high, low, where)).backward()
+        (sum(terms.values()) + losses.coactivity_loss(high, low, where, options.coactivity_margin)).backward()
 
     return _measured(work, threads)
 
@@ -154,14 +157,14 @@ def _fused_against_plain(length: int, rounds: int) -> Clock:
     mask, both = torch.ones(1, length, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
 
     def plain() -> None:
-        weights = attention(audio, visual, weight, mask, mask)
+        weights = attention(audio, visual, weight, mask, mask, scale=1.0)
         weights.audio.transpose(1, 2) @ audio
         weights.visual.transpose(1, 2) @ visual
 
     with torch.no_grad():
         for _ in range(rounds):
             clock.time("plain", plain)
-            clock.time("fused", lambda: cross_attend(audio, visual, weight, mask, both))
+            clock.time("fused", lambda: cross_attend(audio, visual, weight, mask, both, scale=1.0))
     return clock
 
 
@@ -216,8 +219,9 @@ def _concatenated(demo: Path, classes: tuple[str, ...], repeats: int) -> tuple[F
         labels.append(rasterise(truth[features.video_id], features.grid, classes))
     step_s = float(features.grid.step_s)
     grid = SnippetGrid.cover(sum(map(len, labels)) * step_s, step_s)
-    stacked = [np.concatenate(rows) for rows in (visual, audio)]
-    return FeatureSequence("long", grid.count * step_s, grid, *stacked, features.source), np.concatenate(labels)
+    rows = np.concatenate(visual), np.concatenate(audio)
+    joined = FeatureSequence("long", grid.count * step_s, grid, rows[0], rows[1], features.source)
+    return joined, np.concatenate(labels)
 
 
 # One clip
@@ -238,7 +242,7 @@ def serve(args: argparse.Namespace) -> None:
         _write_clip(clip)
         config = preset("demo", {"extract.visual": "appearance", "extract.audio": "logmel"})
         features = extract_one(clip, config.extract)
-        _random_run(run, config, 6, features.audio.shape[1], features.visual.shape[1], dict(features.source))
+        _random_run(run, config, 6, features.audio.shape[1], features.visual.shape[1], features.source)
         for k in range(rounds):
             command = ["-m", "avloc", "localize", str(run), str(clip), "-o", str(home / f"out{k}")]
             clock.time("cold: avloc localize", lambda command=command: _python(*command))

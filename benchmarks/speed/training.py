@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from avloc.config import RunConfig, preset
 from avloc.formats.features import FeatureStore
-from avloc.system.allocator import keep_freed_memory
+from avloc.system.allocator import freed_memory_kept
 from avloc.train.dataset import WeakDataset
 from avloc.train.loop import fit
 from benchmarks.console import add_command, markdown_table
@@ -46,6 +47,7 @@ def add_commands(commands: Any) -> None:
 # One step
 
 
+@freed_memory_kept()  # as `avloc train` does
 def train_step(args: argparse.Namespace) -> None:
     """A training step against its matrix products, and against W-TALC's training loop.
 
@@ -62,7 +64,6 @@ def train_step(args: argparse.Namespace) -> None:
     Then an epoch of AVE's size (3,339 videos of 10 snippets, d_x 1024). --profile prints time by operator instead.
     """
     torch.set_num_threads(args.threads)
-    keep_freed_memory()  # as `avloc train` does
     logging.disable(logging.WARNING)
     sizes = {"model.embed_dim": 64, "train.batch_size": 10} if args.quick else {}
     with tempfile.TemporaryDirectory(prefix="avloc-bench-") as folder:
@@ -121,7 +122,8 @@ def _timed_steps(home: Path, config: RunConfig, between: Callable[[int], None]) 
         between(step)
         last = time.perf_counter(), cpu_s()
 
-    with mock.patch.object(WeakDataset.__init__, "__defaults__", (0,)):  # no cache: it would hold all of this set
+    uncached = partial(WeakDataset, cache_bytes=0)  # it would hold all of this set
+    with mock.patch("avloc.train.prepare.WeakDataset", uncached):
         fit(home / "features", home / "labels.csv", home / "run", config, progress=progress)
     return times
 
@@ -264,10 +266,10 @@ def memory(args: argparse.Namespace) -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
+@freed_memory_kept()  # as `avloc train` does
 def _fit(home: Path, steps: int) -> tuple[str, str, str]:
     """Peak and initial memory of this process, and seconds."""
     settings = preset("activitynet", {"train.steps": steps, "train.eval_every": steps})
-    keep_freed_memory()  # as `avloc train` does
     before, start = memory_bytes("VmRSS"), time.perf_counter()
     fit(home / "features", home / "labels.csv", home / "run", settings)
     seconds = time.perf_counter() - start

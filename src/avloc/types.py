@@ -230,6 +230,11 @@ def _check_interval(start_s: float, end_s: float) -> None:
         raise ValueError(f"a segment needs 0 <= start < end, got [{start_s}, {end_s})")
 
 
+def _check_label(label: str) -> None:
+    if not label or label.isspace():
+        raise ValueError("a segment needs a label, got an empty one")
+
+
 @dataclass(frozen=True)
 class Segment:
     """[start_s, end_s), end after start."""
@@ -251,6 +256,7 @@ class Instance:
 
     def __post_init__(self) -> None:
         _check_interval(self.start_s, self.end_s)
+        _check_label(self.label)
 
 
 @dataclass(frozen=True)
@@ -264,6 +270,7 @@ class Detection:
 
     def __post_init__(self) -> None:
         _check_interval(self.start_s, self.end_s)
+        _check_label(self.label)
         if not math.isfinite(self.score):
             raise ValueError(f"a detection's score must be finite, got {self.score}")
 

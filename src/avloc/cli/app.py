@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import sys
-from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,9 @@ from typer.core import TyperGroup
 from avloc.cli import data, datasets, doctor, localize, look, media, retrain, share, tables, tag, teach, work
 from avloc.cli.help import HelpCommand, HelpContext
 from avloc.cli.shared import State
+from avloc.cli.streams import keep_streams, lost_output
 from avloc.errors import AvlocError, StorageError, TrainingError
+from avloc.system.atomic import DISK_FULL
 from avloc.version import __version__
 
 _BEFORE = ("-q", "--quiet", "-v", "--verbose")
@@ -51,7 +52,9 @@ app = typer.Typer(
 )
 
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_PARTLY = 3
+"""Exit code of work that is done except for some videos; see `shared.exit_partial`."""
+
 _STOPPED = "stopped; finished work is kept: run the same command again to continue (avloc train: with --resume)"
 
 
@@ -116,21 +119,19 @@ class _Interrupt:
 
 def main() -> None:
     """Entry point. Exit codes: 2 bad input, 1 failed work, 130 Ctrl-C, each with one line; bugs show a traceback."""
+    keep_streams()
     if not _has_folder():  # torch's libraries end the process with a message of their own
         _fail("the working folder no longer exists; change to another one", 2)
     try:
         _main()
-    except OSError as error:
-        reason = _lost_output()
-        if reason is None and error.filename is None and error.errno in _NO_SPACE:  # unbuffered; files are `storing`
-            reason = error.strerror
-        if reason is None:
+    except SystemExit as error:
+        lost = lost_output()
+        if lost is None or error.code not in (None, 0, _PARTLY):
             raise
-        _fail(f"cannot write to the standard output: {reason}", 1)
-    except SystemExit:
-        if (reason := _lost_output()) is not None:
-            _fail(f"cannot write to the standard output: {reason}", 1)
-        raise
+        code = error.code or 1  # that videos have failed is not hidden
+        if lost.errno == errno.EPIPE:  # the reader has seen enough
+            sys.exit(code)
+        _fail(f"cannot write to the standard output: {lost.strerror}", int(code))
 
 
 def _main() -> None:
@@ -141,6 +142,12 @@ def _main() -> None:
         _fail(str(error), 1)
     except AvlocError as error:
         _fail(str(error), 2)
+    except OSError as error:  # such as a folder that vanishes while it is listed
+        if error.filename is None:
+            raise
+        if error.errno in DISK_FULL:
+            _fail(f"cannot write {error.filename}: {error.strerror}; free space and run the same command again", 1)
+        _fail(f"{error.filename}: {error.strerror}", 1)
     except (KeyboardInterrupt, SystemExit) as error:
         if not interrupt.came or getattr(error, "code", 1) == 0:
             raise
@@ -149,26 +156,8 @@ def _main() -> None:
 
 
 def _fail(reason: str, code: int) -> None:
-    with suppress(OSError):  # nobody can be told if stderr fails as well
-        print(f"error: {reason}", file=sys.stderr)
+    print(f"error: {reason}", file=sys.stderr)
     sys.exit(code)
-
-
-def _lost_output() -> str | None:
-    """Why text for the standard output could not be written, as on a full disk; None if it was written.
-
-    What is left of it is dropped: Python would fail on it again at exit, with a traceback.
-    """
-    if sys.stdout is None:  # closed by the caller
-        return None
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.stdout.flush()
-        return error.strerror or str(error)
-    return None
 
 
 def _has_folder() -> bool:

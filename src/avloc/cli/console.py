@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from avloc.errors import one_line
+from avloc.errors import few_lines, one_line
 from avloc.system.text import json_text
 from avloc.types import Progress
 
@@ -35,16 +36,29 @@ def _on_one_line(record: logging.LogRecord) -> bool:
 
 
 class _Once(logging.Filter):
-    """Log filter: a message is shown once, though several steps of a command give it."""
+    """Log filter: a message is shown once, though several steps of a command give it, and of a kind only the first 50.
+
+    Debug messages, which --verbose asks for, are not counted.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: set[str] = set()
+        self._counts: Counter[tuple[str, int]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text, before = record.getMessage(), len(self._shown)
+        text, kind = record.getMessage(), (record.name, record.lineno)
+        if text in self._shown or self._counts[kind] >= _MOST_OF_A_KIND:
+            return False
         self._shown.add(text)
-        return len(self._shown) > before
+        self._counts[kind] += record.levelno >= logging.WARNING
+        if self._counts[kind] == _MOST_OF_A_KIND:
+            record.msg, record.args = f"{text} (further messages of this kind are not shown)", None
+        return True
+
+
+_MOST_OF_A_KIND = 50
+"""Log messages of one place in the source."""
 
 
 class Talk:
@@ -74,8 +88,13 @@ class Talk:
             self.out.print(one_line(text), markup=False, soft_wrap=True)
 
     def notes(self, notes: Iterable[str]) -> None:
-        for note in notes:
-            self.say(f"note: {note}")
+        """The first few notes, a line each, and the number of the others."""
+        self.few(f"note: {note}" for note in notes)
+
+    def few(self, lines: Iterable[str], rest: str = "") -> None:
+        """Print the first few lines, and the number of the others."""
+        for line in few_lines(lines, rest):
+            self.say(line)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, the first column left-aligned, the others right-aligned."""

@@ -230,7 +230,7 @@ def _convert_segments(
     facts = convert_segments(source, out, to, media, parse_fps(fps_of))
     talk.notes(facts["notes"])
     what = f"{pluralize(facts['segments'], 'segment')} of {pluralize(facts['videos'], 'video')}"
-    talk.say(f"{what}: {', '.join(facts['files'])}")
+    talk.say(f"{what}: {first_few(facts['files'], 5)}")
     talk.summary(facts)
 
 

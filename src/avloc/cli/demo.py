@@ -113,7 +113,6 @@ def _timelines(folder: Path, data: DemoSet, rows: list[_Row]) -> Path:
     shown = [a for a in annotations if all(a.video_id in row.found for row in drawn)]
     homes = {row.name: ResultsFolder(row.home / "detections") for row in drawn}
     timelines = folder / "timelines"
-    timelines.mkdir(exist_ok=True)
     for annotation in sorted(shown, key=lambda a: -len(a.instances))[:_TIMELINES]:
         video = annotation.video_id
         timeline(

@@ -135,10 +135,9 @@ def _say_report(talk: Talk, report: DataReport) -> None:
         fewest, middle, most = found.rows
         spread = f"{fewest} to {most} rows (median {middle}), one per {found.step_s:g} s"
         talk.say(f"{name} features: {pluralize(found.videos, 'video')}, size {found.size}, {spread}")
-    for line in report.layouts:
-        talk.say(line)
-    for finding in sorted(report.findings, key=lambda f: ("error", "warning", "note").index(f.kind)):
-        talk.say(f"{finding.kind}: {finding.text}")
+    talk.few(report.layouts)
+    for kind in ("error", "warning", "note"):
+        talk.few(f"{kind}: {finding.text}" for finding in report.findings if finding.kind == kind)
     talk.say(_verdict(report))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,12 +135,15 @@ def view(
     from avloc.report.retraining import to_teach
     from avloc.report.serve import PageServer, Retrainer
     from avloc.report.sources import PageSources
+    from avloc.system.scratch import scratch_folder
 
     talk = make_talk()
     if is_tags(detections):
         _view_tags(talk, detections, videos, proxy, port, browser, workers)
         return
     saved = corrections or corrections_of(detections)
+    if saved.exists() and not saved.is_file():
+        raise InputError(f"{saved}: expected a file for corrections; choose another --corrections")
     sources = PageSources(
         detections,
         ground_truth,
@@ -156,13 +158,11 @@ def view(
         corrections=saved if saved.is_file() else None,
     )
     sources = to_teach(sources, suggest)
-    with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
+    with scratch_folder("avloc-view-") as folder:
         served: dict[str, Path] = {}
-        jobs = Retrainer(sources, saved, Path(folder), served, proxy.value, workers)
-        server = PageServer(
-            Path(folder), served, saved, port, jobs=jobs
-        )  # before the long work: the port may be in use
-        built = _build(talk, sources, Path(folder), proxy, "serve", workers)
+        jobs = Retrainer(sources, saved, folder, served, proxy.value, workers)
+        server = PageServer(folder, served, saved, port, jobs=jobs)  # before the long work: the port may be in use
+        built = _build(talk, sources, folder, proxy, "serve", workers)
         say_page(talk, built)
         served.update(built.served)
         _serve(talk, server, f"corrections are saved to {server.corrections}", browser)
@@ -173,11 +173,12 @@ def _view_tags(
 ) -> None:
     from avloc.report.serve import PageServer
     from avloc.report.tags.build import build_tags_page
+    from avloc.system.scratch import scratch_folder
 
-    with tempfile.TemporaryDirectory(prefix="avloc-view-") as folder:
-        server = PageServer(Path(folder), port=port, tags=table)
+    with scratch_folder("avloc-view-") as folder:
+        server = PageServer(folder, port=port, tags=table)
         with talk.progress("page") as progress:
-            built = build_tags_page(table, Path(folder), videos, proxy.value, "serve", workers, progress)
+            built = build_tags_page(table, folder, videos, proxy.value, "serve", workers, progress)
         say_page(talk, built)
         server.served = built.served
         _serve(talk, server, f"what you tick is saved to {table} by the button Save", browser)
@@ -203,7 +204,7 @@ def _build(talk: Talk, sources: PageSources, out: Path, proxy: Proxy, media: str
 
 
 def say_page(talk: Talk, built: BuiltPage) -> None:
-    talk.notes(built.notes()[:20])
+    talk.notes(built.notes())
     counts = f"{pluralize(built.count, 'video')}, {pluralize(built.proxies, 'proxy file')}"
     talk.say(f"{counts}, {len(built.problems)} with missing media")
     page, problems = str(built.folder), dict(built.problems)
@@ -254,8 +255,7 @@ def cut_clips(
     files = video_files(videos, run)
     with talk.progress("clips") as progress:
         clips, failed = cut_all(run, files, out, per_class, by, margin_s, cut, seed, progress)  # type: ignore[arg-type]
-    for video, reason in list(failed.items())[:20]:
-        talk.say(f"failed: {video}: {reason}")
+    talk.few(f"failed: {video}: {reason}" for video, reason in failed.items())
     talk.say(f"{pluralize(len(clips), 'clip')} and clips.csv written to {out}; fill in yes or no in its last column")
     talk.summary({"clips": len(clips), "failed": failed})
     if failed and not clips:

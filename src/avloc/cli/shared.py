@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avloc.errors import ConfigError, InputError, one_line
+from avloc.errors import ConfigError, InputError, few_lines, one_line
 
 if TYPE_CHECKING:
     from avloc.cli.console import Talk
@@ -130,12 +130,14 @@ def parse_suffixes(formats: str) -> list[str]:
 
 
 def say_failures(talk: Talk, failures: Sequence[Failure], out: Path) -> None:
-    for failure in failures[:20]:
-        talk.err.print(one_line(f"failed: {failure.video_id}: {failure.reason}"), markup=False, soft_wrap=True)
-    if len(failures) > 20:
-        from avloc.formats.failures import FAILURES
+    from avloc.formats.failures import FAILURES
 
-        talk.err.print(f"... and {len(failures) - 20} more in {out / FAILURES}", markup=False)
+    for line in few_lines(failure_lines(failures), f" in {out / FAILURES}"):
+        talk.err.print(one_line(line), markup=False, soft_wrap=True)
+
+
+def failure_lines(failures: Sequence[Failure]) -> list[str]:
+    return [f"failed: {failure.video_id}: {failure.reason}" for failure in failures]
 
 
 def require_some(done: int, failures: Sequence[Failure], verb: str, out: Path) -> None:

@@ -62,8 +62,7 @@ def tables(
     for table in made.filled:
         columns = narrow(table)
         talk.table(title_of(table), ["", *(c.removeprefix("m") for c in columns)], lines_of(table, columns))
-    for key, reason in made.failed.items():
-        talk.say(f"failed: {out / 'runs' / key}: {reason}")
+    talk.few(f"failed: {out / 'runs' / key}: {reason}" for key, reason in made.failed.items())
     if not plan.sources:
         talk.say(WHERE)
     talk.say(f"written: {made.files[0]} and {made.files[1]}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avloc.cli.media import Weights, parse_weights
-from avloc.cli.shared import Json, Workers, exit_partial, make_talk, say_failures
+from avloc.cli.shared import Json, Workers, exit_partial, failure_lines, make_talk, say_failures
 from avloc.errors import InputError, first_few
 from avloc.system.text import pluralize
 
@@ -50,6 +50,7 @@ def tag(
     avloc tag out/features -o background.csv --outside out/detections
     """
     from avloc.formats.tags import write_tags
+    from avloc.system.locks import file_lock
     from avloc.tagging.vocabulary import check_words
 
     given = None if words is None else check_words(words.rstrip("; ").split(";"))  # before torch is loaded
@@ -58,8 +59,7 @@ def tag(
     talk = make_talk(as_json)
     if out.suffix.lower() != ".csv":
         raise InputError(f"-o {out}: expected the name of a table that ends in .csv, such as tags.csv")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists and may hold your corrections; give another -o, or --overwrite")
+    _check_new(out, overwrite)
     with talk.progress("tag") as progress:
         tagged = tag_videos(
             videos,
@@ -73,7 +73,9 @@ def tag(
             workers=workers,
             progress=progress,
         )
-    write_tags(out, tagged.rows())
+    with file_lock(out):  # `avloc view` may save what was ticked meanwhile
+        _check_new(out, overwrite)
+        write_tags(out, tagged.rows())
     _say(talk, tagged, out, open_words=words is None and vocabulary is None)
     if page:
         _page(talk, out, workers)
@@ -90,6 +92,11 @@ def tag(
 def _beside(table: Path) -> str:
     """The table's folder, which has the features already, as the output of `avloc run`."""
     return shlex.quote(str(table.parent)) if table.parent.name else "out"
+
+
+def _check_new(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists and may hold your corrections; give another -o, or --overwrite")
 
 
 def _say(talk: Talk, tagged: TaggedVideos, out: Path, open_words: bool) -> None:
@@ -146,8 +153,7 @@ def say_look(talk: Talk, place: Path, limit: int | None = None, extra: bool = Fa
     ):
         if names:
             talk.say(f"warning: {len(names)} {words}: {first_few(names, 5)}")
-    for failure in found.failures[:20]:
-        talk.say(f"failed: {failure.video_id}: {failure.reason}")
+    talk.few(failure_lines(found.failures))
     talk.say(f"looked at {pluralize(found.videos, 'video')}")
     talk.summary({"look": found.to_dict()})
     exit_partial(() if extra else found.failures)
@@ -159,5 +165,5 @@ def _page(talk: Talk, table: Path, workers: int) -> None:
     folder = table.with_name(f"{table.stem}-page")
     with talk.progress("page") as progress:
         built = build_tags_page(table, folder, workers=workers, progress=progress)
-    talk.notes(built.notes()[:20])
+    talk.notes(built.notes())
     talk.say(f"page without a server: {folder / 'index.html'}")

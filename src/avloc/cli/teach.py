@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avloc.cli.shared import Corrections, Device, Json, exit_partial, make_talk
+from avloc.cli.shared import Corrections, Device, Json, exit_partial, failure_lines, make_talk
 from avloc.system.text import pluralize
 
 
@@ -40,6 +40,8 @@ def suggest(
     talk = make_talk(as_json)
     with talk.progress("suggest") as progress:
         found = suggest_videos(run, inputs, count, corrections, labels, device, progress)
+    if out is not None:
+        found.save(out)
     talk.notes(found.notes)
     rows = [
         [
@@ -53,10 +55,8 @@ def suggest(
     title = f"{pluralize(len(rows), 'video')} to correct next (score: distance to the nearest one above or checked)"
     talk.table(title, ["", "video", "score", "look at"], rows)
     if out is not None:
-        found.save(out)
         talk.say(f"written to {out}")
-    for failure in found.failures:
-        talk.say(f"failed: {failure.video_id}: {failure.reason}")
+    talk.few(failure_lines(found.failures))
     videos = [
         {
             "video": video.video_id,

@@ -102,8 +102,7 @@ def run(
     job = Workflow(videos, labels, out, settings, workers, overwrite, formats, min_score, copy_media)
     _say_labels(talk, labels, *job.check())
     with job.lock(), talk.part():
-        for change in job.changes():
-            talk.say(f"since the last run: {change}")
+        talk.few(f"since the last run: {change}" for change in job.changes())
         with talk.part("extract"):
             began = time.monotonic()
             features = talk.watch("extract", job.extract)

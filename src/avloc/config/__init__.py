@@ -20,6 +20,7 @@ from avloc.config.build import (
     parse_yaml,
     preset,
     read_config,
+    read_yaml,
     setting_names,
     with_overrides,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "parse_yaml",
     "preset",
     "read_config",
+    "read_yaml",
     "resolve",
     "setting_names",
     "settings_for",

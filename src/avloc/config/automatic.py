@@ -37,7 +37,7 @@ def settings_for(videos: int, steps: int | None = None) -> dict[str, Any]:
         "train.weight_decay": 0.01,
         "train.eval_every": max(1, steps // 4),
         "loss.prior_weight": 1.0,
-        "localize.words_weight": 0.25,
+        "localize.words_weight": 0.4,
     }
 
 

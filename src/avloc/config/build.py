@@ -52,7 +52,7 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunCo
     if not Path(path).is_file():
         raise ConfigError(f"{path}: expected a YAML configuration; it is not a file")
     try:
-        tree = parse_yaml(Path(path).read_text(encoding="utf-8"))
+        tree = read_yaml(Path(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected a YAML configuration: {error}") from error
     if not isinstance(tree, dict):
@@ -87,6 +87,12 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"--set {pair!r}: the value is not YAML") from error
     return result
+
+
+def read_yaml(path: Path) -> Any:
+    """`parse_yaml` of a file. OSError if it cannot be read."""
+    with path.open(encoding="utf-8") as file:
+        return parse_yaml(file.read(_MOST_YAML + 1))
 
 
 def parse_yaml(text: str) -> Any:

@@ -77,7 +77,7 @@ class ExtractConfig(Options):
     def _one_grid(self) -> ExtractConfig:
         if self.frames_per_snippet is not None and self.fps is None:
             raise ValueError("extract.frames_per_snippet needs extract.fps: 16 at 25 per second make a step of 0.64 s")
-        if not 1e-3 <= self.step <= 3600:
+        if not 1e-3 <= float(self.step) <= 3600:
             raise ValueError(f"expected snippets of 0.001 to 3600 s, got {float(self.step):g} s")
         return self
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from avloc.errors import FormatError, InputError, did_you_mean
 from avloc.formats.labels import LabelRow, LabelTable
+from avloc.formats.untrusted.bombs import read_document
 from avloc.formats.untrusted.hdf5 import open_hdf5, plain_dataset
 from avloc.system.text import nfc, pluralize
 from avloc.types import FeatureSequence, Instance, Provenance, SnippetGrid, VideoAnnotation
@@ -190,7 +191,7 @@ def _read_annotations_txt(path: Path) -> list[tuple[str, str, float, float]]:
     if not path.is_file():
         raise InputError(f"{path}: expected AVE's list of videos; put AVE's Annotations.txt there")
     try:
-        lines = nfc(path.read_text(encoding="utf-8")).splitlines()
+        lines = nfc(read_document(path).decode("utf-8")).splitlines()
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: expected UTF-8 text ({error})") from error
     entries = []

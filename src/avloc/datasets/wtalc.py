@@ -15,6 +15,7 @@ videos are named by YouTube id instead of `video_4`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def _ids(root: Path, names: list[str]) -> tuple[list[str], list[str]]:
         lost = found.count(None)
         notes = [f"{pluralize(lost, 'video')} without YouTube id in url.npy: name kept"] * bool(lost)
     if len(set(ids)) < len(ids):
-        twice = next(video for video in ids if ids.count(video) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise FormatError(f"{root}: duplicate video {twice!r}")
     return ids, notes
 

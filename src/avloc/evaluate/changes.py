@@ -38,21 +38,25 @@ class VideoChanges:
 
 def video_changes(before: Sequence[Detection], after: Sequence[Detection]) -> VideoChanges:
     """Match detections of one class one to one, the largest t-IoU first, then by time."""
-    pairs: list[tuple[int, int]] = []
+    pairs: dict[int, int] = {}
     if before and after:
         overlap = t_iou(_spans(before), _spans(after))
-        overlap[np.array([[a.label != b.label for b in after] for a in before])] = 0.0
-        for i, j in sorted(np.argwhere(overlap > 0).tolist(), key=lambda pair: -overlap[pair[0], pair[1]]):
-            if all(i != k and j != m for k, m in pairs):
-                pairs.append((i, j))
-    matched = [(before[i], after[j]) for i, j in sorted(pairs)]
+        overlap[np.array([d.label for d in before])[:, None] != np.array([d.label for d in after])] = 0.0
+        rows, columns = np.nonzero(overlap)
+        taken: set[int] = set()
+        for k in np.argsort(-overlap[rows, columns], kind="stable"):
+            i, j = int(rows[k]), int(columns[k])
+            if i not in pairs and j not in taken:
+                pairs[i] = j
+                taken.add(j)
+    matched = [(before[i], after[j]) for i, j in sorted(pairs.items())]
     moved = tuple(pair for pair in matched if any(abs(a - b) >= SAME_S for a, b in _ends(*pair)))
-    old, new = {i for i, _ in pairs}, {j for _, j in pairs}
+    new = {*pairs.values()}
     return VideoChanges(
         moved,
         len(matched) - len(moved),
         tuple(d for j, d in enumerate(after) if j not in new),
-        tuple(d for i, d in enumerate(before) if i not in old),
+        tuple(d for i, d in enumerate(before) if i not in pairs),
     )
 
 

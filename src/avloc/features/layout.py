@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from avloc.errors import InputError
-from avloc.formats.features import SUFFIX, load_features, save_features, write_source
+from avloc.formats.features import SUFFIX, feature_files, load_features, save_features
 from avloc.formats.npy import STAMPS, load_npy, npy_path
+from avloc.formats.provenance import write_source
 from avloc.system.atomic import atomic_path, atomic_write, claim, inside
 from avloc.system.outputs import discard, output_folder
 from avloc.system.text import json_text
@@ -40,7 +41,7 @@ def split_features(paths: Iterable[str | Path]) -> tuple[list[Path], list[str | 
     rest: list[str | Path] = []
     for given in paths:
         path = Path(given)
-        found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else []
+        found = feature_files(path) if path.is_dir() else []
         if found or (path.suffix == SUFFIX and path.is_file()):
             stored += found or [path]
         else:

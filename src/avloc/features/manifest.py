@@ -84,7 +84,7 @@ def read_manifest(out: Path) -> dict[str, Row]:
         FormatError: an unreadable manifest.
     """
     rows: dict[str, Row] = {}
-    for path in sorted([*out.glob("manifest*.csv"), *out.glob("manifest*.parquet")], key=lambda p: p.stat().st_mtime):
+    for path in sorted([*out.glob("manifest*.csv"), *out.glob("manifest*.parquet")], key=_written):
         try:
             rows |= {nfc(row.video): replace(row, video=nfc(row.video)) for row in map(_row, _records(path))}
         except _DAMAGED as error:
@@ -93,6 +93,10 @@ def read_manifest(out: Path) -> dict[str, Row]:
                 "choose another folder"
             ) from error
     return rows
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0  # a link to nothing
 
 
 def extracted_from(files: Sequence[Path]) -> dict[str, Path]:
@@ -113,11 +117,11 @@ def _records(path: Path) -> Iterable[dict[str, Any]]:
 
         budget = Budget(path, path.stat().st_size)
         records: list[dict[str, Any]] = []
-        with parquet.ParquetFile(path) as file:
+        texts = [field.name for field in fields(Row) if field.type == "str"]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:  # a text that repeats is kept once
             check_growth(path, _expanded(file.metadata), path.stat().st_size, "its content")
-            for batch in file.iter_batches(batch_size=_BATCH):  # a text that repeats takes hardly any space in the file
-                columns = [column.dictionary_decode() if _is_coded(column) else column for column in batch.columns]
-                budget.charge(sum(column.nbytes for column in columns) + _BATCH * batch.num_columns)
+            for batch in file.iter_batches(batch_size=_BATCH):
+                budget.charge(sum(map(_decoded, batch.columns)) + _BATCH * batch.num_columns)
                 records += batch.to_pylist()
         return records
     return read_records(path)
@@ -129,8 +133,13 @@ def _expanded(metadata: Any) -> int:
     return sum(group.column(k).total_uncompressed_size for group in groups for k in range(group.num_columns))
 
 
-def _is_coded(column: Any) -> bool:
-    return hasattr(column, "dictionary_decode")
+def _decoded(column: Any) -> int:
+    """Bytes of a column as a text for each row, found without making them."""
+    from pyarrow import compute
+
+    if not hasattr(column, "dictionary"):
+        return int(column.nbytes)
+    return int(compute.sum(compute.binary_length(column.dictionary).take(column.indices)).as_py() or 0)
 
 
 def _row(record: dict[str, Any]) -> Row:

@@ -18,6 +18,7 @@ from avloc.features.layout import Layout
 from avloc.features.manifest import Row
 from avloc.features.video import extract_features
 from avloc.features.weights import digest, find, resolve
+from avloc.media.complete import unchanged
 from avloc.media.find import BY_FILE, VideoNames
 from avloc.media.probe import probe
 from avloc.system.text import printable, readable
@@ -46,7 +47,7 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0, names: Vid
     """Extract the features of one video with the backbones named in `options`.
 
     Raises:
-        MediaError: the file cannot be opened, or too little of it decoded.
+        MediaError: the file cannot be opened, too little of it decoded, or it changed meanwhile.
         InputError: unknown backbone, missing weights, no backbone at all, or a video name that is not UTF-8.
     """
     options = without_auto(options)
@@ -54,8 +55,9 @@ def extract_one(path: Path, options: ExtractConfig, threads: int = 0, names: Vid
     _check_name(path, names(path))
     visual = cast(VisualBackbone, _backbone(options.visual, options)) if options.visual else None
     audio = cast(AudioBackbone, _backbone(options.audio, options)) if options.audio else None
-    media = probe(path, names(path), options.streams)
-    return extract_features(media, visual, audio, options.step, frame_rate=options.fps, threads=threads)
+    with unchanged(path):
+        media = probe(path, names(path), options.streams)
+        return extract_features(media, visual, audio, options.step, frame_rate=options.fps, threads=threads)
 
 
 def _check_name(path: Path, name: str) -> None:

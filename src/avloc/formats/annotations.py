@@ -40,6 +40,25 @@ class SegmentColumns(TypedDict, total=False):
     score: np.ndarray
 
 
+class SameTimes:
+    """Instances, to be found by label and times within `SAME_S`."""
+
+    def __init__(self, instances: Iterable[Instance] = ()) -> None:
+        self._cells: dict[tuple[str, float, float], list[Instance]] = {}
+        for instance in instances:
+            self.add(instance)
+
+    def add(self, instance: Instance) -> None:
+        cell = instance.label, instance.start_s // SAME_S, instance.end_s // SAME_S
+        self._cells.setdefault(cell, []).append(instance)
+
+    def have(self, label: str, start_s: float, end_s: float) -> bool:
+        """Whether one has this label, and both its ends differ by less than `SAME_S`."""
+        first, last = start_s // SAME_S, end_s // SAME_S
+        near = (self._cells.get((label, first + k, last + j), ()) for k in (-1, 0, 1) for j in (-1, 0, 1))
+        return any(abs(i.start_s - start_s) < SAME_S and abs(i.end_s - end_s) < SAME_S for cell in near for i in cell)
+
+
 @dataclass(frozen=True)
 class AnnotationIssue:
     """An invalid or suspicious instance, and what was done with it.
@@ -183,6 +202,10 @@ def check_row(path: Path | str, video_id: str, row: Any, scored: bool) -> None:
     where = f"{path}: video {video_id!r}"
     if not isinstance(row, dict) or not isinstance(row.get("label"), str):
         raise FormatError(f'{where}: expected {{"label": text, "segment": [start, end]}}, got {str(row)[:80]}')
+    if not row["label"].strip():
+        raise FormatError(
+            f"{where}: expected a label, got {row['label'][:40]!r} at {row.get('segment')}; remove or fix it"[:300]
+        )
     segment = row.get("segment")
     if not (isinstance(segment, list) and len(segment) == 2 and all(map(_is_number, segment))):
         raise FormatError(f"{where}: a segment is [start, end] in seconds, got {str(segment)[:80]}")
@@ -246,25 +269,24 @@ def valid_instances(
     video_id: str, duration_s: float, rows: list[tuple[str, float, float]], issues: list[AnnotationIssue]
 ) -> Iterator[Instance]:
     """Valid instances of (label, start, end) rows; what was dropped, cut or suspicious is appended to `issues`."""
-    kept: list[Instance] = []
+    kept = SameTimes()
     for label, start_s, end_s in rows:
         issue = _issue(label, start_s, end_s, duration_s, kept)
         if issue is not None:
             issues.append(AnnotationIssue(*issue, video_id, label, start_s, end_s))
             if issue[1] == "dropped":
                 continue
-        kept.append(Instance(max(start_s, 0.0), end_s, label))
-        yield kept[-1]
+        instance = Instance(max(start_s, 0.0), end_s, label)
+        kept.add(instance)
+        yield instance
 
 
-def _issue(
-    label: str, start_s: float, end_s: float, duration_s: float, kept: Iterable[Instance]
-) -> tuple[str, str] | None:
+def _issue(label: str, start_s: float, end_s: float, duration_s: float, kept: SameTimes) -> tuple[str, str] | None:
     if start_s == end_s:
         return "zero-length", "dropped"
     if end_s < start_s:
         return "reversed", "dropped"
-    if any(i.label == label and abs(i.start_s - start_s) < SAME_S and abs(i.end_s - end_s) < SAME_S for i in kept):
+    if kept.have(label, start_s, end_s):
         return "duplicate", "dropped"
     if start_s >= duration_s:
         return "starts after the end", "kept"

@@ -25,14 +25,22 @@ video,time,label, the times in seconds.
 
 from __future__ import annotations
 
+import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import FormatError
-from avloc.formats.annotations import SAME_S, AnnotationIssue, AnnotationReport, parse_annotations, read_database
+from avloc.errors import FormatError, reading
+from avloc.formats.annotations import (
+    AnnotationIssue,
+    AnnotationReport,
+    SameTimes,
+    parse_annotations,
+    read_database,
+)
 from avloc.formats.labels import TableReader, read_text
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text
@@ -83,13 +91,14 @@ class VideoCorrections:
     @property
     def contradiction(self) -> str:
         """Two statements that exclude each other, in words; "" if there are none."""
+        right, present, deleted = SameTimes(self.present), _Union(self.present), _Union(self.deleted)
         for wrong in self.deleted:
-            if any(_same(wrong, right) for right in self.present):
+            if right.have(wrong.label, wrong.start_s, wrong.end_s):
                 return f"{_words(wrong)} is both right and deleted"
         for point in self.points:
-            if _covers(self.present, point):
+            if present.covers(point):
                 continue
-            if _covers(self.deleted, point):
+            if deleted.covers(point):
                 return f"{point.label!r} occurs at {point.time_s:g} s and is deleted there"
             if self.checked:
                 return f"{point.label!r} occurs at {point.time_s:g} s, but the video is checked without it there"
@@ -98,7 +107,7 @@ class VideoCorrections:
 
 def is_corrections(path: Path) -> bool:
     """Whether a JSON file begins as `write_corrections` begins it."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return f'"version": "{_FIRST}'.encode() in file.read(100)
 
 
@@ -179,7 +188,7 @@ def write_corrections(path: Path, videos: Iterable[VideoCorrections]) -> None:
         if video.contradiction or video.duration_s is None or video.video_id in entries:
             why = video.contradiction or ("no duration" if video.duration_s is None else "there twice")
             raise FormatError(f"{path}: video {video.video_id!r} cannot be written: {why}")
-        entries[video.video_id] = _entry(video)
+        entries[video.video_id] = _entry(_in_milliseconds(path, video))
     head = f'{{"version": {_text(VERSION)}, "taxonomy": [], "database": {{\n'
     atomic_write(path, head + ",\n".join(f"{_text(name)}: {entry}" for name, entry in entries.items()) + "\n}}\n")
 
@@ -187,14 +196,15 @@ def write_corrections(path: Path, videos: Iterable[VideoCorrections]) -> None:
 def _entry(video: VideoCorrections) -> str:
     head = _text({"subset": video.subset, "duration": video.duration_s, "checked": video.checked})[:-1]
     lists: dict[str, list[dict[str, Any]]] = {
-        name: [{"label": i.label, "segment": _exact(i.start_s, i.end_s)} for i in _ordered(items)]
+        name: [{"label": i.label, "segment": [i.start_s, i.end_s]} for i in _ordered(items)]
         for name, items in (("annotations", (*video.present, *video.untouched)), ("deleted", video.deleted))
     }
+    untouched = {*video.untouched}
     for item, row in zip(_ordered((*video.present, *video.untouched)), lists["annotations"], strict=True):
-        if item in video.untouched:
+        if item in untouched:
             row["untouched"] = True
     lists["points"] = [
-        {"label": p.label, "time": round(p.time_s, 3)} for p in sorted(video.points, key=lambda p: (p.time_s, p.label))
+        {"label": p.label, "time": p.time_s} for p in sorted(video.points, key=lambda p: (p.time_s, p.label))
     ]
     texts = [f'"{name}": [\n{"".join(_lines(items))} ]' for name, items in lists.items()]
     return f"{head}, {', '.join(texts)}}}"
@@ -219,10 +229,28 @@ def _text(value: Any) -> str:
     return json_text(value, ensure_ascii=False)
 
 
-def _exact(start_s: float, end_s: float) -> list[float]:
-    """To the millisecond, as detections are written; in full where the segment would become empty."""
-    times = [round(start_s, 3), round(end_s, 3)]
-    return times if times[0] < times[1] else [start_s, end_s]
+def _in_milliseconds(path: Path, video: VideoCorrections) -> VideoCorrections:
+    """Times to the millisecond, as detections are written; in full where rounded ones would contradict each other."""
+    rounded = replace(
+        video,
+        present=tuple(map(_rounded, video.present)),
+        untouched=tuple(map(_rounded, video.untouched)),
+        deleted=tuple(map(_rounded, video.deleted)),
+        points=tuple(replace(p, time_s=round(p.time_s, 3)) for p in video.points),
+    )
+    if rounded == video:
+        return video
+    try:
+        parse_corrections(path, {"version": VERSION, "database": {video.video_id: json.loads(_entry(rounded))}})
+    except FormatError:
+        return video
+    return rounded
+
+
+def _rounded(item: Instance) -> Instance:
+    """To the millisecond; in full where the segment would become empty."""
+    start_s, end_s = round(item.start_s, 3), round(item.end_s, 3)
+    return replace(item, start_s=start_s, end_s=end_s) if start_s < end_s else item
 
 
 def _deleted(
@@ -241,7 +269,7 @@ def _points(path: Path, video: str, entry: Mapping[str, Any]) -> tuple[Point, ..
     found = []
     for row in rows:
         try:
-            if isinstance(row["time"], bool) or not isinstance(row["label"], str):
+            if isinstance(row["time"], bool) or not isinstance(row["label"], str) or not row["label"].strip():
                 raise TypeError
             found.append(Point(float(row["time"]), row["label"]))
         except (TypeError, KeyError, ValueError):
@@ -251,12 +279,23 @@ def _points(path: Path, video: str, entry: Mapping[str, Any]) -> tuple[Point, ..
     return tuple(found)
 
 
-def _same(a: Instance, b: Instance) -> bool:
-    return a.label == b.label and abs(a.start_s - b.start_s) < SAME_S and abs(a.end_s - b.end_s) < SAME_S
+class _Union:
+    """Where each class occurs: its instances, merged where they touch."""
 
+    def __init__(self, items: Iterable[Instance]) -> None:
+        self._of: dict[str, tuple[list[float], list[float]]] = {}
+        for item in sorted(items, key=lambda i: i.start_s):
+            starts, ends = self._of.setdefault(item.label, ([], []))
+            if ends and item.start_s <= ends[-1]:
+                ends[-1] = max(ends[-1], item.end_s)
+            else:
+                starts.append(item.start_s)
+                ends.append(item.end_s)
 
-def _covers(items: Iterable[Instance], point: Point) -> bool:
-    return any(i.label == point.label and i.start_s <= point.time_s < i.end_s for i in items)
+    def covers(self, point: Point) -> bool:
+        starts, ends = self._of.get(point.label, ([], []))
+        number = bisect_right(starts, point.time_s)
+        return number > 0 and point.time_s < ends[number - 1]
 
 
 def _words(item: Instance) -> str:

@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from avloc.errors import FormatError, InputError, did_you_mean
-from avloc.formats.streams import recorded_streams
+from avloc.errors import FormatError, InputError, did_you_mean, reading
+from avloc.formats.provenance import MODALITIES, read_source, write_source
 from avloc.system.atomic import atomic_write, canonical_safetensors, check_safetensors
+from avloc.system.outputs import first_bytes
 from avloc.system.text import json_text, nfc
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
 
 SCHEMA = "1"
 SUFFIX = ".safetensors"
-MODALITIES = ("visual", "audio")
 
 
 def save_features(
@@ -70,7 +70,7 @@ def load_features(path: Path | str) -> FeatureSequence:
         header, shapes = file.header(), file.shapes()
         video_id, duration_s, grid, source = _read_header(file.path, header)
         _check_rows(file.path, shapes, grid)
-        arrays = {name: file.read(name) for name in shapes}
+        arrays = file.arrays()
     try:
         return FeatureSequence(video_id, duration_s, grid, arrays.get("visual"), arrays.get("audio"), source)
     except ValueError as error:
@@ -111,6 +111,16 @@ class StoreDescription:
     steps_s: tuple[Fraction, ...]
 
 
+def feature_files(folder: Path) -> list[Path]:
+    """Feature files below a folder, sorted. Scores of detections that were written into it are none."""
+    found = sorted(folder.rglob(f"*{SUFFIX}"))
+    return [path for path in found if "scores" not in path.relative_to(folder).parts[:-1] or not _is_scores(path)]
+
+
+def _is_scores(path: Path) -> bool:
+    return b'"avloc_activations":' in (first_bytes(path, 1 << 12) or b"")
+
+
 class FeatureStore:
     """A folder of feature files, read one at a time by video id.
 
@@ -125,7 +135,7 @@ class FeatureStore:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder of feature files; it does not exist")
-        found = sorted(self.folder.rglob(f"*{SUFFIX}"))
+        found = feature_files(self.folder)
         self._paths: dict[str, Path] = {}
         for path in found:
             other = self._paths.setdefault(nfc(path.relative_to(self.folder).as_posix().removesuffix(SUFFIX)), path)
@@ -266,8 +276,16 @@ class _Opened:
             shapes[name] = tuple(part.get_shape())
         return shapes
 
-    def read(self, name: str) -> np.ndarray:
-        return np.asarray(self._file.get_tensor(name), dtype=np.float32)
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All tensors as float32, not through a memory map: the process would end if the file shrinks meanwhile."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            with reading(self.path):
+                return {name: np.asarray(array, np.float32) for name, array in load(self.path.read_bytes()).items()}
+        except SafetensorError as error:
+            raise FormatError(f"{self.path}: it changed while it was read ({error}); try again") from error
 
 
 def _header(features: FeatureSequence) -> dict[str, str]:
@@ -280,28 +298,6 @@ def _header(features: FeatureSequence) -> dict[str, str]:
         "grid": json_text({**times, "count": grid.count}),
         "source": json_text(write_source(features.source), ensure_ascii=False, sort_keys=True),
     }
-
-
-def write_source(source: Provenance) -> dict[str, str]:
-    """`source` as in files: a backbone's name, "none" or "none: reason" for each modality, then the details."""
-    made = {"path": source.details["path"]} if "path" in source.details else {}
-    for name in MODALITIES:
-        if name in source.absent_because:
-            reason = source.absent_because[name]
-            made[name] = f"none: {reason}" if reason else "none"
-        elif name in source.backbones:
-            made[name] = source.backbones[name]
-    return {**made, **source.details}
-
-
-def read_source(facts: Mapping[str, str]) -> Provenance:
-    """What `write_source` wrote. ValueError if it is damaged."""
-    made = {name: facts[name] for name in MODALITIES if name in facts}
-    absent = {name: text[len("none: ") :] for name, text in made.items() if text == "none" or text.startswith("none: ")}
-    backbones = {name: text for name, text in made.items() if name not in absent}
-    source = Provenance(backbones, absent, {key: text for key, text in facts.items() if key not in made})
-    recorded_streams(source)  # ValueError if damaged
-    return source
 
 
 def _read_header(path: Path, header: Mapping[str, str]) -> tuple[str, float, SnippetGrid, Provenance]:

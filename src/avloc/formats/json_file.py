@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError, InputError
-from avloc.formats.untrusted.bombs import gunzip
+from avloc.formats.untrusted.bombs import gunzip, read_document
 from avloc.formats.untrusted.budget import json_budget
 from avloc.system.text import nfc
 
@@ -34,7 +34,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
     if not source.is_file():
         raise InputError(f"{source}: expected a JSON file; it does not exist")
     try:
-        content = gunzip(source) if source.suffix == ".gz" else source.read_bytes()
+        content = gunzip(source) if source.suffix == ".gz" else read_document(source)
     except (ValueError, EOFError, zlib.error) as error:
         raise FormatError(f"{source}: expected JSON; it cannot be parsed ({error})") from error
     return json_object(source, content)
@@ -62,12 +62,17 @@ def json_object(source: Path, content: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_json(path: Path | str, content: bytes) -> Any:
+def parse_json(path: Path | str, content: bytes | None = None) -> Any:
     """The value of JSON of unknown origin.
 
+    Args:
+        content: None reads the file.
+
     Raises:
-        FormatError: it would take far more memory than its size. ValueError, RecursionError: it is not JSON.
+        FormatError: it would take far more memory than its size. ValueError, RecursionError: it is not JSON. OSError:
+            the file cannot be read.
     """
+    content = read_document(Path(path)) if content is None else content
     json_budget(path, content)
     with _without_gc():
         if b"0" * _MOST_DIGITS in content.translate(_DIGITS):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.formats.untrusted.bombs import read_document
 from avloc.system.atomic import atomic_write
 from avloc.system.text import csv_text, nfc, pluralize
 from avloc.vocabulary import VIDEO_EXTENSIONS, Subset
@@ -158,7 +159,7 @@ def read_text(path: Path | str) -> str:
         raise InputError(
             f"{source}: expected a table (CSV); it {'is a folder' if source.is_dir() else 'does not exist'}"
         )
-    raw = source.read_bytes()
+    raw = read_document(source)
     advice = "save it as 'CSV UTF-8 (comma delimited)'"
     if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise FormatError(f"{source}: expected a CSV text file, got an Excel workbook; {advice}")
@@ -274,15 +275,15 @@ class _Video:
         if not kept:
             self.struck.update(dict.fromkeys(labels, line))
             return
-        earlier = list(self.labels.values()) or [self.empty_line]
+        earlier = next(iter(self.labels.values()), self.empty_line)
         if (not labels and self.labels) or (labels and self.empty_line):
             raise FormatError(
-                f"{path}: video {self.video_id!r} has labels in only one of the lines {earlier[0]} and {line}; "
+                f"{path}: video {self.video_id!r} has labels in only one of the lines {earlier} and {line}; "
                 "keep one (without labels: background only)"
             )
         repeated = [label for label in labels if label in self.labels] or [""] * bool(self.empty_line)
         if repeated and len(repeated) == max(1, len(labels)):
-            self.notes.append(f"line {line} repeats line {earlier[0]} for {self.video_id!r}: merged")
+            self.notes.append(f"line {line} repeats line {earlier} for {self.video_id!r}: merged")
         self.labels.update({label: line for label in labels if label not in self.labels})
         if not labels and not self.empty_line:
             self.empty_line = line
@@ -320,8 +321,7 @@ def _folded(label: str) -> str:
 
 def is_kept(path: Path | str, line: int, cell: str) -> bool:
     """Whether a cell of the column `keep` says yes; empty: yes. Raises FormatError for other words."""
-    kept = _KEEP.get(cell.strip().lower())
-    if kept is None:
+    if (kept := _KEEP.get(cell.strip().lower())) is None:
         raise FormatError(f"{path}: line {line}: expected yes or no in column keep, got {cell!r}")
     return kept
 

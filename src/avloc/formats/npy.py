@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from avloc.errors import AvlocError, FormatError, InputError
-from avloc.formats.features import MODALITIES, read_source
 from avloc.formats.json_file import parse_json
+from avloc.formats.provenance import MODALITIES, read_source
 from avloc.formats.untrusted.arrays import load_array
 from avloc.system.atomic import inside
 from avloc.types import FeatureSequence, Provenance, SnippetGrid, exact
@@ -51,7 +51,7 @@ def npy_videos(folder: Path | str) -> tuple[str, ...]:
 def _is_described(path: Path) -> bool:
     try:
         described = path.with_name(f"{path.name}.json")
-        facts = parse_json(described, described.read_bytes())
+        facts = parse_json(described)
     except (OSError, ValueError, RecursionError, FormatError):
         return False
     return isinstance(facts, dict) and {"grid", "keys"} <= set(facts)
@@ -72,7 +72,7 @@ def read_npy_description(folder: Path | str, video_id: str) -> NpyDescription:
     if not path.is_file():
         raise InputError(f"{path}: expected the description of {video_id}'s .npy files; extract it with --layout npy")
     try:
-        facts: dict[str, Any] = parse_json(path, path.read_bytes())
+        facts: dict[str, Any] = parse_json(path)
         times = {name: exact(facts["grid"][name]) for name in ("start_s", "step_s", "length_s")}
         keys = {name: list(map(str, facts["keys"][name])) for name in MODALITIES if name in facts["keys"]}
         for key in (key for names in keys.values() for key in names):

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from avloc.formats.untrusted.bombs import read_document
+
 MOST_COLUMNS = 1_000
 """Of a table with a header; those of avloc have about ten."""
 
@@ -16,11 +18,11 @@ def read_records(path: Path) -> Iterator[dict[str, str]]:
 
     Raises:
         ValueError: not UTF-8, or more than `MOST_COLUMNS`. csv.Error: not a table. OSError: not a file.
+        FormatError: too large.
     """
     if not path.is_file():
         raise OSError("it is not a file")
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from parse_records(file)
+    yield from parse_records(io.StringIO(read_document(path).decode("utf-8"), newline=""))
 
 
 def parse_records(text: io.TextIOBase | io.StringIO, strict: bool = False) -> Iterator[dict[str, str]]:

@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 
-from avloc.config import likely_from, parse_yaml
-from avloc.errors import FormatError, InputError
+from avloc.config import likely_from, read_yaml
+from avloc.errors import FormatError, InputError, first_few
 from avloc.formats.activations import load_activations, save_activations
 from avloc.formats.annotations import SegmentColumns
 from avloc.formats.detections import read_detections, read_submission, rename_videos
@@ -34,7 +34,7 @@ from avloc.formats.streams import parse_streams
 from avloc.mediafile import BY_FLAGS, StreamChoice
 from avloc.system.atomic import atomic_write, claim, inside
 from avloc.system.outputs import check_inside, discard, has_header
-from avloc.system.text import csv_text, nfc, readable
+from avloc.system.text import csv_text, nfc, pluralize, readable
 from avloc.types import ActivationSequence, Detection, Short
 
 _log = logging.getLogger("avloc")
@@ -131,9 +131,10 @@ class ResultsFolder:
         atomic_write(self.videos, _videos_table(found, files, least))
         atomic_write(self.run_card, yaml.safe_dump(dict(run_card), sort_keys=False, allow_unicode=True))
         write_failures(self.failures, failures)
-        for video, path in self.activation_files().items():
-            if video not in found and not discard(path):
-                _log.warning("%s: not written by avloc, left there", path)
+        gone = [path for video, path in self.activation_files().items() if video not in found]
+        if others := [path.name for path in gone if not discard(path)]:
+            what = pluralize(len(others), "file")
+            _log.warning("%s: left there %s not written by avloc: %s", self.scores, what, first_few(others, 3))
 
 
 @dataclass(frozen=True, repr=False)
@@ -284,7 +285,7 @@ def _options(folder: Path) -> dict[str, object]:
     if not card.is_file():
         return {}
     try:
-        content = parse_yaml(card.read_text(encoding="utf-8"))
+        content = read_yaml(card)
         options = dict(content["config"]["localize"])
         values = [
             part for value in options.values() for part in (value.values() if isinstance(value, dict) else [value])

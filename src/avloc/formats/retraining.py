@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from avloc.errors import FormatError
+from avloc.errors import FormatError, InputError
 from avloc.formats.json_file import parse_json
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text, readable
@@ -50,6 +50,14 @@ def write_state(folder: Path, state: RetrainState) -> None:
     atomic_write(folder / STATE_FILE, json_text(asdict(state), ensure_ascii=False, indent=1) + "\n")
 
 
+def ask_cancel(folder: Path) -> None:
+    """Ask the process that retrains in a folder to stop. Raises InputError if a file of others is in the place."""
+    path = folder / CANCEL_FILE
+    if os.path.lexists(path) and not cancel_asked(folder):
+        raise InputError(f"{path}: there is a file that avloc did not write; move it away, and cancel again")
+    path.touch()
+
+
 def cancel_asked(folder: Path) -> bool:
     """Whether there is a request to stop: an empty file, so that a file of others is none."""
     path = folder / CANCEL_FILE
@@ -72,8 +80,10 @@ def read_state(folder: Path) -> RetrainState | None:
     if not path.is_file():
         return None
     try:
-        content = parse_json(path, path.read_bytes())
+        content = parse_json(path)
         state = RetrainState(**{**content, "learned": tuple(content.get("learned", ()))})
+        if not isinstance(content.get("learned", []), list):
+            raise ValueError("learned must be a list")
         texts = (state.status, state.before, state.corrections, state.step, state.message, *state.learned)
         if not all(isinstance(text, str) for text in texts) or not all(
             type(number) is int for number in (state.done, state.total)

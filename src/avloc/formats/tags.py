@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from avloc.errors import FormatError, InputError
+from avloc.errors import FormatError, InputError, reading
 from avloc.formats.labels import TableReader, is_kept, read_text
 from avloc.system.atomic import atomic_write, sweep_beside
 from avloc.system.text import csv_text
@@ -68,7 +68,7 @@ def is_tags(path: Path | str) -> bool:
     source = Path(path)
     if source.suffix.lower() != ".csv" or not source.is_file():
         return False
-    with source.open(encoding="utf-8-sig", errors="replace") as file:
+    with reading(source), source.open(encoding="utf-8-sig", errors="replace") as file:
         return {"video", "label", "keep", "score"} <= set(_header(source, file.readline(4096))[1])
 
 

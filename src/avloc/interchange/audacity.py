@@ -32,13 +32,13 @@ def write_audacity(path: Path | str, video: VideoSegments) -> None:
 def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSegments, ...]:
     """Read one video, named after the file; a fourth column of numbers is the score, as BirdNET-Analyzer writes it.
 
-    Skipped and noted: point labels (zero length), frequencies, other further columns.
+    Skipped and noted: point labels (zero length), labels without text, frequencies, other further columns.
 
     Raises:
         InputError: no such file. FormatError: an invalid line.
     """
     found: list[Labelled] = []
-    points = frequencies = further = 0
+    points = unlabelled = frequencies = further = 0
     for number, raw in enumerate(read_lines(path), start=1):
         line = raw.rstrip("\r")
         if not line.strip():
@@ -54,6 +54,9 @@ def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[Vid
         if start_s == end_s:
             points += 1
             continue
+        if not text.strip():
+            unlabelled += 1
+            continue
         label, score = unscored_text(text)
         if len(cells) > 3 and (given := number_in(cells[3])) is not None:
             label, score = text, given
@@ -62,6 +65,7 @@ def read_audacity(path: Path | str, notes: list[str] | None = None) -> tuple[Vid
     if notes is not None:
         said = (
             (points, f"skipped {pluralize(points, 'point label')} of zero length"),
+            (unlabelled, f"left out {pluralize(unlabelled, 'segment')} without a label"),
             (frequencies, f"left out the frequencies of {pluralize(frequencies, 'label')}"),
             (further, f"left out further columns of {pluralize(further, 'label')}"),
         )

@@ -22,7 +22,16 @@ from typing import Any
 from avloc.errors import FormatError, InputError
 from avloc.formats.json_file import parse_json
 from avloc.formats.untrusted.bombs import gunzip
-from avloc.interchange.segments import Labelled, Row, VideoSegments, cut_to, frame_at, milliseconds, name_files
+from avloc.interchange.segments import (
+    Labelled,
+    Row,
+    VideoSegments,
+    check_copies,
+    cut_to,
+    frame_at,
+    milliseconds,
+    name_files,
+)
 from avloc.system.atomic import atomic_write
 from avloc.system.text import json_text, pluralize
 from avloc.types import Detection, exact
@@ -66,11 +75,12 @@ def _subject(lane: int) -> str:
 def _codes(labels: Sequence[str]) -> dict[str, str]:
     """{label: its code}; codes are unique."""
     codes = {label: label for label in labels if "|" not in label}
+    taken = {*codes}
     for label in labels:
         code = label.replace("|", "¦")
-        while label not in codes and code in codes.values():
+        while label not in codes and code in taken:
             code += "'"
-        codes.setdefault(label, code)
+        taken.add(codes.setdefault(label, code))
     return codes
 
 
@@ -170,6 +180,7 @@ def _videos(path: Path | str, project: dict[str, Any], notes: list[str]) -> tupl
     behaviours = project.get("behaviors_conf", {}).values()
     states = {b.get("code"): _label(b) for b in behaviours if "state" in str(b.get("type", "")).lower()}
     watched: list[tuple[str, _File, list[Labelled]]] = []
+    copies = 0
     for name, observation in project["observations"].items():
         where = f"{path}: observation {name!r}"
         if observation.get("type") == "IMAGES":
@@ -177,14 +188,16 @@ def _videos(path: Path | str, project: dict[str, Any], notes: list[str]) -> tupl
             continue
         rows = _rows(where, observation, states, notes)
         files = _files(where, name, observation, notes)
+        copies += len(rows) * (len(files) - 1)
+        check_copies(path, copies)
         for file in files:
             span = f"{where}: {file.name}" if len(files) > 1 else where
             watched.append((name, file, cut_to(span, rows, file.start_s, file.end_s, notes)))
     ids = name_files((file.name for _, file, _ in watched), path, notes)
-    return tuple(
-        _merged(path, video_id, [w for w in watched if ids[w[1].name] == video_id], notes)
-        for video_id in dict.fromkeys(ids.values())
-    )
+    by_video: dict[str, list[tuple[str, _File, list[Labelled]]]] = {video_id: [] for video_id in ids.values()}
+    for found in watched:
+        by_video[ids[found[1].name]].append(found)
+    return tuple(_merged(path, video_id, of_video, notes) for video_id, of_video in by_video.items())
 
 
 def _rows(where: str, observation: dict[str, Any], states: Mapping[Any, str], notes: list[str]) -> list[Row]:
@@ -262,7 +275,7 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: expected a BORIS project; no such file")
     try:
-        project = parse_json(path, gunzip(path) if path.suffix == ".gz" else path.read_bytes())
+        project = parse_json(path, gunzip(path) if path.suffix == ".gz" else None)
     except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise FormatError(f"{path}: expected a BORIS project in JSON ({error})") from error
     if not isinstance(project, dict) or not isinstance(project.get("observations"), dict):

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from avloc.errors import ConfigError, InputError, did_you_mean
+from avloc.errors import ConfigError, InputError, did_you_mean, reading
 from avloc.formats.annotations import parse_annotations, read_database, write_annotations
 from avloc.formats.detections import COLUMNS, csv_header, read_detections
 from avloc.interchange.audacity import read_audacity
@@ -62,7 +62,7 @@ def read_segments(path: Path, notes: list[str] | None = None) -> tuple[VideoSegm
 def _is_via(path: Path) -> bool:
     if not path.is_file():
         return False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    with reading(path), path.open(encoding="utf-8-sig", errors="replace") as file:
         return "# CSV_HEADER" in file.read(1 << 16)
 
 

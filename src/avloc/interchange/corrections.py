@@ -97,7 +97,8 @@ def _joined(a: VideoCorrections, b: VideoCorrections, first: str, second: str) -
     )
     why = joined.contradiction
     for one, other in ((a, b), (b, a)):
-        extra = [i for i in other.present if i not in one.present] if one.checked else []
+        known = {*one.present}
+        extra = [i for i in other.present if i not in known] if one.checked else []
         if extra:
             why = why or f"{extra[0].label!r} {extra[0].start_s:g}-{extra[0].end_s:g} s is in one of them only"
     if a.subset and b.subset and a.subset != b.subset:

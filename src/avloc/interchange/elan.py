@@ -21,9 +21,19 @@ from urllib.parse import unquote
 from xml.parsers import expat
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.untrusted.bombs import read_document
 from avloc.formats.untrusted.budget import xml_budget
 from avloc.interchange.elan_times import DocumentTimes
-from avloc.interchange.segments import Labelled, Row, VideoSegments, clean, cut_to, milliseconds, name_files
+from avloc.interchange.segments import (
+    Labelled,
+    Row,
+    VideoSegments,
+    check_copies,
+    clean,
+    cut_to,
+    milliseconds,
+    name_files,
+)
 from avloc.system.atomic import atomic_write
 from avloc.system.text import pluralize
 from avloc.types import Detection, exact
@@ -124,6 +134,7 @@ def read_eaf(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
     rows = [row for tier in root.iter("TIER") for row in _tier_rows(path, tier, times, names, said)]
     said += times.notes()
     media = _media_origins(path, root, said)
+    check_copies(path, len(rows) * (len(media) - 1))
     if len(media) > 1:
         said.append(f"{path}: shows {', '.join(media)}; each gets the segments")
     return tuple(
@@ -155,7 +166,7 @@ def _media_origins(path: Path | str, root: ET.Element, notes: list[str]) -> dict
 def _parse(path: Path) -> ET.Element:
     if not path.is_file():
         raise InputError(f"{path}: expected an ELAN document; no such file")
-    raw = path.read_bytes()
+    raw = read_document(path)
     xml_budget(path, raw)
     try:
         _refuse_entities(path, raw)
@@ -164,6 +175,8 @@ def _parse(path: Path) -> ET.Element:
         raise FormatError(f"{path}: expected XML ({error})") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         raise FormatError(f"{path}: expected an ELAN document (ANNOTATION_DOCUMENT), got <{root.tag}>")
+    if len(root.findall("TIER")) < sum(1 for _ in root.iter("TIER")):
+        raise FormatError(f"{path}: expected tiers side by side, got one in another element; correct the document")
     return root
 
 

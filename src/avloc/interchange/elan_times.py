@@ -18,6 +18,9 @@ from avloc.errors import FormatError
 from avloc.system.text import pluralize
 from avloc.types import exact
 
+_MAX_WALKS = 20
+"""Times that a slot is visited. Where annotations share their ends, each may lead along all others."""
+
 Span = tuple[Fraction, Fraction]
 _MAX_DEPTH = 50
 """Of tiers and annotations that refer to each other; documents of ELAN have a few levels."""
@@ -45,7 +48,7 @@ class DocumentTimes:
         self._chains: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
         self._proposed: dict[tuple[str, str], int | None] = {}
         self._shares: dict[str, dict[str, tuple[int, int]]] = {}
-        self._placed = self._nowhere = 0
+        self._placed = self._nowhere = self._walked = 0
 
     def of_tier(self, tier: ET.Element) -> Iterator[tuple[ET.Element, Span]]:
         """Annotations of a tier with their start and end in seconds; those that ELAN cannot place are left out."""
@@ -107,6 +110,9 @@ class DocumentTimes:
         if (name, slot) not in self._proposed:
             into, out_of = self._chain(tier)
             run = [*reversed(self._walk(slot, into)), slot, *self._walk(slot, out_of)]
+            self._walked += len(run)
+            if self._walked > _MAX_WALKS * (_MAX_DEPTH + len(self._slots)):
+                raise FormatError(f"{self._path}: tier {name!r}: too many annotations share their time slots")
             # the ends of a chain have their time from the parent tier
             start, end = (self._time(s, self._tiers[parent], depth + 1) for s in (run[0], run[-1]))
             for number, s in enumerate(run):

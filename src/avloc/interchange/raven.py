@@ -74,7 +74,7 @@ def read_raven(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
     """Read a selection table: one video per `Begin Path` or `Begin File`, else one named after the table.
 
     The label is the column Annotation, Common Name, Species, Label or Class, the score the column Score or Confidence.
-    Other columns, and rows of BirdNET that say `nocall`, are skipped and noted.
+    Other columns, rows of BirdNET that say `nocall`, and rows without a label are skipped and noted.
 
     Raises:
         InputError: no such file. FormatError: no column of labels, an invalid row, or several files without
@@ -89,7 +89,7 @@ def read_raven(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
             + ", ".join(header)[:200]
         )
     found: dict[str, dict[tuple[str, ...], Labelled]] = {}
-    nothing = 0
+    nothing = unlabelled = 0
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
@@ -101,6 +101,9 @@ def read_raven(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
         if len(cells) != len(header):
             raise FormatError(f"{where}: expected {len(header)} cells as in the header, got {len(cells)}")
         row = dict(zip(header, cells, strict=True))
+        if not row[label].strip():
+            unlabelled += 1
+            continue
         try:
             start_s, end_s = exact(row[_START].strip()), exact(row[_END].strip())
             offset_s = exact(row[_OFFSET].strip()) if row.get(_OFFSET, "").strip() else start_s
@@ -126,6 +129,7 @@ def read_raven(path: Path | str, notes: list[str] | None = None) -> tuple[VideoS
         ignored = [name for name in header if name not in {*_OF_THE_ROW, label, score, file}]
         notes += [f"{path}: left out the columns {', '.join(ignored)}"] if ignored else []
         notes += [f"{path}: left out {pluralize(nothing, 'row')} of no call"] if nothing else []
+        notes += [f"{path}: left out {pluralize(unlabelled, 'segment')} without a label"] if unlabelled else []
     ids = name_files((name for name in found if name), path, notes)
     videos: dict[str, list[Labelled]] = {} if found else {table_stem(path): []}
     for name, items in found.items():

@@ -14,12 +14,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float
 
 from avloc.errors import FormatError, InputError
+from avloc.formats.untrusted.bombs import read_document
 from avloc.mediafile import Media
 from avloc.metrics.overlap import lanes
 from avloc.system.text import nfc, pluralize, printable
@@ -37,6 +40,9 @@ class Row:
     label: str
     score: float | None = None
 
+
+MOST_COPIES = 500_000
+"""Of the segments of a document: segments times files may be any number."""
 
 _NO_XML = "\ufffe\uffff"
 _HALF_MS = 0.0005
@@ -84,7 +90,14 @@ class VideoSegments:
     @property
     def labels(self) -> tuple[str, ...]:
         """Distinct labels in order of first appearance."""
-        return tuple(dict.fromkeys(s.label for s in self.segments))
+        return tuple(self._by_label)
+
+    @cached_property
+    def _by_label(self) -> dict[str, list[Labelled]]:
+        found: dict[str, list[Labelled]] = {}
+        for item in self.segments:
+            found.setdefault(item.label, []).append(item)
+        return found
 
     @property
     def by_time(self) -> list[Labelled]:
@@ -93,7 +106,7 @@ class VideoSegments:
 
     def rows(self, label: str) -> list[list[Labelled]]:
         """Segments of a class in the fewest rows without overlap, to the millisecond; each row is in order of time."""
-        return lanes((s for s in self.segments if s.label == label), milliseconds)
+        return lanes(self._by_label.get(label, ()), milliseconds)
 
     def frame_times(self) -> Float[np.ndarray, " n"]:
         """Presentation times of the frames in seconds.
@@ -172,11 +185,14 @@ def cut_to(
     Args:
         where: names the file in messages.
         end_s: None if open.
-        notes: receives a line if rows lie partly or wholly outside the file, or have no length.
+        notes: receives a line if rows lie partly or wholly outside the file, or have no length or label.
     """
     kept: list[Labelled] = []
-    outside = cut = points = 0
+    outside = cut = points = unlabelled = 0
     for row in found:
+        if not row.label.strip():
+            unlabelled += 1
+            continue
         a, b = exact(row.start_s) - start_s, exact(row.end_s) - start_s
         if a == b:
             points += 1
@@ -190,11 +206,28 @@ def cut_to(
     if notes is not None:
         said = (
             (points, "left out {} of zero length"),
+            (unlabelled, "left out {} without a label"),
             (outside, "left out {} outside this file"),
             (cut, "cut {} at the ends of this file"),
         )
         notes += [f"{where}: {text.format(pluralize(count, 'segment'))}" for count, text in said if count]
     return kept
+
+
+def check_copies(path: Path | str, copies: int) -> None:
+    """Refuse a document whose segments would be compared with, or given to, too many files.
+
+    Args:
+        copies: segments times further files that show them.
+
+    Raises:
+        FormatError: above `MOST_COPIES`.
+    """
+    if copies > MOST_COPIES:
+        raise FormatError(
+            f"{path}: its segments are of several files each, {copies} copies in all, above the limit of "
+            f"{MOST_COPIES}; split it"
+        )
 
 
 def name_files(files: Iterable[str], where: Path | str = "", notes: list[str] | None = None) -> dict[str, str]:
@@ -208,14 +241,13 @@ def name_files(files: Iterable[str], where: Path | str = "", notes: list[str] | 
         notes: receives a line if there are different files of one name.
     """
     paths = {file: PurePosixPath(_ROOT.sub("", nfc(file).replace("\\", "/"))) for file in files}
-    whole = {
-        file: max((o for o in paths.values() if o.parts[-len(path.parts) :] == path.parts), key=lambda o: len(o.parts))
-        for file, path in paths.items()
-    }
-    names = {}
-    for file, path in whole.items():
-        alike = {other for other in whole.values() if other.stem == path.stem}
-        names[file] = path.stem if len(alike) == 1 else _apart(path, alike)
+    longest = _longest(paths.values())
+    whole = {file: longest[path] for file, path in paths.items()}
+    alike: dict[str, set[PurePosixPath]] = {}
+    for path in whole.values():
+        alike.setdefault(path.stem, set()).add(path)
+    apart_by_path = {path: name for same in alike.values() for path, name in _apart(same).items()}
+    names = {file: apart_by_path[path] for file, path in whole.items()}
     apart = sorted({names[file] for file, path in whole.items() if names[file] != path.stem})
     if apart and notes is not None:
         notes.append(
@@ -225,13 +257,29 @@ def name_files(files: Iterable[str], where: Path | str = "", notes: list[str] | 
     return names
 
 
-def _apart(path: PurePosixPath, alike: set[PurePosixPath]) -> str:
-    """The part of a path in which it differs from others of its name; with its extension if only that differs."""
-    stated = path if len({p.with_suffix("") for p in alike}) < len(alike) else path.with_suffix("")
-    shared = 0
-    while len({p.parent.parts[shared : shared + 1] for p in alike}) == 1 and shared < len(path.parts) - 1:
-        shared += 1
-    return "/".join(stated.parts[shared:])
+def _longest(paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """{path: the longest that ends with it}; of several, the first."""
+    order = {path: (-len(path.parts), number) for number, path in enumerate(dict.fromkeys(paths))}
+    found = {path: path for path in order}
+    ends: list[PurePosixPath] = []  # each is the end of the next
+    for path in [*sorted(order, key=lambda p: p.parts[::-1]), None]:
+        while ends and (path is None or path.parts[-len(ends[-1].parts) :] != ends[-1].parts):
+            end = ends.pop()
+            if ends:
+                found[ends[-1]] = min(found[ends[-1]], found[end], key=order.__getitem__)
+        ends += [] if path is None else [path]
+    return found
+
+
+def _apart(alike: set[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """{path: the part in which it differs from others of its name}; with its extension if only that differs."""
+    if len(alike) == 1:
+        return {path: path.stem for path in alike}
+    bare = {path: path.with_suffix("") for path in alike}
+    stated = {path: path for path in alike} if len({*bare.values()}) < len(alike) else bare
+    parents = [path.parent.parts for path in alike]
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(min(parents), max(parents), strict=False)))
+    return {path: "/".join(stated[path].parts[shared:]) for path in alike}
 
 
 def table_stem(path: Path | str) -> str:
@@ -258,6 +306,7 @@ def read_lines(path: Path | str) -> Sequence[str]:
     if not source.is_file():
         raise InputError(f"{source}: no such file")
     try:
-        return nfc(source.read_text(encoding="utf-8-sig")).split("\n")
+        text = read_document(source).decode("utf-8-sig")
+        return nfc(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
     except UnicodeDecodeError as error:
         raise FormatError(f"{source}: expected text in UTF-8 ({error}); save it as UTF-8") from error

@@ -119,7 +119,12 @@ def _cue(path: Path | str, lines: Sequence[str]) -> Row:
     match = _TIMES.match(lines[0])
     if match is None:
         raise FormatError(f"{path}: expected HH:MM:SS.mmm --> HH:MM:SS.mmm, got {lines[0][:60]!r}")
-    text = html.unescape(re.sub(r"<[^>]*>", "", " ".join(lines[1:]))).strip()
+    marked, end, plain = " ".join(lines[1:]).rpartition(">")  # every < before the last > begins a tag
+    text = re.sub(r"<[^>]*>", "", marked + end) + plain
+    try:
+        text = html.unescape(text).strip()
+    except ValueError as error:
+        raise FormatError(f"{path}: {text[:60]!r} has the number of a character that is none ({error})") from None
     groups = match.groups()
     try:
         return Row(_seconds(groups[:4]), _seconds(groups[4:]), *unscored_text(text))

@@ -154,7 +154,7 @@ def read_via(path: Path | str, notes: list[str] | None = None) -> tuple[VideoSeg
             names, times = json.loads(cells["file_list"]), _times(cells)
             facts = json.loads(cells["metadata"])
             files = [nfc(str(names[0])), *names[1:]]
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as error:
             raise FormatError(f"{where}: expected {','.join(header)}, got {','.join(row)[:80]!r} ({error})") from None
         try:
             found.add(where, files, times, facts, attributes)

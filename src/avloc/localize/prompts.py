@@ -68,13 +68,14 @@ def weigh_by_video(
 def with_background(scores: Float[np.ndarray, "l c"]) -> Float[np.ndarray, "l c1"]:
     """p = [1 - Σ s ; s], with s divided by its sum where that is more than 1, so that rows sum to 1 (as in Eq. 5)."""
     own = scores / np.maximum(scores.sum(axis=1, keepdims=True), 1.0)
-    return np.concatenate([1 - own.sum(axis=1, keepdims=True), own], axis=1)
+    rest = np.maximum(1 - own.sum(axis=1, keepdims=True), 0.0)  # rounding
+    return np.concatenate([rest, own], axis=1)
 
 
 def mix_words(
     probs: Float[np.ndarray, "l c1"], words: Float[np.ndarray, "l c"], known: Bool[np.ndarray, " c"], weight: float
 ) -> Float[np.ndarray, "l c1"]:
-    """A network's p mixed with the scores of words: (1 - w) p + w p_w.
+    """A network's p mixed with the scores of words: ((1 - w) √p + w √p_w)², divided by its sum.
 
     p_w is `with_background` of the known words. Its background is divided among background and the classes without
     words as p divides them, so words say nothing of the latter.
@@ -89,7 +90,8 @@ def mix_words(
     others[:, 0] += 1 - others.sum(axis=1)  # where p leaves nothing to divide
     mixed = np.empty_like(probs)
     mixed[:, rest], mixed[:, ~rest] = said[:, :1] * others, said[:, 1:]
-    return (1 - weight) * probs + weight * mixed
+    mean = ((1 - weight) * np.sqrt(probs) + weight * np.sqrt(mixed)) ** 2
+    return mean / mean.sum(axis=1, keepdims=True)
 
 
 def prompt_scores(

@@ -1,6 +1,7 @@
 """Whether a file ends where its structure says. A truncated file does not; one that states a wrong duration does.
 
-And whether another file follows in it (`appended_at`), which ffmpeg and players do not read.
+And whether another file follows in it (`appended_at`), which ffmpeg and players do not read, and whether it stays the
+same while it is read (`unchanged`).
 
 Sources: ISO/IEC 14496-12 (boxes of mp4 and mov), RFC 8794 and 9559 (EBML, Matroska), Microsoft RIFF (avi), Adobe FLV
 10.1 annex E.
@@ -11,9 +12,36 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from avloc.errors import MediaError
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Context manager: the file must not be written to or replaced while it is read, as one still being copied is.
+
+    A file that is deleted meanwhile was read to its end, or reading it failed.
+
+    Raises:
+        MediaError: its size or time of modification has changed.
+    """
+    before = _size_and_time(path)
+    yield
+    after = _size_and_time(path)
+    if before is not None and after is not None and before != after:
+        raise MediaError(f"{path}: the file changed while it was read; run the same command again once it is complete")
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
 def is_complete(path: Path, format_name: str) -> bool:
@@ -54,15 +82,49 @@ def _boxes(file: BinaryIO, size: int) -> bool:
     return end == size
 
 
-def _walk(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """(type, offset, length) of the outermost boxes, up to one that states no length."""
-    at = 0
+def check_edits(path: Path) -> None:
+    """Refuse an mp4 or mov with an absurd edit list, whose time in ffmpeg is quadratic.
+
+    Raises:
+        MediaError: not a file, or more than 20,000 edits of one track. OSError: the file cannot be read.
+    """
+    if not path.is_file():  # opening a named pipe waits for ever
+        raise MediaError(f"{path}: expected a video file, got a pipe or a device; save its content as a file")
+    with path.open("rb") as file:
+        count = _edits(file, 0, os.fstat(file.fileno()).st_size, (b"moov", b"trak", b"edts", b"elst"))
+    if count > _MOST_EDITS:
+        raise MediaError(f"{path}: expected at most {_MOST_EDITS} edits of a track, got {count}; encode it again")
+
+
+_MOST_EDITS = 20_000
+
+
+def _edits(file: BinaryIO, at: int, end: int, kinds: Sequence[bytes]) -> int:
+    """The largest number of entries of an edit list in the boxes `kinds`, each in the one before."""
+    most = 0
+    for kind, start, length in _walk(file, end, at, to_end=True):
+        if kind == kinds[0] == b"elst":
+            file.seek(start + 12)
+            most = max(most, int.from_bytes(file.read(4), "big"))
+        elif kind == kinds[0]:
+            file.seek(start)
+            head = 16 if file.read(4) == b"\0\0\0\1" else 8
+            most = max(most, _edits(file, start + head, min(end, start + length), kinds[1:]))
+            if kind == b"moov":  # ffmpeg reads the first one
+                break
+    return most
+
+
+def _walk(file: BinaryIO, size: int, at: int = 0, to_end: bool = False) -> Iterator[tuple[bytes, int, int]]:
+    """(type, offset, length) of the boxes from `at`, up to one that states no length, which `to_end` includes."""
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
+        if length == 0 and to_end:
+            length = size - at
         if length < 8:  # 0: to the end of the file
             return
         yield head[4:8], at, length

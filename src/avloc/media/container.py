@@ -19,6 +19,7 @@ import av.stream
 
 from avloc.errors import MediaError
 from avloc.media.clock import Shifts, StartsAnew, stamp
+from avloc.media.complete import check_edits
 from avloc.media.pyav import is_refused, late_streams, open_input, tag
 from avloc.mediafile import BY_FLAGS, FileClock, Media, Step, StreamChoice
 
@@ -56,6 +57,7 @@ def open_container(path: Path) -> av.container.InputContainer:
     if path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: expected a video file, it is empty (0 bytes); copy or download it again")
     try:
+        check_edits(path)
         return open_input(path, _SAFE)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise MediaError(f"{path}: {_why_unreadable(path, error)}") from error

@@ -68,6 +68,7 @@ class DecodeReport:
         video_start_s: time of the first frame.
         video_end_s: end of the last frame (of the last packet, if no frames were requested).
         audio_samples: number of decoded samples at the stream's sample rate.
+        repaired_samples: of these, NaN or infinity, set to 0, or beyond four times full scale, clipped.
         damaged: number of packets that could not be read ("file") or decoded ("picture", "sound").
         misplaced: number of dropped frames, whose time stamp was not after that of the frame before.
         jumps: number of times the time stamps fell back unexpectedly (see `Clock`).
@@ -81,6 +82,7 @@ class DecodeReport:
     video_start_s: Fraction | None = None
     video_end_s: Fraction = Fraction(0)
     audio_samples: int = 0
+    repaired_samples: int = 0
     damaged: dict[str, int] = field(default_factory=lambda: {"file": 0, "picture": 0, "sound": 0})
     misplaced: int = 0
     jumps: int = 0
@@ -105,6 +107,8 @@ class DecodeReport:
             words.append("parts of the file could not be read")
         if self.misplaced:
             words.append(f"frames out of order: {self.misplaced}")
+        if self.repaired_samples:
+            words.append(f"audio samples that are NaN, infinite or far beyond full scale: {self.repaired_samples}")
         if self.jumps:
             words.append(f"jumps of the clock: {self.jumps}")
         if self.truncated:
@@ -231,7 +235,7 @@ def _take_sound(
                 yield from mix.push(stream.index, frame)
             except ValueError as error:
                 report.count("sound", error)
-    report.audio_samples = mix.decoded_samples
+    report.audio_samples, report.repaired_samples = mix.decoded_samples, mix.repaired_samples
 
 
 def _check_length(media: Media, report: DecodeReport) -> None:

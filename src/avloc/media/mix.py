@@ -36,6 +36,11 @@ class SoundMix:
         return sum(track.decoded_samples for track in self._tracks.values())
 
     @property
+    def repaired_samples(self) -> int:
+        """Samples of all tracks that were no numbers, or far beyond full scale."""
+        return sum(track.repaired_samples for track in self._tracks.values())
+
+    @property
     def jumps(self) -> int:
         """Times that the time stamps fell back, in all tracks."""
         return sum(track.clock.jumps for track in self._tracks.values())

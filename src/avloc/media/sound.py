@@ -100,6 +100,7 @@ class SoundTrack:
     def __init__(self, rate_hz: int, origin_s: Fraction, limit_s: Fraction) -> None:
         self.clock = Clock(origin_s, limit_s)
         self.decoded_samples = 0  # before resampling, without filled gaps
+        self.repaired_samples = 0  # NaN, infinite, or beyond four times full scale
         self._rate_hz = rate_hz
         self._limit = round(limit_s * rate_hz)
         self._written = 0
@@ -117,7 +118,8 @@ class SoundTrack:
             raise ValueError(f"invalid audio of {frame.sample_rate} Hz and {frame.layout.nb_channels} channels")
         if frame.sample_rate != self._source_hz:
             yield from self._change_rate(frame.sample_rate)
-        samples = _mono(frame)
+        samples, repaired = _mono(frame)
+        self.repaired_samples += repaired
         expected_s = self._base_s + Fraction(self._given, self._source_hz)
         time_s = self.clock.place(stamp(frame), expected_s)
         if time_s >= self.clock.limit_s:
@@ -162,8 +164,12 @@ class SoundTrack:
             self._written += len(samples)
 
 
-def _mono(frame: av.AudioFrame) -> Float[np.ndarray, " n"]:
-    """Mean of the channels, full scale [-1, 1]; damaged float audio is repaired: NaN and Inf to 0, clipped to ±4."""
+def _mono(frame: av.AudioFrame) -> tuple[Float[np.ndarray, " n"], int]:
+    """Mean of the channels, full scale [-1, 1], and the number of its samples that had to be repaired.
+
+    Damaged float audio is repaired: NaN and Inf to 0, clipped to ±4.
+    """
+    repaired = 0
     samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
     samples = samples if frame.format.is_planar else samples.reshape(-1, channels).T
@@ -174,6 +180,10 @@ def _mono(frame: av.AudioFrame) -> Float[np.ndarray, " n"]:
         mono = mono / 2.0 ** (8 * samples.itemsize - 1)
     else:
         mono = samples[0] if channels == 1 else samples.mean(axis=0)
-        if not np.isfinite(mono).all():  # checked after the mean: one pass less over valid audio
+        finite = np.isfinite(mono)
+        if not finite.all():  # checked after the mean: one pass less over valid audio
+            repaired = len(mono) - int(np.count_nonzero(finite))
             mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
-    return np.clip(mono, -4, 4).astype(np.float32, copy=False)
+    clipped = np.clip(mono, -4, 4)
+    repaired += int(np.count_nonzero(clipped != mono))
+    return clipped.astype(np.float32, copy=False), repaired

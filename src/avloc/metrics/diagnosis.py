@@ -36,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 
 from avloc.metrics.calibration import Calibration, calibration, probabilities
 from avloc.metrics.detection import T_IOU_THRESHOLDS, average_precision
-from avloc.metrics.matching import Matches, match_detections, true_positives
+from avloc.metrics.matching import Matches, match_detections, pair_blocks, true_positives
 from avloc.metrics.overlap import paired_t_iou
 from avloc.metrics.table import Detections, SegmentTable
 from avloc.types import Short, VideoAnnotation
@@ -143,7 +143,7 @@ def diagnose(
         bins: see BINS.
 
     Raises:
-        InputError: as `detection_scores`.
+        InputError: as `detection_scores`; more than 10^9 pairs of a detection and an instance of one video.
     """
     matches = match_detections(detections, annotations, [*t_iou, at])
     found, truth, takers = matches.found, matches.truth, matches.takers
@@ -214,11 +214,12 @@ class _Curve:
         other[true_positives(taker)] = True
         kept = hit | ~other
         expected = float(self.positives.mean())
+        sizes = np.bincount(self.truth_label[members])
         result = []
-        for c in np.unique(self.truth_label[members]):
+        for c in np.flatnonzero(sizes):
             rows = slice(self.first[c], self.first[c + 1])
             right = hit[rows][kept[rows]]
-            recall = np.cumsum(right) / int((members & (self.truth_label == c)).sum())
+            recall = np.cumsum(right) / sizes[c]
             weight = recall * expected
             precision = weight / np.maximum(weight + np.cumsum(~right), 1e-12)
             envelope = np.maximum.accumulate(precision[::-1])[::-1]
@@ -228,17 +229,14 @@ class _Curve:
 
 def _nearest(found: SegmentTable, truth: SegmentTable) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Highest t-IoU of each detection with an instance of its video, and whether that one is of its class."""
-    order = np.argsort(truth.video, kind="stable")
-    start = np.searchsorted(truth.video[order], found.video, side="left")
-    count = np.searchsorted(truth.video[order], found.video, side="right") - start
     best, own = np.zeros(len(found)), np.zeros(len(found), dtype=bool)
-    for k in range(int(count.max(initial=0))):  # the k-th instance of every video at once
-        rows = np.flatnonzero(count > k)
-        instance = order[start[rows] + k]
-        overlap = paired_t_iou(found.start_s[rows], found.end_s[rows], truth.start_s[instance], truth.end_s[instance])
-        same = truth.label[instance] == found.label[rows]
-        better = (overlap > best[rows]) | ((overlap == best[rows]) & same)
-        best[rows[better]], own[rows[better]] = overlap[better], same[better]
+    by_video = np.argsort(truth.video, kind="stable")
+    for detection, instance in pair_blocks(found.video, truth.video, by_video, "of one video"):
+        spans = found.start_s[detection], found.end_s[detection], truth.start_s[instance], truth.end_s[instance]
+        overlap = paired_t_iou(*spans)
+        np.maximum.at(best, detection, overlap)
+        same = truth.label[instance] == found.label[detection]
+        own[detection[same & (overlap == best[detection])]] = True
     return best, own
 
 

@@ -11,7 +11,7 @@ ones propose to their next instance, and a few rounds suffice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,12 @@ from avloc.metrics.table import Annotations, Detections, SegmentTable, as_tables
 from avloc.types import Short
 
 _FREE = np.iinfo(np.int64).max
+
+_BLOCK = 1 << 20
+"""Pairs compared at once."""
+
+_MOST_COMPARED, _MOST_PAIRS = 10**9, 10**7
+"""Pairs of a detection and an instance of one class and video: in all, and of those that reach the lowest t-IoU."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,18 +144,50 @@ def _pairs(found: SegmentTable, truth: SegmentTable, lowest: float, as_toolkit: 
     group_truth = truth.video * len(truth.labels) + truth.label
     tied = (-np.arange(len(truth)),) if as_toolkit else (-truth.end_s, -truth.start_s)
     by_group = np.lexsort((*tied, group_truth))
-    first = np.searchsorted(group_truth[by_group], group_found, side="left")
-    count = np.searchsorted(group_truth[by_group], group_found, side="right") - first
-
-    detection = np.repeat(np.arange(len(found)), count)
-    offset = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
-    instance = by_group[np.repeat(first, count) + offset]
-    spans = found.start_s[detection], found.end_s[detection], truth.start_s[instance], truth.end_s[instance]
-    overlap = paired_t_iou(*spans, undefined=np.inf if as_toolkit else 0.0)
-    near = overlap >= lowest
-    detection, instance, overlap = detection[near], instance[near], overlap[near]
+    parts: list[tuple[np.ndarray, ...]] = []
+    kept = 0
+    for detection, instance in pair_blocks(group_found, group_truth, by_group, "of one class and video"):
+        spans = found.start_s[detection], found.end_s[detection], truth.start_s[instance], truth.end_s[instance]
+        overlap = paired_t_iou(*spans, undefined=np.inf if as_toolkit else 0.0)
+        near = overlap >= lowest
+        parts.append((detection[near], instance[near], overlap[near]))
+        kept += len(parts[-1][0])
+        _check_count(kept, _MOST_PAIRS, f"with a t-IoU of at least {lowest:g}")
+    detection, instance, overlap = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((-overlap, detection))
     return _Pairs(detection[order], instance[order], overlap[order])
+
+
+def pair_blocks(
+    group_found: Int[np.ndarray, " n"], group_truth: Int[np.ndarray, " m"], by_group: Int[np.ndarray, " m"], which: str
+) -> Iterator[tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]]:
+    """Pairs of a detection and an instance of one group, in blocks; all pairs of a detection are in one block.
+
+    Args:
+        by_group: the instances ordered by group.
+        which: the pairs in words, for the error.
+
+    Raises:
+        InputError: more than 10^9 pairs.
+    """
+    first = np.searchsorted(group_truth[by_group], group_found, side="left")
+    count = np.searchsorted(group_truth[by_group], group_found, side="right") - first
+    compared = int(count.sum())
+    _check_count(compared, _MOST_COMPARED, which)
+    blocks = np.searchsorted(np.cumsum(count), np.arange(_BLOCK, compared, _BLOCK), side="right")
+    for rows in np.split(np.arange(len(group_found)), np.unique(blocks)):
+        many = count[rows]
+        detection = np.repeat(rows, many)
+        offset = np.arange(len(detection)) - np.repeat(np.cumsum(many) - many, many)
+        yield detection, by_group[np.repeat(first[rows], many) + offset]
+
+
+def _check_count(pairs: int, most: int, which: str) -> None:
+    if pairs > most:
+        raise InputError(
+            f"expected at most {most} pairs of a detection and an instance {which}, got {pairs}; keep the best "
+            "detections of each video"
+        )
 
 
 def _match(pairs: _Pairs, threshold: float, instances: int) -> Int[np.ndarray, " m"]:

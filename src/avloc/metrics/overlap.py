@@ -7,6 +7,7 @@ itself included, is 0. (The ActivityNet toolkit computes 0/0 there.)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 from typing import TypeVar
 
 import numpy as np
@@ -55,10 +56,15 @@ def lanes(
         span: (start, end) of a segment, for comparison; seconds by default.
     """
     rows: list[list[Labelled]] = []
+    busy: list[tuple[float, int]] = []  # (end of its last segment, row)
+    free: list[int] = []
     for item in sorted(segments, key=lambda s: (s.start_s, s.end_s)):
-        row = next((row for row in rows if span(row[-1])[1] <= span(item)[0]), None)
-        if row is None:
-            rows.append([item])
-        else:
-            row.append(item)
+        start, end = span(item)
+        while busy and busy[0][0] <= start:
+            heappush(free, heappop(busy)[1])
+        number = heappop(free) if free else len(rows)
+        if number == len(rows):
+            rows.append([])
+        rows[number].append(item)
+        heappush(busy, (end, number))
     return rows

@@ -14,6 +14,7 @@ padding mean nothing. `describe` is stored in the file: pt2's extra file avloc.j
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -184,8 +185,9 @@ def _dynamic(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
 def _write_pt2(graph: _Graph, card: ModelCard, path: Path) -> _Runner:
     inputs = _inputs(graph, card, 2, 5)
     program = torch.export.export(graph, (), inputs, dynamic_shapes=_dynamic(inputs))
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={"avloc.json": json_text(describe(graph, card))})
+    content = io.BytesIO()  # torch ends the process if it cannot write to a file
+    torch.export.save(program, content, extra_files={"avloc.json": json_text(describe(graph, card))})
+    path.write_bytes(content.getbuffer())
     with path.open("rb") as file:
         again = torch.export.load(file).module()
     return lambda tensors: list(again(**dict(zip(inputs, tensors, strict=True))))

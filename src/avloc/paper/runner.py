@@ -12,7 +12,7 @@ from avloc.errors import AvlocError, StorageError
 from avloc.paper.cells import Cell, DataSet, compute
 from avloc.paper.rows import Row
 from avloc.presets import recipe_on
-from avloc.system.allocator import keep_freed_memory
+from avloc.system.allocator import freed_memory_kept
 from avloc.system.isolate import NO_LIMITS, map_isolated
 from avloc.system.locks import folder_lock
 from avloc.system.outputs import output_folder
@@ -112,9 +112,8 @@ def _inside(progress: Progress, done: int, total: int) -> Progress:
 
 def _attempt(cell: Cell, progress: Progress | None = None) -> str:
     """Compute; the reason of a failure, or "". StorageError is raised: it would affect every cell."""
-    keep_freed_memory()
     try:
-        with output_folder(cell.home, shared=True):
+        with output_folder(cell.home, shared=True), freed_memory_kept():
             compute(cell, progress)
     except StorageError:
         raise

@@ -39,12 +39,12 @@ def find_inputs(sources: PageSources) -> RetrainInputs:
     if not sources.detections.is_dir():
         raise InputError(f"{sources.detections}: only a folder from `avloc localize` or `avloc run` can be retrained")
     run = sources.trained_run(MODEL_FILE)
-    if run is None or (sources.run is not None and run != sources.run):
-        where = sources.run or sources.detections
+    if run is None:
+        where = sources.detections
         raise InputError(f"{where}: expected the run that made the detections, with {MODEL_FILE}; give --run RUN")
     features = sources.features_of(run)
     if features is None or not features.is_dir():
-        raise InputError(f"{run}: expected a folder of features beside it; give --features FOLDER")
+        raise InputError(f"{features or run}: expected a folder of features; give --features FOLDER")
     home = sources.detections.resolve()
     near = (ResultsFolder(home).labels, *(place / _LABELS for place in (home.parent, features, features.parent)))
     labels = sources.labels or next((path for path in near if path.is_file()), None)
@@ -63,7 +63,7 @@ def to_teach(sources: PageSources, suggest: int) -> PageSources:
 
 def retrained_home(detections: Path) -> Path:
     """The folder in which results retrained from these detections are, beside each other."""
-    parent = detections.resolve().parent
+    parent = Path(os.path.realpath(detections)).parent  # links may lead in a circle
     return parent.parent if _NAME.fullmatch(parent.name) and (parent / STATE_FILE).is_file() else parent
 
 
@@ -75,14 +75,21 @@ def retrained_folders(home: Path) -> list[Path]:
 
 
 def next_folder(home: Path) -> Path:
-    """Where the next retrained result goes: the last folder if it holds no finished one, else a new one."""
+    """Where the next retrained result goes: the last folder if it holds no finished one, else a new one.
+
+    Raises:
+        InputError: the number of a new one would be too large.
+    """
     folders = retrained_folders(home)
     if folders and _unfinished(folders[-1]) and not folders[-1].is_symlink():
         return folders[-1]
     number = int(folders[-1].name.rpartition("-")[2]) + 1 if folders else 1
     while os.path.lexists(home / f"retrained-{number}"):
         number += 1
-    return home / f"retrained-{number}"
+    folder = home / f"retrained-{number}"
+    if not _NAME.fullmatch(folder.name):
+        raise InputError(f"{folder}: expected a number of at most 6 digits; rename {folders[-1]}")
+    return folder
 
 
 def _unfinished(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -51,10 +52,15 @@ class PlotSources:
         ]
 
     def trained_run(self, file: str) -> Path | None:
-        """The first of `run`, the detections and the folder `run` in or beside them that contains this file."""
-        beside = (self.detections, self.detections / "run", self.detections.resolve().parent / "run")
-        places = beside if self.run is None else (self.run, *beside)
-        return next((place for place in places if (place / file).is_file()), None)
+        """`run`, else the first of the detections and the folder `run` in or beside them that contains this file.
+
+        Raises:
+            InputError: `run` does not contain it.
+        """
+        if self.run is not None and not (self.run / file).is_file():
+            raise InputError(f"{self.run}: expected the run that made the detections, with {file}; give --run RUN")
+        beside = (self.detections, self.detections / "run", Path(os.path.realpath(self.detections)).parent / "run")
+        return self.run or next((place for place in beside if (place / file).is_file()), None)
 
     def features_of(self, run: Path) -> Path | None:
         """`features`, or the folder of that name beside the run or one level up."""
@@ -154,5 +160,5 @@ def probe_and_preview(
 
 def _near(place: Path, name: str) -> Iterator[Path]:
     """Folders of this name beside `place` and one level up."""
-    home = place.resolve()
+    home = Path(os.path.realpath(place))  # links may lead in a circle
     return (near for near in (home.parent / name, home.parent.parent / name) if near.is_dir())

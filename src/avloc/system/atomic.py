@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from avloc.errors import FormatError, InputError, StorageError
+from avloc.errors import FormatError, InputError, StorageError, reading
 from avloc.system import outputs
 
 MAX_NAME_BYTES = 255
@@ -28,7 +28,9 @@ MAX_NAME_BYTES = 255
 MOST_HEADER = 4 << 20
 """Bytes of the header of a safetensors file of features or activations."""
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of an OSError that say that there is no room."""
+
 _DISK_FAILED = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
 _PART = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)-[0-9a-f]{8}\.part")
 
@@ -82,7 +84,7 @@ def atomic_path(path: Path | str, keep: Path | None = None) -> Iterator[Path]:
     part = target.parent / f".{short}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
     with storing(target):
         try:
-            outputs.claim(target)
+            outputs.claim(target, *([] if keep is None else [keep]))
             target.parent.mkdir(parents=True, exist_ok=True)
             yield part
             with part.open("rb+") as file:  # without fsync, a power failure can leave an empty file
@@ -115,13 +117,13 @@ def storing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _DISK_FULL:
-            raise StorageError(f"cannot write {target}: {reason}; free space and run the same command again") from error
-        if error.errno in _DISK_FAILED:
-            raise StorageError(f"cannot write {target}: {reason}; repair the disk, or choose another -o") from error
+        if error.errno in DISK_FULL | _DISK_FAILED:
+            full = error.errno in DISK_FULL
+            advice = "free space and run the same command again" if full else "repair the disk, or choose another -o"
+            reason = os.strerror(error.errno)  # libraries word it in their own ways
+            raise StorageError(f"cannot write {target}: {reason}; {advice}") from error
         advice = "use a shorter name" if error.errno == errno.ENAMETOOLONG else "choose a writable folder"
-        raise InputError(f"cannot write {target}: {reason}; {advice}") from error
+        raise InputError(f"cannot write {target}: {error.strerror or error}; {advice}") from error
 
 
 def make_folder(folder: Path, what: str = "") -> None:
@@ -131,7 +133,7 @@ def make_folder(folder: Path, what: str = "") -> None:
         what: contents of the folder, for the message.
 
     Raises:
-        InputError: the folder cannot be created or is not writable.
+        InputError: the folder cannot be created or is not writable. StorageError: the disk is full.
     """
     probe = folder / f".writable-{secrets.token_hex(4)}"
     outputs.check_inside(probe)
@@ -140,6 +142,9 @@ def make_folder(folder: Path, what: str = "") -> None:
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno in DISK_FULL:
+            with storing(folder):
+                raise
         contents = f"{what} there" if what else "there"
         raise InputError(f"{folder}: cannot write {contents} ({error.strerror}); choose another -o") from error
 
@@ -164,7 +169,10 @@ def sweep_beside(path: Path) -> int:
 
 def sweep(folder: Path) -> int:
     """Remove temporary files of dead processes of this machine in a folder and below; returns their number."""
-    return _sweep(folder.rglob(".*.part"))
+    hidden = list(folder.rglob(".*"))
+    for new in (path for path in hidden if path.name == outputs.NEW_MANIFEST):
+        new.unlink(missing_ok=True)  # if its process lives, it keeps the manifest as it was
+    return _sweep(path for path in hidden if path.suffix == ".part")
 
 
 def _sweep(parts: Iterable[Path]) -> int:
@@ -193,11 +201,11 @@ def check_safetensors(path: Path, most: int = MOST_HEADER) -> None:
     """Refuse a safetensors file whose header is too large to be one of tensors with names and facts.
 
     Raises:
-        FormatError: a header of more than `most` bytes.
+        FormatError: a header of more than `most` bytes. UnreadableError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        claimed = int.from_bytes(file.read(8), "little")
-    if most < claimed <= path.stat().st_size:
+    with reading(path), path.open("rb") as file:
+        claimed, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+    if most < claimed <= size:
         raise FormatError(
             f"{path}: expected a header of at most {most} bytes, got {claimed}; too many tensors or facts"
         )

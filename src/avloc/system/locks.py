@@ -11,17 +11,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from avloc.errors import InputError
-from avloc.system.atomic import atomic_write, make_folder, storing, sweep
+from avloc.errors import InputError, StorageError
+from avloc.system.atomic import DISK_FULL, atomic_write, make_folder, storing, sweep
 from avloc.system.outputs import LOCK_FILE, output_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
 _OWNER_FILE = ".avloc.owner"
+_PROBE_S = 0.5
+"""A folder's lock may be held for an instant by `is_locked` of another process."""
+
 _log = logging.getLogger("avloc")
 
 
@@ -39,18 +47,21 @@ def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
         part: name of a share of the work; different shares of one folder can be processed at the same time.
 
     Raises:
-        InputError: another process holds the lock, or the folder is not writable.
+        InputError: another process holds the lock, or the folder is not writable. StorageError: the disk is full, or
+            the folder was deleted or replaced meanwhile.
     """
     make_folder(folder, what)
     owner = folder / f"{_OWNER_FILE}{part}"
     with ExitStack() as within:
         with storing(folder):
             within.enter_context(output_folder(folder, own=True, shared=bool(part)))
-        lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", lambda: _busy(folder, owner))
+        lock = _acquire(folder, folder / f"{LOCK_FILE}{part}", lambda: _busy(folder, owner), _PROBE_S)
         try:
             sweep(folder)
             atomic_write(owner, _process_info())
             yield
+            if not owner.exists():
+                raise StorageError(f"{folder}: deleted or replaced during the work; run the same command again")
         finally:
             with suppress(OSError):
                 owner.unlink(missing_ok=True)
@@ -90,7 +101,33 @@ def is_locked(folder: Path) -> bool:
         return False
 
 
-def _acquire(what: Path, path: Path, busy: Callable[[], str], timeout_s: float = 0) -> BaseFileLock:
+def open_held(path: Path) -> BinaryIO:
+    """Create a file that is held (`is_held`) as long as it is open, in this process or in one that inherits it.
+
+    Without the operating system's locks it is never held. Raises FileExistsError: it is there.
+    """
+    file = path.open("xb")
+    if fcntl is not None:
+        with suppress(OSError):  # no locks on this disk
+            fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def is_held(path: Path, unknown: bool = False) -> bool:
+    """Whether a process has a file open that was created by `open_held`; `unknown` where the disk has no locks."""
+    if fcntl is None or path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return unknown
+    return False
+
+
+def _acquire(what: Path, path: Path, busy: Callable[[], str], timeout_s: float) -> BaseFileLock:
     """The lock file at `path`, of the folder or file `what`; InputError with `busy` if another process holds it."""
     from filelock import FileLock, Timeout
 
@@ -102,6 +139,9 @@ def _acquire(what: Path, path: Path, busy: Callable[[], str], timeout_s: float =
     except Timeout as error:
         raise InputError(busy()) from error
     except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", None) in DISK_FULL:
+            with storing(path):
+                raise
         _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process uses it", what, error)
     return lock
 

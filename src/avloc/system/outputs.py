@@ -23,6 +23,7 @@ from avloc.system.text import json_text
 MANIFEST = ".avloc.files"
 """One JSON string per line: the path below the folder of a file that avloc wrote, or was about to write."""
 
+NEW_MANIFEST = f"{MANIFEST}.new"
 LOCK_FILE = ".avloc.lock"
 FAILURES, _FAILURES_START = "failures.csv", b"video,path,reason"
 _OWN_PREFIX = ".avloc."
@@ -79,10 +80,11 @@ class _Output:
     def append(self, names: list[str]) -> None:
         """Add names to the manifest, flushed to disk: a file must not be there before its line."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(
-            self.manifest, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666
-        )
-        with os.fdopen(descriptor, "ab") as file:
+        descriptor = os.open(self.manifest, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        with os.fdopen(descriptor, "a+b") as file:
+            if names and file.tell():
+                file.seek(-1, os.SEEK_END)
+                file.write(b"" if file.read(1) == b"\n" else b"\n")  # a full disk has cut off the last line
             file.write("".join(json_text(name) + "\n" for name in names).encode())
             file.flush()
             if names:
@@ -96,7 +98,7 @@ class _Output:
 
         The same files give the same manifest, whatever was interrupted.
         """
-        new = self.manifest.with_name(f"{MANIFEST}.new")
+        new = self.manifest.with_name(NEW_MANIFEST)
         names = sorted(self.name(path) for path in self.files() if os.path.lexists(path))
         earlier = [_EARLIER] if _EARLIER in self.listed else []
         if not names and not earlier and not self._has_marks():
@@ -106,9 +108,12 @@ class _Output:
         new.unlink(missing_ok=True)  # it may be a link
         if self.manifest.is_file() and self.manifest.read_bytes() == lines:
             return
-        with new.open("xb") as file:
-            file.write(lines)
-        os.replace(new, self.manifest)
+        try:
+            with new.open("xb") as file:
+                file.write(lines)
+            os.replace(new, self.manifest)
+        finally:
+            new.unlink(missing_ok=True)
 
     def _has_marks(self) -> bool:
         """Whether the folder has a lock file, or a folder inside a manifest: without one here, it would look as if an
@@ -196,7 +201,7 @@ def claim(*paths: Path) -> None:
 
 
 def discard(path: Path) -> bool:
-    """Delete a file if avloc wrote it; returns whether it is gone. A file of others in an output folder stays.
+    """Delete a file if avloc wrote it; returns whether it is gone. Folders and files of others in OUT stay.
 
     Raises:
         InputError: a link leads out of the folder.
@@ -205,7 +210,8 @@ def discard(path: Path) -> bool:
     absolute = Path(os.path.abspath(path))
     output = _innermost(absolute)
     foreign = output is not None and not output.owns(absolute) and _EARLIER not in output.listed
-    if foreign and os.path.lexists(absolute):
+    folder = path.is_dir() and not path.is_symlink()
+    if folder or (foreign and os.path.lexists(absolute)):
         return False
     path.unlink(missing_ok=True)
     return True
@@ -224,32 +230,30 @@ def has_header(path: Path) -> bool:
     """Whether a .safetensors file begins with a header that avloc wrote. An empty file counts: nothing is lost."""
     if path.suffix != _SUFFIX:
         return False
-    try:
-        with path.open("rb") as file:
-            start = file.read(_HEADER_BYTES)
-    except OSError:
-        return False
-    return not start or (start[8:9] == b"{" and _HEADER.search(start) is not None)
+    start = first_bytes(path, _HEADER_BYTES)
+    return start is not None and (not start or (start[8:9] == b"{" and _HEADER.search(start) is not None))
 
 
 def _is_failures(path: Path) -> bool:
     """Whether a file is a table of failures, which says itself what it is."""
+    return path.name == FAILURES and first_bytes(path, len(_FAILURES_START)) == _FAILURES_START
+
+
+def first_bytes(path: Path, size: int) -> bytes | None:
+    """The first bytes of a file; None if it is none or cannot be read. Opening a pipe would wait for its writer."""
     try:
+        if not path.is_file():
+            return None
         with path.open("rb") as file:
-            return path.name == FAILURES and file.read(len(_FAILURES_START)) == _FAILURES_START
+            return file.read(size)
     except OSError:
-        return False
+        return None
 
 
 def _read_manifest(path: Path) -> set[str]:
     """Names in a manifest; none if there is none."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(_MANIFEST_BYTES).splitlines()
-    except OSError:
-        return set()
     names = set()
-    for line in lines:
+    for line in (first_bytes(path, _MANIFEST_BYTES) or b"").splitlines():
         try:
             names.add(json.loads(line))
         except (ValueError, TypeError, RecursionError):  # a line that was cut off by a crash
@@ -279,11 +283,6 @@ def _of_earlier_version(folder: Path) -> bool:
 
 
 def _has_proof(folder: Path) -> bool:
-    for name, proof in _EARLIER_PROOFS.items():
-        try:
-            with (folder / name).open("rb") as file:
-                if proof in file.read(_HEADER_BYTES):
-                    return True
-        except OSError:
-            continue
+    if any(proof in (first_bytes(folder / name, _HEADER_BYTES) or b"") for name, proof in _EARLIER_PROOFS.items()):
+        return True
     return any(map(has_header, [*folder.glob(f"*{_SUFFIX}")][:3]))

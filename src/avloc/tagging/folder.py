@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from avloc.formats.features import load_features
 from avloc.formats.results import find_results
 from avloc.formats.tags import TagRow
 from avloc.media.find import as_path, find_media, known_suffix, name_videos, path_list
+from avloc.system.scratch import scratch_folder
 from avloc.system.text import nfc, pluralize, readable
 from avloc.tagging.classes import SENSES
 from avloc.tagging.evidence import AUDIO_S, LIKELY, Evidence, find_evidence
@@ -187,8 +187,8 @@ def feature_files(
         raise InputError(f"none of the pretrained taggers is there; get them with: {remedy()}")
     paths = find_media(rest)
     names = name_videos(paths)
-    with tempfile.TemporaryDirectory(prefix="avloc-tag-") as folder:
-        home = keep or Path(folder)
+    with scratch_folder("avloc-tag-") as folder:
+        home = keep or folder
         summary = extract_all(paths, home, options, workers, progress=progress)
         by_name = {names(path): path for path in paths}
         done = {home / f"{video}.safetensors": by_name[video] for video in sorted((*summary.done, *summary.skipped))}

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 from avloc.config import RunConfig
+from avloc.errors import few_lines
 from avloc.model.checkpoint import ModelCard
 from avloc.model.files import CONFIG_FILE
 from avloc.system.atomic import atomic_write
@@ -85,7 +86,7 @@ def fit(
         elif first_process:
             clear(out)
         if first_process:
-            for note in filter(None, (*data.notes, rare_classes(data))):
+            for note in few_lines(filter(None, (*data.notes, rare_classes(data)))):
                 _log.warning("%s", note)
             atomic_write(out / CONFIG_FILE, config.to_yaml())
             say = say or _log.info

@@ -107,7 +107,7 @@ def read_record(run: Path) -> RunRecord:
             f"{run}: expected a finished run with {RECORD_FILE}; continue it with `avloc train ... --resume`"
         )
     try:
-        fields = parse_json(path, path.read_bytes())
+        fields = parse_json(path)
         scores = fields.pop("scores")
         counts = {name: int(scores.pop(name)) for name in _SCORES if name != "selection_score"}  # floats in old records
         if scores["selection_score"] is None:  # JSON has no infinity

@@ -12,7 +12,7 @@ from avloc.config.arguments import checked
 from avloc.errors import InputError
 from avloc.model.checkpoint import is_whole
 from avloc.model.files import RECORD_FILE
-from avloc.system.allocator import keep_freed_memory
+from avloc.system.allocator import freed_memory_kept
 from avloc.train.loop import fit
 from avloc.train.plan import plan
 from avloc.train.prepare import changed_facts, require_same
@@ -52,8 +52,8 @@ def train(
     start = decide(features, labels, out, config, resume, overwrite, files)
     if start == "finished":
         return TrainedRun(out, read_record(out), trained=False)
-    keep_freed_memory()
-    record = fit(features, labels, out, config, start == "resume", progress, say, files, on_metrics)
+    with freed_memory_kept():
+        record = fit(features, labels, out, config, start == "resume", progress, say, files, on_metrics)
     return TrainedRun(out, record, trained=True)
 
 

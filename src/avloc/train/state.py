@@ -40,10 +40,12 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise OSError(None, "it is not a file")
-        line, _, content = path.read_bytes().partition(b"\n")
+        with path.open("rb") as file:
+            line = file.readline(len(_STATE_LINE) + 65)
+            content = file.read() if line.startswith(_STATE_LINE) else b""
     except OSError as error:
         raise FormatError(f"{path}: expected the training state of a run, cannot read it: {error.strerror}") from error
-    if line != _STATE_LINE + hashlib.sha256(content).hexdigest().encode():
+    if line != _STATE_LINE + hashlib.sha256(content).hexdigest().encode() + b"\n":
         raise FormatError(f"{path}: expected the training state of a run, its checksum does not match its content")
     try:
         check_torch(path, content)

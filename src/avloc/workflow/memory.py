@@ -46,10 +46,12 @@ def read_memory(path: Path) -> Memory:
     if not path.is_file():
         return Memory()
     try:
-        found = Memory(**parse_json(path, path.read_bytes()))
+        found = Memory(**parse_json(path))
         tables = (found.sizes, found.trained, found.labels, found.settings)
         if not all(isinstance(table, dict) for table in tables) or not isinstance(found.videos, list):
             raise ValueError("wrong types")
+        if not all(isinstance(text, str) for text in (*found.videos, *found.labels.values(), found.finished)):
+            raise ValueError("wrong types of names or labels")
         return found
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise FormatError(

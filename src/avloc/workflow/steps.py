@@ -20,14 +20,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from avloc.errors import InputError, with_neighbours
+from avloc.errors import InputError, few_lines, with_neighbours
 from avloc.formats.corrections import write_corrections
 from avloc.formats.failures import FAILURES, Failure, read_failures, write_failures
 from avloc.formats.labels import LabelTable, VideoMatch, match_videos, read_labels, write_labels
 from avloc.formats.results import ResultsFolder
 from avloc.formats.retraining import LEARNED_FILE
 from avloc.media.find import find_media, known_suffix, named_media
-from avloc.system.atomic import claim
+from avloc.system.atomic import claim, storing
 from avloc.system.locks import folder_lock
 from avloc.system.outputs import check_inside, discard, has_header
 from avloc.system.text import fingerprint
@@ -121,7 +121,7 @@ class Workflow:
         memory, out = self._memory(), self.out / "features"
         set_aside(out, self.out / "features-unused", self._now.sizes, memory.sizes)
         summary = extract_all(find_media(self.videos), out, self.config.extract, self.workers, self.overwrite, progress)
-        self._remember(sizes={**memory.sizes, **self._now.sizes})
+        self._remember(sizes={**memory.sizes, **self._sizes_now()})
         return summary
 
     def train(self, progress: Progress | None = None, say: Say | None = None) -> TrainedRun:
@@ -145,7 +145,7 @@ class Workflow:
         results = ResultsFolder(self.out / "detections")
         there = (results.videos, results.run_card, self.out / "page" / "data" / "index.js")
         same = not self.overwrite and self._memory().finished == self._inputs()
-        return same and all(path.is_file() for path in there)
+        return same and all(path.is_file() for path in there) and not self._lacking(results)
 
     def localize(self, progress: Progress | None = None) -> LocalizedFolder:
         """OUT/detections, of every video with features."""
@@ -178,7 +178,8 @@ class Workflow:
             Labelled videos that are not there, and those that could not be extracted or localized.
         """
         now = self._now
-        self._remember(videos=now.videos, labels=now.labels, settings=now.settings, finished=self._inputs())
+        finished = self._inputs() if self._sizes_now() == now.sizes else ""
+        self._remember(videos=now.videos, labels=now.labels, settings=now.settings, finished=finished)
         return self.failures()
 
     def failures(self) -> list[Failure]:
@@ -206,6 +207,23 @@ class Workflow:
             settings["localize"]["min_score"] = self.min_score
         return Memory(sizes=sizes, videos=sorted(files), labels=labels, settings=settings)
 
+    def _lacking(self, results: ResultsFolder) -> bool:
+        """Whether a video has features but no scores: localizing it failed, or one of the two was deleted meanwhile."""
+        from avloc.features.layout import target
+
+        for video in self._now.sizes:
+            with suppress(InputError):  # an unusable name, without either
+                features = target(self.out / "features", video, "safetensors")
+                if features.is_file() and not results.activation_file(video).is_file():
+                    return True
+        return False
+
+    def _sizes_now(self) -> dict[str, int]:
+        """`_now.sizes`, with -1 for a video that has changed since: what was made from it is made again next time."""
+        files = named_media(self.videos)
+        there = {video: path.stat().st_size for video, path in files.items() if path.is_file()}
+        return {video: size if there.get(video) == size else -1 for video, size in self._now.sizes.items()}
+
     @property
     def _corrections(self) -> Path:
         return self.out / "detections" / "corrections.json"
@@ -218,7 +236,7 @@ class Workflow:
             return []
         videos, notes = learnable(self._corrections, self.labels)
         if say is not None:
-            for note in notes:
+            for note in few_lines(notes):
                 say(note)
         if not videos:
             return []
@@ -279,8 +297,9 @@ def set_aside(features: Path, unused: Path, sizes: Mapping[str, int], before: Ma
 def _move(path: Path, to: Path) -> None:
     check_inside(path)
     claim([to])
-    to.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(to)
+    with storing(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(to)
 
 
 def match_labels(labels: Path, videos: Sequence[str]) -> tuple[LabelTable, VideoMatch]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
+from avloc.errors import InputError
 from avloc.features.backbones.families import FAMILIES, Family
 from avloc.features.backbones.hub_audio import HubAudio
 from avloc.features.backbones.hub_files import locate
@@ -125,6 +126,16 @@ def _size(config: Any, family: Family) -> int:
 def _normalization(folder: Path, family: Family) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation: from the model's own processor, else the family's."""
     own = processor(folder, "image_processor" if family.frames is None else "video_processor")
-    if "image_mean" in own and "image_std" in own:
-        return tuple(own["image_mean"]), tuple(own["image_std"])
-    return family.normalize
+    if "image_mean" not in own or "image_std" not in own:
+        return family.normalize
+    mean, deviation = own["image_mean"], own["image_std"]
+    if not all(
+        isinstance(three, list) and len(three) == 3 and {*map(type, three)} <= {int, float}
+        for three in (mean, deviation)
+    ):
+        raise InputError(
+            f"{folder}: expected image_mean and image_std of three numbers, got {mean!r:.60}, {deviation!r:.60}"
+        )
+    if min(deviation) <= 0:
+        raise InputError(f"{folder}: expected image_std above 0, got {deviation}")
+    return tuple(mean), tuple(deviation)

@@ -32,6 +32,7 @@ WINDOW_S = Fraction(10)
 """Length of AudioSet's clips, which AST and CLAP were trained on."""
 SHORTEST_S = Fraction(3)
 """Ours: windowed.py drops a second at either side."""
+_MOST_RATE_HZ = 192_000
 SHORTEST_SAMPLES = 400
 """AST's front end needs one frame of 25 ms at 16 kHz."""
 
@@ -128,9 +129,11 @@ class HubAudio:
         self.weights: str | None = files.describe()
         self._front = _front_end(model.config, family, files.folder)
         self.rate_hz = int(self._front.sampling_rate)
+        if not 1_000 <= self.rate_hz <= _MOST_RATE_HZ:
+            raise InputError(f"{name}: expected a sampling_rate of 1000 to {_MOST_RATE_HZ} Hz, got {self.rate_hz}")
         try:
             rows: Any = _ROWS[family.model](model, self._front)
-        except InputError as error:
+        except (InputError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"{name}: {error}") from error
         self.size, self.row_s, self.first_s = int(rows.size), rows.row_s, rows.first_s
         self._longest = None if rows.longest_s is None else int(rows.longest_s * self.rate_hz)
@@ -172,4 +175,7 @@ def _front_end(config: Any, family: Family, folder: Path) -> Any:
     own.setdefault("sampling_rate", family.rate_hz)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some mel bands of AST are narrower than an FFT bin, as in its training
-        return getattr(transformers, family.extractor)(**own)
+        try:
+            return getattr(transformers, family.extractor)(**own)
+        except Exception as error:  # of all kinds, for settings that do not fit each other
+            raise InputError(f"{folder}: expected settings of a {family.extractor}: {error}") from error

@@ -8,6 +8,7 @@ configuration and one set of weights are downloaded: safetensors if the reposito
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,16 +117,17 @@ def wanted_weights(folder: Path) -> list[str]:
 
 
 def _shards(index: Path) -> list[str]:
-    shards = set(read_json(index, "an index of weight files").get("weight_map", {}).values())
+    named = read_json(index, "an index of weight files").get("weight_map")
+    shards = list(named.values()) if isinstance(named, dict) else []
     if not shards or not all(isinstance(file, str) and Path(file).name == file for file in shards):
         raise InputError(f"{index}: expected names of weight files in the same folder under 'weight_map'")
-    return sorted(shards)
+    return sorted(set(shards))
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises InputError if the file holds anything else."""
     try:
-        content = parse_json(path, path.read_bytes() if path.is_file() else b"")
+        content = parse_json(path, None if path.is_file() else b"")
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: expected {what}, but it is unreadable ({error})") from error
     if not isinstance(content, dict):
@@ -136,7 +138,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 def _in_folder(option: str, folder: Path) -> HubFiles:
     main = folder / "refs" / "main"
     if main.is_file():
-        folder = folder / "snapshots" / main.read_text(encoding="utf-8").strip()
+        commit = main.read_bytes()[:100].decode("utf-8", "replace").strip() if main.stat().st_size <= 100 else ""
+        if not re.fullmatch(r"[0-9a-f]{40}", commit):
+            raise InputError(f"{option}: expected a commit in {main}, got {commit!r}")
+        folder = folder / "snapshots" / commit
     expected = f"expected a folder with {CONFIG} and {' or '.join(WEIGHTS)}"
     if not (folder / CONFIG).is_file():
         raise InputError(f"{option}: {expected}; {folder / CONFIG} does not exist")

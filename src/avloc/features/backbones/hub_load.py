@@ -22,6 +22,7 @@ from torch import Tensor
 
 from avloc.errors import InputError
 from avloc.features.backbones.families import Family
+from avloc.features.backbones.hub_bounds import check_config, check_size
 from avloc.features.backbones.hub_files import CONFIG, HubFiles, locate, read_json
 from avloc.features.backbones.protocol import Setup
 from avloc.features.weights import read_state
@@ -42,10 +43,13 @@ def load_model(name: str, family: Family, setup: Setup) -> tuple[Any, HubFiles]:
     maker = getattr(transformers, family.model)
     try:
         with quiet(transformers):
-            config, state = _used(transformers, family, files.folder, state)
+            config, used = _used(transformers, family, files.folder, state)
+            check_size(files.folder, lambda: maker(config), state)
             model, report = maker.from_pretrained(
-                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+                None, config=config, state_dict=used, dtype=torch.float32, output_loading_info=True
             )
+    except InputError:
+        raise
     except Exception as error:  # transformers raises errors of all kinds for unsuitable files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
@@ -110,12 +114,14 @@ def quiet(transformers: ModuleType) -> Iterator[None]:
 
 
 def check_type(name: str, family: Family, folder: Path) -> None:
-    """transformers only warns about the configuration of another model."""
-    found = read_json(folder / CONFIG, "the JSON of a model's configuration").get("model_type")
+    """The configuration is of the family, which transformers only warns about, and within bounds."""
+    config = read_json(folder / CONFIG, "the JSON of a model's configuration")
+    found = config.get("model_type")
     if found not in family.types:
         raise InputError(
             f"{folder}: expected a model for {name} (model_type {' or '.join(family.types)} in {CONFIG}), got {found}"
         )
+    check_config(folder / CONFIG, config)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -139,6 +145,13 @@ def processor(folder: Path, kind: str) -> dict[str, Any]:
     names = {"video_processor": "video_preprocessor_config.json"}.get(kind, "preprocessor_config.json")
     for path in (folder / names, folder / "preprocessor_config.json"):
         if path.is_file():
-            return read_json(path, "the JSON of a processor")
+            return _settings(path, read_json(path, "the JSON of a processor"))
     path = folder / "processor_config.json"
-    return dict(read_json(path, "the JSON of a processor").get(kind) or {}) if path.is_file() else {}
+    return _settings(path, read_json(path, "the JSON of a processor").get(kind) or {}) if path.is_file() else {}
+
+
+def _settings(path: Path, found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected the settings of a processor, got a {type(found).__name__}")
+    check_config(path, found)
+    return found

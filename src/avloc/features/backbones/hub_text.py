@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from avloc.errors import InputError
 from avloc.features.backbones.families import FAMILIES
+from avloc.features.backbones.hub_bounds import check_size, check_tokenizer
 from avloc.features.backbones.hub_files import TOKENIZERS, HubFiles, locate
 from avloc.features.backbones.hub_load import check_type, import_transformers, quiet, read_weights
 from avloc.features.backbones.protocol import Setup
@@ -101,9 +102,14 @@ class TextTower:
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
         """One row per text; of unit length where similarity is the cosine."""
-        tokens = self._tokenizer(
-            list(texts), padding=self._tower.padding, truncation=True, max_length=LONGEST, return_tensors="pt"
-        )
+        try:
+            tokens = self._tokenizer(
+                list(texts), padding=self._tower.padding, truncation=True, max_length=LONGEST, return_tensors="pt"
+            )
+        except BaseException as error:  # a panic in Rust is no Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise InputError(f"the tokenizer of {self.name} fails on these texts: {error}") from error
         known = {key: tokens[key] for key in ("input_ids", "attention_mask") if key in tokens}
         if self._tower.padding == "max_length":
             known.pop("attention_mask", None)  # SigLIP attends to its padding
@@ -152,10 +158,13 @@ def _model(transformers: Any, tower: Tower, files: HubFiles, state: dict[str, Te
         sizes = [used[key].shape[0] for key in _PROJECTIONS if key in used]
         if sizes:  # a whole model's file states the size once, outside the text tower's part
             config.projection_dim = sizes[0]
+        check_size(files.folder, lambda: maker(config), state)
         model, report = maker.from_pretrained(
             None, config=config, state_dict=used, dtype=torch.float32, output_loading_info=True
         )
         missing = [key for key in report["missing_keys"] if not key.endswith("position_ids")]
+    except InputError:
+        raise
     except Exception as error:  # transformers raises errors of all kinds for unsuitable files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
@@ -172,6 +181,7 @@ def _model(transformers: Any, tower: Tower, files: HubFiles, state: dict[str, Te
 def _pe_text(transformers: Any, tower: Tower, files: HubFiles, state: dict[str, Tensor]) -> nn.Module:
     """The text model of a PE model and its head for one modality: layer norm and projection."""
     whole = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True)
+    check_size(files.folder, lambda: transformers.AutoModel.from_config(whole.text_config), state)
     text = transformers.AutoModel.from_config(whole.text_config)
     width = whole.text_config.hidden_size
     head = nn.ModuleDict({"layer_norm": nn.LayerNorm(width, eps=1e-6), "proj": nn.Linear(width, width, bias=False)})
@@ -199,6 +209,7 @@ def _tokenizer(transformers: Any, files: HubFiles) -> Any:
             f"{files.folder}: expected the model's tokenizer beside its weights ({' or '.join(TOKENIZERS)}); run "
             "`hf download OWNER/REPOSITORY --local-dir FOLDER` and give the folder with --weights"
         )
+    check_tokenizer(files.folder)
     try:
         return transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of all kinds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
 import re
 import warnings
@@ -21,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from avloc.errors import FormatError, InputError
+from avloc.errors import FormatError, InputError, reading
 from avloc.formats.untrusted.bombs import check_growth, check_member, check_zip
 from avloc.formats.untrusted.budget import Budget
 from avloc.formats.untrusted.pickles import DAMAGED, read_pickle
@@ -37,7 +38,7 @@ def load_array(path: Path | str) -> np.ndarray:
         FormatError: not .npy, damaged, or a pickle that needs more than data, which is named.
     """
     source = _existing(path, "an array (.npy)")
-    with source.open("rb") as file:
+    with reading(source), source.open("rb") as file:
         shape, _, dtype = _npy_header(source, file)
         if dtype.hasobject:
             _check_size(source, file, math.prod(shape))  # an object takes at least a byte
@@ -57,7 +58,7 @@ def load_array(path: Path | str) -> np.ndarray:
 def array_shape(path: Path | str) -> tuple[int, ...] | None:
     """The shape of a .npy file's array, from its header; None for pickled objects. Raises as `load_array`."""
     source = _existing(path, "an array (.npy)")
-    with source.open("rb") as file:
+    with reading(source), source.open("rb") as file:
         shape, _, dtype = _npy_header(source, file)
     return None if dtype.hasobject else shape
 
@@ -69,10 +70,10 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
         InputError: no such file. FormatError: not .npz, or damaged.
     """
     source = _existing(path, "arrays (.npz)")
-    with source.open("rb") as whole:
+    with reading(source), source.open("rb") as whole:
         check_zip(source, whole)
+        total, there = 0, os.fstat(whole.fileno()).st_size  # the directory may lie about the sizes of its entries
     found = {}
-    total, there = 0, source.stat().st_size  # the directory may lie about the sizes of its entries
     try:
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
@@ -95,7 +96,7 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
 def load_pickle(path: Path | str) -> Any:
     """The data of a .pkl file, whose parts may be shared (`Budget.charge_tree`). Raises as `load_array`."""
     source = _existing(path, "a pickle (.pkl)")
-    with source.open("rb") as file:
+    with reading(source), source.open("rb") as file:
         return read_pickle(source, file)
 
 
@@ -111,7 +112,8 @@ def load_tensors(path: Path | str) -> Any:
     import torch
 
     source = _existing(path, "tensors (.pt)")
-    budget = Budget(source, source.stat().st_size)
+    with reading(source):
+        budget = Budget(source, source.stat().st_size)
     try:
         check_torch(source)
         value = torch.load(source, map_location="cpu", weights_only=True)
@@ -136,7 +138,7 @@ def index_arrays(path: Path | str) -> list[np.ndarray | ArrayPlace]:
         InputError: no such file. FormatError: as `load_array`, or not a list of arrays.
     """
     source = _existing(path, "arrays, one per video (.npy)")
-    with source.open("rb") as file:
+    with reading(source), source.open("rb") as file:
         shape, fortran, dtype = _npy_header(source, file)
         if dtype.hasobject:
             return _listed(source, read_pickle(source, file, lazy=True))

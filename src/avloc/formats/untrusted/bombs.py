@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 from typing import IO
 
-from avloc.errors import FormatError
+from avloc.errors import FormatError, reading
 
 FREE_BYTES = 128 << 20
 """Accepted for any file."""
@@ -17,10 +18,28 @@ FREE_BYTES = 128 << 20
 MOST_GROWTH = 60
 """Accepted beyond `FREE_BYTES`: this many times the file's size. gzip shrinks text by less than 30, zeros by 1,000."""
 
+MOST_DOCUMENT = 1 << 30
+"""Bytes of a document that is read whole: text, JSON, XML. A sparse file of any size takes no space on a disk."""
+
 _BLOCK = 1 << 20
 _MOST_ENTRIES = 100_000
 _ZIP_END, _ZIP64_END = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q")
 _TAIL = _ZIP_END.size + 65_535 + 20 + _ZIP64_END.size
+
+
+def read_document(path: Path) -> bytes:
+    """The content of a file that is read whole.
+
+    Raises:
+        FormatError: above `MOST_DOCUMENT`. UnreadableError: it is not a file, or cannot be read.
+    """
+    with reading(path):
+        if path.exists() and not path.is_file():  # opening a named pipe waits for ever
+            raise OSError("it is not a file")
+    with reading(path), path.open("rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > MOST_DOCUMENT:
+            raise FormatError(f"{path}: expected a document of up to {MOST_DOCUMENT} bytes, got {size}; split it")
+        return file.read(MOST_DOCUMENT)
 
 
 def check_growth(path: Path | str, size: int, there: int, what: str) -> None:
@@ -80,13 +99,13 @@ def gunzip(path: Path) -> bytes:
     """The content of a .gz file.
 
     Raises:
-        FormatError: it expands to far more than its size. zlib.error, EOFError: damaged.
+        FormatError: it expands to far more than its size, or cannot be read. zlib.error, EOFError: damaged.
     """
-    there = path.stat().st_size
     gzip = zlib.decompressobj(wbits=31)
     parts: list[bytes] = []
     size = 0
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
+        there = os.fstat(file.fileno()).st_size
         while block := gzip.unconsumed_tail or gzip.unused_data or file.read(_BLOCK):
             if gzip.eof:  # a further member
                 gzip = zlib.decompressobj(wbits=31)

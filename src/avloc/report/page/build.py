@@ -37,6 +37,8 @@ from avloc.types import Detection, Instance, Progress, VideoAnnotation
 ERROR_T_IOU = 0.5
 """t-IoU from which a detection counts as correct."""
 
+_BLOCK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class BuiltPage:
@@ -58,8 +60,10 @@ class BuiltPage:
     def notes(self) -> list[str]:
         """One line per problem, with the videos that have it."""
         lines = []
-        for problem in dict.fromkeys(self.problems.values()):
-            videos = [video for video, its in self.problems.items() if its == problem]
+        having: dict[str, list[str]] = {}
+        for video, problem in self.problems.items():
+            having.setdefault(problem, []).append(video)
+        for problem, videos in having.items():
             names = first_few(videos, 3)
             lines.append(f"{names}: {problem}" if len(videos) == 1 else f"{len(videos)} videos ({names}): {problem}")
         return lines
@@ -196,14 +200,22 @@ class MediaFolder:
             self.served[f"media/{name}{suffix}"] = media.path.resolve()
             return f"media/{name}{suffix}", ""
         if self.mode == "copy":
-            with atomic_path(self.page / "media" / f"{name}{suffix}") as part:
-                shutil.copyfile(media.path, part)
-            return f"media/{name}{suffix}", ""
+            return self._copy(media, f"media/{name}{suffix}")
         try:
             relative = os.path.relpath(media.path.resolve(), self.page.resolve())
         except ValueError:  # another drive
             return media.path.resolve().as_uri(), ""
         return quote(os.fsencode(Path(relative).as_posix())), ""
+
+    def _copy(self, media: Media, url: str) -> tuple[str, str]:
+        try:
+            source = media.path.open("rb")
+        except OSError as error:  # deleted since its preview was made
+            self.problems[media.video_id] = f"{media.path}: cannot be copied: {error.strerror}"
+            return "", f"{media.path.name} could not be copied"
+        with source, atomic_path(self.page / url) as part, part.open("wb") as copy:
+            shutil.copyfileobj(source, copy, _BLOCK_BYTES)
+        return url, ""
 
 
 def _video(

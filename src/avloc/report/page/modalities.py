@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from avloc.errors import AvlocError
+from avloc.errors import AvlocError, InputError
 from avloc.formats.features import FeatureStore
 from avloc.formats.results import find_results
 from avloc.model.files import MODEL_FILE
@@ -19,10 +19,12 @@ class Modalities:
         given = {"audio": sources.audio, "visual": sources.visual}
         self.runs = {name: find_results(path).read() for name, path in given.items() if path is not None}
         self.features: FeatureStore | None = None
-        run = sources.run or sources.trained_run(MODEL_FILE)
+        run = sources.trained_run(MODEL_FILE)
         if self.runs or run is None:
             return
         folder = sources.features_of(run)
+        if folder is None and sources.run is not None:
+            raise InputError(f"{run}: expected a folder of features beside it; give --features FOLDER")
         if folder is not None:
             from avloc.pipeline.localizer import load
 

@@ -19,6 +19,18 @@ _log = logging.getLogger("avloc")
 Answer = tuple[HTTPStatus, dict[str, Any]]
 
 
+def answered(work: Callable[[], Answer]) -> Answer:
+    """An answer whatever happens: 500 and the reason for an error that is no answer, which is logged."""
+    try:
+        return work()
+    except OSError as error:
+        _log.error("%s", error)
+        return HTTPStatus.INTERNAL_SERVER_ERROR, {"message": str(error)}
+    except Exception as error:
+        _log.exception("a request failed")
+        return HTTPStatus.INTERNAL_SERVER_ERROR, {"message": f"{type(error).__name__}: {error}"}
+
+
 def save(path: Path, content: bytes) -> Answer:
     """Save corrections.
 

@@ -6,15 +6,14 @@ that has changed since is not written but answered with what is there now, so th
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from avloc.errors import FormatError
-from avloc.formats.annotations import read_database
 from avloc.formats.corrections import VideoCorrections, parse_corrections, read_corrections, write_corrections
+from avloc.formats.json_file import json_object
 from avloc.report.corrections import statements, version_of
 from avloc.system.locks import file_lock
 
@@ -43,11 +42,9 @@ def save_corrections(content: bytes, path: Path) -> Saved:
     Raises:
         FormatError: the content or the file is damaged. InputError: the file cannot be written, or its lock is held.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "posted.json"
-        draft.write_bytes(content)
-        database = read_database(draft)
-        sent = {video.video_id: video for video in parse_corrections(draft, database)[0]}
+    source = Path("posted.json")
+    database = json_object(source, content)
+    sent = {video.video_id: video for video in parse_corrections(source, database)[0]}
     based_on = database.get(BASED_ON)
     if based_on is not None and not (isinstance(based_on, dict) and all(isinstance(v, str) for v in based_on.values())):
         raise FormatError(f"{BASED_ON} is an object of one version per video")

@@ -39,7 +39,7 @@ def find_file(target: str, page: Path, served: Mapping[str, Path]) -> Path | Non
         return served[name] if served[name].is_file() else None
     try:
         file = (page / name).resolve(strict=True)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle, before Python 3.13
         return None
     hidden = any(part.startswith(".") for part in parts)
     return file if file.is_relative_to(page.resolve()) and file.is_file() and not hidden else None

@@ -21,12 +21,12 @@ from avloc.evaluate.changes import VideoChanges, result_changes
 from avloc.formats.json_file import parse_json
 from avloc.formats.results import find_results
 from avloc.formats.retraining import (
-    CANCEL_FILE,
     CANCELLED,
     FINISHED,
     LOG_FILE,
     RUNNING,
     RetrainState,
+    ask_cancel,
     clear_cancel,
     read_state,
 )
@@ -34,11 +34,18 @@ from avloc.report.page.build import build_page
 from avloc.report.retraining import RetrainInputs, find_inputs, next_folder, retrained_folders, retrained_home
 from avloc.report.serve.answers import Answer
 from avloc.report.sources import PageSources
-from avloc.system.locks import is_locked
+from avloc.system.locks import file_lock, is_held, is_locked, open_held
+from avloc.system.outputs import claim, output_folder
 from avloc.types import Detection
 
 _GRACE_S = 20.0
 """After a request to cancel, the process is killed if it still runs."""
+
+_MOST = 300
+"""Characters of a text of unknown origin in a message."""
+
+_LOG_END = 1 << 16
+"""Bytes of the log in which its last line is sought."""
 
 STOPPED = "stopped"
 """Status of a job that says it runs while no process holds its folder: it was killed, or the machine went down."""
@@ -91,8 +98,8 @@ class Retrainer:
         with self._busy:
             try:
                 job = self._job()
-            except AvlocError as error:
-                return HTTPStatus.OK, {"possible": not why, "why": why, "job": None, "problem": str(error)}
+            except (AvlocError, OSError) as error:  # OSError: a path in the state is none of this system
+                return HTTPStatus.OK, {"possible": not why, "why": why, "job": None, "problem": str(error)[:_MOST]}
         return HTTPStatus.OK, {"possible": not why, "why": why, "job": job}
 
     def act(self, content: bytes) -> Answer:
@@ -115,14 +122,19 @@ class Retrainer:
         inputs = self._inputs(name)
         if not self.corrections.is_file():
             return "there are no corrections yet: correct a video, and save"
+        with file_lock(self.home / "retrained"):  # of this and other servers, one starts
+            return self._start_alone(inputs)
+
+    def _start_alone(self, inputs: RetrainInputs) -> str:
         if self._running() is not None or self._alive():
             return "a retraining runs already"
         folder = next_folder(self.home)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            with output_folder(folder, own=True, shared=True):
+                claim(folder / LOG_FILE)
             clear_cancel(folder)
             (folder / LOG_FILE).unlink(missing_ok=True)  # it may be a link
-            with (folder / LOG_FILE).open("xb") as log:
+            with open_held(folder / LOG_FILE) as log:
                 self._child = subprocess.Popen(
                     self._command(inputs, folder),
                     stdin=subprocess.DEVNULL,
@@ -147,11 +159,12 @@ class Retrainer:
     def _cancel(self, name: str) -> str:
         folder = self._running()
         child = self._child if self._alive() else None
-        if folder is not None:
-            (folder / CANCEL_FILE).touch()
-        if child is not None and folder is None:  # not far enough to notice the file
+        if child is not None and (folder is None or not is_locked(folder)):  # not far enough to notice the file
             child.terminate()
-        elif child is not None:
+            return ""
+        if folder is not None:
+            ask_cancel(folder)
+        if child is not None:
             killer = threading.Timer(_GRACE_S, child.kill)
             killer.daemon = True
             killer.start()
@@ -162,7 +175,7 @@ class Retrainer:
         folder = self._named(name)
         state = read_state(folder) if folder is not None else None
         if folder is None or state is None or state.status != FINISHED:
-            return f"there is no finished result {name!r}"
+            return f"there is no finished result {name[:_MOST]!r}"
         known = self.pages.get(name)
         if known is None or known.problem:
             self.pages[name] = _Page()
@@ -188,8 +201,8 @@ class Retrainer:
             built = build_page(sources, self.page / folder.name, self.proxy, "serve", self.workers, progress)
             self.served.update({f"{folder.name}/{url}": file for url, file in built.served.items()})
             page.ready = True
-        except AvlocError as error:
-            page.problem = str(error)
+        except (AvlocError, OSError) as error:
+            page.problem = str(error)[:_MOST]
         except Exception as error:
             page.problem = f"{type(error).__name__}: {error}"
             raise
@@ -200,7 +213,7 @@ class Retrainer:
             return find_inputs(self.sources)
         folder = self._named(name)
         if folder is None:
-            raise InputError(f"{name!r} is no result of this page")
+            raise InputError(f"{name[:_MOST]!r} is no result of this page")
         return find_inputs(replace(self.sources, detections=folder / "detections", run=folder / "run"))
 
     def _named(self, name: str) -> Path | None:
@@ -208,8 +221,9 @@ class Retrainer:
         return next((path for path in retrained_folders(self.home) if path.name == name), None)
 
     def _running(self) -> Path | None:
-        """The result that a process works on."""
-        return next(filter(is_locked, retrained_folders(self.home)), None)
+        """The result that a process works on, or that one was started for."""
+        folders = retrained_folders(self.home)
+        return next((f for f in folders if is_locked(f) or is_held(f / LOG_FILE)), None)
 
     def _alive(self) -> bool:
         return self._child is not None and self._child.poll() is None
@@ -220,8 +234,11 @@ class Retrainer:
         if not folders:
             return None
         folder = self._running() or folders[-1]
-        locked, starting = is_locked(folder), self._alive() and folder == self._folder
+        locked = is_locked(folder)
+        starting = is_held(folder / LOG_FILE) or (self._alive() and folder == self._folder)
         state = read_state(folder)
+        if state is None and not (locked or starting or (folder / LOG_FILE).is_file()):
+            return None  # a folder of others
         if locked or starting:
             status = RUNNING
         elif state is None or state.status == RUNNING:
@@ -269,8 +286,12 @@ def _told(old: tuple[Detection, ...], new: tuple[Detection, ...], changes: Video
 
 
 def _last_line(path: Path) -> str:
+    if not path.is_file():
+        return ""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_END))
+            lines = file.read(_LOG_END).decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+    return next((line.strip()[:_MOST] for line in reversed(lines) if line.strip()), "")

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from avloc.errors import InputError
-from avloc.report.serve.answers import Answer, no_jobs, read_drafts, read_saved, save, save_drafts
+from avloc.report.serve.answers import Answer, answered, no_jobs, read_drafts, read_saved, save, save_drafts
 from avloc.report.serve.files import byte_span, find_file, kind_of
 from avloc.report.serve.retrainer import Retrainer
 from avloc.system.text import json_text
@@ -210,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return False
         finally:
             self.rfile = recorded.stream
-        if not all(_HEADER_LINE.fullmatch(line) for line in recorded.lines[:-1]):
+        if not all(map(_HEADER_LINE.fullmatch, recorded.lines[:-1])) or recorded.lines[-1] != b"\r\n":
             return self._malformed("a header")
         if twice := next((name for name in _ONCE if len(self.headers.get_all(name, [])) > 1), None):
             return self._malformed(f"{twice} once")
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self._body(length)
         if len(content) < length:
             return self._respond(HTTPStatus.BAD_REQUEST, f"expected {length} bytes, got {len(content)}")
-        return self._reply(*site.actions[self.path](content))
+        return self._reply(*answered(partial(site.actions[self.path], content)))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Do not log requests."""
@@ -259,8 +259,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _allowed(self) -> bool:
         """Whether the Host is ours and the request comes from our page, the user, or a link to the page."""
-        port = self.server.site.port
-        if self._only("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
+        name, _, port = (self._only("Host") or "").partition(":")
+        if name not in (HOST, "localhost") or (port or "80") != str(self.server.site.port):
             return False
         navigation = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
         framed = self.headers.get("Sec-Fetch-Dest") not in (None, "document")
@@ -290,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or self.headers.get("Content-Length", "0") != "0":
             return self._respond(HTTPStatus.BAD_REQUEST, "expected no body")
         if self.path in self.server.site.states:
-            return self._reply(*self.server.site.states[self.path]())
+            return self._reply(*answered(self.server.site.states[self.path]))
         try:
             path = find_file(self.path, self.server.site.page, self.server.site.served)
         except ValueError:
