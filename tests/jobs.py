@@ -24,6 +24,7 @@ from avloc.config import ExtractConfig, preset
 from avloc.datasets.convert import import_collection
 from avloc.datasets.open import open_collection
 from avloc.datasets.tracks import Clock
+from avloc.errors import InputError
 from avloc.features.folder import extract_all
 from avloc.features.manifest import read_manifest
 from avloc.formats.activations import load_activations
@@ -119,7 +120,8 @@ def tables(home: Path, out: Path) -> None:
     data = open_data(f"demo={home}")
     rows = {row: recipe for row, recipe in rows_of(["table1"])["table1"].items() if row in ("audio", "visual")}
     cells = {row: [cell_of(recipe, data, 0, SMALL, out)] for row, recipe in rows.items()}
-    assert compute_all([cell for each in cells.values() for cell in each]) == {}
+    for reason in compute_all([cell for each in cells.values() for cell in each]).values():
+        raise InputError(reason)
     write_tables([fill("table1", data, cells)], out)
 
 
@@ -177,7 +179,7 @@ def plot(home: Path, out: Path) -> None:
 
 
 def export(home: Path, out: Path) -> None:
-    avloc("export", home / "run", "-o", out / "model.pt2")
+    avloc("export", home / "run", "-o", out / "model.pt2", "--overwrite")
 
 
 def formats(home: Path, out: Path) -> None:

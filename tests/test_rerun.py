@@ -186,7 +186,8 @@ def test_a_video_that_was_not_localized_is_tried_again(job: Workflow, how: str) 
     second = again(first)
     assert not second.is_finished()
     second.localize()
-    assert second.failures() == []
+    second.report()
+    assert second.finish() == []
     assert second.is_finished()
 
 

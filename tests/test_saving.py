@@ -142,3 +142,15 @@ def test_asking_whether_a_folder_is_locked_does_not_stop_who_locks_it(tmp_path: 
     with folder_lock(tmp_path):
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
+
+
+def test_without_locks_the_end_of_another_process_is_no_loss_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def acquire(*given: object, **named: object) -> None:
+        raise NotImplementedError("no flock")
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with folder_lock(tmp_path), folder_lock(tmp_path):
+        pass  # the inner one removes the owner's file of both
+    assert "no locks on this disk" in caplog.text

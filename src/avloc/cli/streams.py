@@ -5,21 +5,37 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, TextIO, TypeVar
+
+_T = TypeVar("_T")
 
 
-class _Lasting(io.FileIO):
-    """A stream on a file descriptor; `lost` is the first error of writing, after which nothing more is written."""
+class _Lasting(io.TextIOWrapper):
+    """A stream whose `lost` is the first error of writing, after which nothing more is written.
+
+    Errors are caught here and not in the raw stream below: a Ctrl-C that arrives in Python code under the buffer, right
+    after a write, would make the buffer write the same again.
+    """
 
     lost: OSError | None = None
 
-    def write(self, content: Any) -> Any:
+    def write(self, text: str) -> int:
+        return self._try(super().write, text) or len(text)
+
+    def flush(self) -> None:
+        self._try(super().flush)
+
+    def _try(self, work: Callable[..., _T], *given: Any) -> _T | None:
         if self.lost is None:
             try:
-                return super().write(content)
+                return work(*given)
             except OSError as error:
                 self.lost = error
-        return memoryview(content).nbytes
+                null = os.open(os.devnull, os.O_WRONLY)  # for what is left in the buffer, written at the end
+                os.dup2(null, self.fileno())
+                os.close(null)
+        return None
 
 
 def keep_streams() -> None:
@@ -40,8 +56,8 @@ def keep_streams() -> None:
 
 
 def _lasting(number: int, stream: Any) -> TextIO:
-    return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(number, "w", closefd=False)),
+    return _Lasting(
+        io.BufferedWriter(io.FileIO(number, "w", closefd=False)),
         encoding=getattr(stream, "encoding", None),
         errors=getattr(stream, "errors", "backslashreplace"),
         line_buffering=getattr(stream, "line_buffering", False),
@@ -51,8 +67,7 @@ def _lasting(number: int, stream: Any) -> TextIO:
 
 def lost_output() -> OSError | None:
     """Why text for the standard output could not be written; None if it was written."""
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if not isinstance(raw, _Lasting):
+    if not isinstance(sys.stdout, _Lasting):
         return None
     sys.stdout.flush()
-    return raw.lost
+    return sys.stdout.lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from avloc.errors import InputError
-from avloc.system.atomic import atomic_path
+from avloc.system.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,9 +99,11 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     facts: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(chosen, {})
     # searchable, editable text; reproducible ids
     style: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "avloc"}
-    with atomic_path(target) as part, matplotlib.rc_context(style), any_letters():
+    content = io.BytesIO()  # a writer that fails on a full disk raises other errors after the first
+    with matplotlib.rc_context(style), any_letters():
         try:
-            figure.savefig(part, format=chosen, dpi=160, metadata=facts)
+            figure.savefig(content, format=chosen, dpi=160, metadata=facts)
         except ValueError as error:  # more pixels than the format supports
             raise InputError(f"{target}: cannot write the figure: {error}") from error
+    atomic_write(target, content.getvalue())
     return target

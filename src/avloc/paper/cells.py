@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from avloc.config import MACHINE, RunConfig
-from avloc.errors import FormatError, InputError, did_you_mean
+from avloc.errors import AvlocError, FormatError, InputError, did_you_mean
 from avloc.evaluate.snippets import evaluate_snippets, snippet_grids
 from avloc.formats.annotations import read_annotations
 from avloc.formats.features import FeatureStore
@@ -86,6 +86,13 @@ class DataSet:
     def labels(self) -> Path:
         return self.folder / "labels.csv"
 
+    def is_unchanged(self) -> bool:
+        """Whether the files are those of the fingerprint."""
+        try:
+            return _fingerprint(self.folder) == self.fingerprint
+        except (OSError, AvlocError):  # one of them is gone
+            return False
+
     def tests(self) -> list[VideoAnnotation]:
         """Ground truth of the test videos of labels.csv.
 
@@ -121,11 +128,15 @@ def open_data(text: str) -> DataSet:
             f"{folder}: expected {', '.join(_FILES)} in it, {' and '.join(missing)} missing; "
             f"`avloc convert` writes them from a data set, `avloc demo {folder}` from synthetic videos"
         )
+    return DataSet(name, folder, _fingerprint(folder))
+
+
+def _fingerprint(folder: Path) -> str:
     store = FeatureStore(folder / "features")
     known = hashlib.sha256((folder / "labels.csv").read_bytes() + (folder / "ground_truth.json").read_bytes())
     for video in store.ids:
         known.update(video.encode() + _ends(store.path(video)))
-    return DataSet(name, folder, known.hexdigest()[:16])
+    return known.hexdigest()[:16]
 
 
 def _ends(path: Path, size: int = 4096) -> bytes:
@@ -182,9 +193,10 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
     """Train, localize the test videos, score, and write the cell. An interrupted run is resumed.
 
     Raises:
-        AvlocError: as `fit` and `score` do.
+        AvlocError: as `fit` and `score` do. InputError: the data has changed meanwhile.
     """
     from avloc.model.checkpoint import is_whole
+    from avloc.train.checks import clear
     from avloc.train.loop import fit
     from avloc.train.state import drop_states, has_state
 
@@ -207,6 +219,9 @@ def compute(cell: Cell, progress: Progress | None = None) -> None:
         "resumed": resume,
         "config": cell.config.model_dump(exclude={"extract"}),
     }
+    if not cell.data.is_unchanged():  # the key would name other data than was used
+        clear(cell.run)
+        raise InputError(f"{cell.data.folder}: the data changed during the work; run the same command again")
     atomic_write(cell.path, json_text(facts, indent=1) + "\n")
     drop_states(cell.run)
 

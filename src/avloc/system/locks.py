@@ -60,7 +60,7 @@ def folder_lock(folder: Path, what: str = "", part: str = "") -> Iterator[None]:
             sweep(folder)
             atomic_write(owner, _process_info())
             yield
-            if not owner.exists():
+            if lock.is_locked and not owner.exists():  # without locks, another process may have removed it
                 raise StorageError(f"{folder}: deleted or replaced during the work; run the same command again")
         finally:
             with suppress(OSError):

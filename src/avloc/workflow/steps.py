@@ -178,7 +178,8 @@ class Workflow:
             Labelled videos that are not there, and those that could not be extracted or localized.
         """
         now = self._now
-        finished = self._inputs() if self._sizes_now() == now.sizes else ""
+        whole = self._sizes_now() == now.sizes and not self._lacking(ResultsFolder(self.out / "detections"))
+        finished = self._inputs() if whole else ""
         self._remember(videos=now.videos, labels=now.labels, settings=now.settings, finished=finished)
         return self.failures()
 
@@ -208,13 +209,13 @@ class Workflow:
         return Memory(sizes=sizes, videos=sorted(files), labels=labels, settings=settings)
 
     def _lacking(self, results: ResultsFolder) -> bool:
-        """Whether a video has features but no scores: localizing it failed, or one of the two was deleted meanwhile."""
+        """Whether a video has features or scores alone: localizing it failed, or a file was deleted meanwhile."""
         from avloc.features.layout import target
 
         for video in self._now.sizes:
             with suppress(InputError):  # an unusable name, without either
                 features = target(self.out / "features", video, "safetensors")
-                if features.is_file() and not results.activation_file(video).is_file():
+                if features.is_file() != results.activation_file(video).is_file():
                     return True
         return False
 
