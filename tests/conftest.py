@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,14 @@ os.environ["AVLOC_CACHE"] = os.path.join(tempfile.gettempdir(), "avloc-tests-hav
 # small networks gain nothing from threads, and on a busy machine threads that wait for each other took 20 times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the jobs of `jobs.py` make of a module's `home` if nothing disturbs them."""
+    from jobs import Undisturbed
+
+    return Undisturbed(home, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture

@@ -46,11 +46,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_home(tmp_path_factory.mktemp("home"))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return Undisturbed(home, tmp_path_factory.mktemp("undisturbed"))
-
-
 @pytest.mark.parametrize(
     ("name", "points"), [("convert", (4, 3)), ("localize", (3, 8, 14)), ("report", (5, 30)), ("tables", (12, 9))]
 )

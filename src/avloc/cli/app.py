@@ -13,10 +13,10 @@ from typer.core import TyperGroup
 
 from avloc.cli import data, datasets, doctor, localize, look, media, retrain, share, tables, tag, teach, work
 from avloc.cli.help import HelpCommand, HelpContext
-from avloc.cli.shared import State
+from avloc.cli.shared import PARTLY, State
 from avloc.cli.streams import keep_streams, lost_output
 from avloc.errors import AvlocError, StorageError, TrainingError
-from avloc.system.atomic import DISK_FULL
+from avloc.system.atomic import DISK_FULL, no_room
 from avloc.version import __version__
 
 _BEFORE = ("-q", "--quiet", "-v", "--verbose")
@@ -51,9 +51,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-
-_PARTLY = 3
-"""Exit code of work that is done except for some videos; see `shared.exit_partial`."""
 
 _STOPPED = "stopped; finished work is kept: run the same command again to continue (avloc train: with --resume)"
 
@@ -126,7 +123,7 @@ def main() -> None:
         _main()
     except SystemExit as error:
         lost = lost_output()
-        if lost is None or error.code not in (None, 0, _PARTLY):
+        if lost is None or error.code not in (None, 0, PARTLY):
             raise
         code = error.code or 1  # that videos have failed is not hidden
         if lost.errno == errno.EPIPE:  # the reader has seen enough
@@ -146,7 +143,7 @@ def _main() -> None:
         if error.filename is None:
             raise
         if error.errno in DISK_FULL:
-            _fail(f"cannot write {error.filename}: {error.strerror}; free space and run the same command again", 1)
+            _fail(str(no_room(error.filename, error)), 1)
         _fail(f"{error.filename}: {error.strerror}", 1)
     except (KeyboardInterrupt, SystemExit) as error:
         if not interrupt.came or getattr(error, "code", 1) == 0:

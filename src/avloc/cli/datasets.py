@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.shared import Json, Overwrite, exit_partial, make_talk, require_some, say_failures
+from avloc.cli.shared import PARTLY, Json, Overwrite, exit_partial, make_talk, require_some, say_failures
 from avloc.errors import ConfigError, first_few
 from avloc.system.text import pluralize
 
@@ -104,7 +104,7 @@ def convert(
         result = import_collection(data, out, step, rule, dtype, overwrite, progress, grid)  # type: ignore[arg-type]
     _say_converted(talk, data, result, source, out)
     if data.features is not None and result.labelled_without_features:
-        raise typer.Exit(3)
+        raise typer.Exit(PARTLY)
     exit_partial(result.failures)
 
 

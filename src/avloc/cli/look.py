@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avloc.cli.shared import FigureFormats, Json, Out, Seed, make_talk, parse_suffixes
+from avloc.cli.shared import FigureFormats, Json, Out, Seed, exit_partial, make_talk, parse_suffixes
 from avloc.errors import InputError
 from avloc.system.text import pluralize
 
@@ -260,8 +260,7 @@ def cut_clips(
     talk.summary({"clips": len(clips), "failed": failed})
     if failed and not clips:
         raise InputError(f"no clip could be cut, {pluralize(len(failed), 'video')} failed; see above")
-    if failed:
-        raise typer.Exit(3)
+    exit_partial(failed)
 
 
 def plot(

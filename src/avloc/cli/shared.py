@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from avloc.config import RunConfig
     from avloc.formats.failures import Failure
     from avloc.mediafile import StreamChoice
+
+PARTLY = 3
+"""Exit code of work of which a part failed; README.md lists the codes."""
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder; the name is used as given.")]
 Sets = Annotated[
@@ -148,7 +151,7 @@ def require_some(done: int, failures: Sequence[Failure], verb: str, out: Path) -
         raise InputError(f"no video could be {verb}, {len(failures)} failed; see {out / FAILURES}")
 
 
-def exit_partial(failures: Sequence[object]) -> None:
-    """Exit code 3 if part of the work failed; README.md lists the codes."""
+def exit_partial(failures: Collection[object]) -> None:
+    """Exit code `PARTLY` if part of the work failed."""
     if failures:
-        raise typer.Exit(3)
+        raise typer.Exit(PARTLY)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from avloc.cli.shared import DryRun, FigureFormats, Json, Out, Seed, Sets, make_talk, parse_suffixes
+from avloc.cli.shared import DryRun, FigureFormats, Json, Out, Seed, Sets, exit_partial, make_talk, parse_suffixes
 from avloc.system.text import pluralize
 
 WHERE = (
@@ -76,8 +76,7 @@ def tables(
             "failed": failed,
         }
     )
-    if failed:
-        raise typer.Exit(3)
+    exit_partial(failed)
 
 
 def figures(

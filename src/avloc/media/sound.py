@@ -169,21 +169,19 @@ def _mono(frame: av.AudioFrame) -> tuple[Float[np.ndarray, " n"], int]:
 
     Damaged float audio is repaired: NaN and Inf to 0, clipped to ±4.
     """
-    repaired = 0
     samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
     samples = samples if frame.format.is_planar else samples.reshape(-1, channels).T
     if samples.dtype == np.uint8:
-        mono = (samples.mean(axis=0, dtype=np.float32) - 128) / 128
-    elif samples.dtype.kind == "i":
+        return (samples.mean(axis=0, dtype=np.float32) - 128) / 128, 0
+    if samples.dtype.kind == "i":
         mono = samples.mean(axis=0, dtype=np.float64 if samples.itemsize > 2 else np.float32)
-        mono = mono / 2.0 ** (8 * samples.itemsize - 1)
-    else:
-        mono = samples[0] if channels == 1 else samples.mean(axis=0)
-        finite = np.isfinite(mono)
-        if not finite.all():  # checked after the mean: one pass less over valid audio
-            repaired = len(mono) - int(np.count_nonzero(finite))
-            mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
+        return (mono / 2.0 ** (8 * samples.itemsize - 1)).astype(np.float32, copy=False), 0
+    mono = samples[0] if channels == 1 else samples.mean(axis=0)
+    finite = np.isfinite(mono)
+    repaired = len(mono) - int(np.count_nonzero(finite))
+    if repaired:  # checked after the mean: one pass less over valid audio
+        mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
     clipped = np.clip(mono, -4, 4)
     repaired += int(np.count_nonzero(clipped != mono))
     return clipped.astype(np.float32, copy=False), repaired

@@ -117,13 +117,19 @@ def storing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FULL | _DISK_FAILED:
-            full = error.errno in DISK_FULL
-            advice = "free space and run the same command again" if full else "repair the disk, or choose another -o"
-            reason = os.strerror(error.errno)  # libraries word it in their own ways
-            raise StorageError(f"cannot write {target}: {reason}; {advice}") from error
+        if error.errno in DISK_FULL:
+            raise no_room(target, error) from error
+        if error.errno in _DISK_FAILED:
+            reason = os.strerror(error.errno)
+            raise StorageError(f"cannot write {target}: {reason}; repair the disk, or choose another -o") from error
         advice = "use a shorter name" if error.errno == errno.ENAMETOOLONG else "choose a writable folder"
         raise InputError(f"cannot write {target}: {error.strerror or error}; {advice}") from error
+
+
+def no_room(target: Path | str, error: OSError) -> StorageError:
+    """The error for one of `DISK_FULL`."""
+    reason = os.strerror(error.errno or 0)  # libraries word it in their own ways
+    return StorageError(f"cannot write {target}: {reason}; free space and run the same command again")
 
 
 def make_folder(folder: Path, what: str = "") -> None:
@@ -143,8 +149,7 @@ def make_folder(folder: Path, what: str = "") -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in DISK_FULL:
-            with storing(folder):
-                raise
+            raise no_room(folder, error) from error
         contents = f"{what} there" if what else "there"
         raise InputError(f"{folder}: cannot write {contents} ({error.strerror}); choose another -o") from error
 

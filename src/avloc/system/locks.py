@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from avloc.errors import InputError, StorageError
-from avloc.system.atomic import DISK_FULL, atomic_write, make_folder, storing, sweep
+from avloc.system.atomic import DISK_FULL, atomic_write, make_folder, no_room, storing, sweep
 from avloc.system.outputs import LOCK_FILE, output_folder
 
 try:
@@ -139,9 +139,8 @@ def _acquire(what: Path, path: Path, busy: Callable[[], str], timeout_s: float) 
     except Timeout as error:
         raise InputError(busy()) from error
     except (OSError, NotImplementedError) as error:
-        if getattr(error, "errno", None) in DISK_FULL:
-            with storing(path):
-                raise
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise no_room(path, error) from error
         _log.warning("%s: no locks on this disk (%s); make sure that no other avloc process uses it", what, error)
     return lock
 

@@ -41,20 +41,13 @@ def load_model(name: str, family: Family, setup: Setup) -> tuple[Any, HubFiles]:
     check_type(name, family, files.folder)
     state = {key: value for path in files.weights for key, value in read_weights(path).items()}
     maker = getattr(transformers, family.model)
-    try:
-        with quiet(transformers):
-            config, used = _used(transformers, family, files.folder, state)
-            check_size(files.folder, lambda: maker(config), state)
-            model, report = maker.from_pretrained(
-                None, config=config, state_dict=used, dtype=torch.float32, output_loading_info=True
-            )
-    except InputError:
-        raise
-    except Exception as error:  # transformers raises errors of all kinds for unsuitable files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{files.folder}: expected a {family.model} of transformers, which cannot load it: {reason}"
-        ) from error
+    expected = f"{files.folder}: expected a {family.model} of transformers, which cannot load it"
+    with loading(expected), quiet(transformers):
+        config, used = _used(transformers, family, files.folder, state)
+        check_size(files.folder, lambda: maker(config), state)
+        model, report = maker.from_pretrained(
+            None, config=config, state_dict=used, dtype=torch.float32, output_loading_info=True
+        )
     missing = sorted(
         key for key in report["missing_keys"] if key.startswith(family.part) and not key.endswith("position_ids")
     )
@@ -111,6 +104,22 @@ def quiet(transformers: ModuleType) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def loading(expected: str) -> Iterator[None]:
+    """Context manager: transformers raises errors of all kinds for unsuitable files, which become `expected: reason`.
+
+    Raises:
+        InputError: for any error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{expected}: {reason}") from error
 
 
 def check_type(name: str, family: Family, folder: Path) -> None:

@@ -27,7 +27,7 @@ from avloc.errors import InputError
 from avloc.features.backbones.families import FAMILIES
 from avloc.features.backbones.hub_bounds import check_size, check_tokenizer
 from avloc.features.backbones.hub_files import TOKENIZERS, HubFiles, locate
-from avloc.features.backbones.hub_load import check_type, import_transformers, quiet, read_weights
+from avloc.features.backbones.hub_load import check_type, import_transformers, loading, quiet, read_weights
 from avloc.features.backbones.protocol import Setup
 
 LONGEST = 64
@@ -149,7 +149,7 @@ class _Pooled(nn.Module):
 
 
 def _model(transformers: Any, tower: Tower, files: HubFiles, state: dict[str, Tensor]) -> nn.Module:
-    try:
+    with loading(f"{files.folder}: expected a model with a text tower, which cannot be loaded"):
         if not tower.model:
             return _pe_text(transformers, tower, files, state)
         maker = getattr(transformers, tower.model)
@@ -163,13 +163,6 @@ def _model(transformers: Any, tower: Tower, files: HubFiles, state: dict[str, Te
             None, config=config, state_dict=used, dtype=torch.float32, output_loading_info=True
         )
         missing = [key for key in report["missing_keys"] if not key.endswith("position_ids")]
-    except InputError:
-        raise
-    except Exception as error:  # transformers raises errors of all kinds for unsuitable files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{files.folder}: expected a model with a text tower, which cannot be loaded: {reason}"
-        ) from error
     if missing:
         raise InputError(
             f"{files.folder}: expected a model with a text tower; {len(missing)} of its weights are missing"
@@ -210,8 +203,5 @@ def _tokenizer(transformers: Any, files: HubFiles) -> Any:
             "`hf download OWNER/REPOSITORY --local-dir FOLDER` and give the folder with --weights"
         )
     check_tokenizer(files.folder)
-    try:
+    with loading(f"{files.folder}: expected the model's tokenizer, which cannot be loaded"):
         return transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # of all kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{files.folder}: expected the model's tokenizer, which cannot be loaded: {reason}") from error
